@@ -1,0 +1,61 @@
+# Fairlead. `make help` lists the targets.
+
+SHELL := /bin/sh
+export CGO_ENABLED ?= 0
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X github.com/fairlead/fairlead/internal/version.version=$(VERSION)
+TOOL := go tool -modfile=hack/tools/go.mod
+FUZZTIME ?= 20s
+
+.DEFAULT_GOAL := help
+.PHONY: help build test demo lab-up lab-down lint generate verify fuzz bench images clean deps assets unit
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build controller and speaker into bin/
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+test: deps verify assets ## check everything: generated files, lint, unit, API server and lab tests
+	CGO_ENABLED=1 go test -race -timeout 45m ./...
+
+unit: ## run the tests that need neither root nor a lab
+	go test ./api/... ./cmd/... ./internal/...
+
+demo: deps assets ## show it: a Service gets an address, a client reaches it, its node fails
+	@go run ./test/lab/cmd/lab demo
+
+lab-up: deps assets ## bring a lab up to play with
+	@go run ./test/lab/cmd/lab up
+
+lab-down: ## take every lab down that `make demo` or `make lab-up` left
+	@go run ./test/lab/cmd/lab down --all
+
+lint: ## go vet, staticcheck, gofmt and more (.golangci.yml)
+	$(TOOL) golangci-lint run ./...
+
+generate: ## write deepcopy functions, CRDs and roles anew
+	./hack/generate.sh
+
+verify: lint ## check that generated files and go.mod are up to date, and lint
+	./hack/verify.sh
+
+fuzz: ## fuzz every parser for FUZZTIME
+	./hack/fuzz.sh $(FUZZTIME)
+
+bench: deps assets ## measure: the allocator, and the controller and speaker in the lab
+	go test -run '^$$' -bench . -benchmem ./internal/...
+	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench/...
+
+images: ## build the container image (from the issue on installation on)
+	@echo 'make images: there is no image yet; run bin/controller and bin/speaker (make build) outside of a pod' >&2; exit 1
+
+clean: lab-down ## remove labs and what was built
+	rm -rf bin
+
+deps: ## install the Debian packages that the lab needs, saying which and why
+	@./hack/deps.sh
+
+assets: ## build the Kubernetes that the lab runs; takes about ten minutes, once
+	@go run ./test/lab/cmd/lab assets

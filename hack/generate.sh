@@ -1,0 +1,15 @@
+#!/bin/sh
+# Writes what is generated: deepcopy functions, CRDs and roles.
+set -eu
+cd "$(dirname "$0")/.."
+
+gen() { go tool -modfile=hack/tools/go.mod controller-gen "$@"; }
+
+gen object:headerFile=hack/boilerplate.go.txt crd paths=./api/... output:crd:artifacts:config=config/crd
+controllers=./internal/controller
+gen rbac:roleName=fairlead-controller \
+	"paths={$controllers/allocate,$controllers/gossipkey,$controllers/poolstatus,$controllers/references,$controllers/report,./cmd/controller}" \
+	output:rbac:dir=config/rbac/controller
+gen rbac:roleName=fairlead-speaker \
+	"paths={$controllers/announce,./cmd/speaker}" \
+	output:rbac:dir=config/rbac/speaker
