@@ -1,0 +1,159 @@
+package lb
+
+import "fmt"
+
+// Reason is why a Service has no address, or why a node does not announce one.
+// The zero Reason is none.
+type Reason uint8
+
+// Reasons of the allocator.
+const (
+	ReasonAssigned            Reason = iota + 1
+	ReasonNoPool                     // there is no pool at all
+	ReasonNoPoolFits                 // each pool refused for a reason of its own
+	ReasonUnknownPool                // the Service names a pool that does not exist
+	ReasonPoolDisabled               // spec.disabled
+	ReasonPoolDeleting               // the pool waits for its last address
+	ReasonPoolOverlap                // an older pool has some of the same addresses
+	ReasonNotAutoAssign              // the pool serves only Services that name it
+	ReasonNamespaceNotAllowed        // serviceAllocation.namespaces, namespaceSelectors
+	ReasonServiceNotSelected         // serviceAllocation.serviceSelectors
+	ReasonFamilyAbsent               // the pool has no addresses of the family
+	ReasonExhausted                  // all addresses of the family are in use
+	ReasonAddressInUse               // the exact address is another Service's
+	ReasonAddressNotInPool           // the exact address is not the pool's to give
+	ReasonFamilyMismatch             // the exact address is of a family not wanted
+	ReasonInvalidRequest             // an annotation or field cannot be understood
+)
+
+// Reasons of the speaker, about one node and one address.
+const (
+	ReasonAnnounced       Reason = iota + 64
+	ReasonNoAdvertisement        // no advertisement selects the Service's pool and labels
+	ReasonNotOwner               // another node announces the address
+	ReasonNodeNotSelected        // the advertisements' nodeSelectors leave the node out
+	ReasonNodeExcluded           // label exclude-from-external-load-balancers
+	ReasonNodeNoNetwork          // node condition NetworkUnavailable
+	ReasonNodeCordoned           // spec.unschedulable
+	ReasonNodeShutdown           // taint out-of-service or shutdown
+	ReasonNodeNotMember          // no speaker of the node is alive in the gossip
+	ReasonNodeLeaving            // the node's speaker is shutting down
+	ReasonNoInterface            // no interface that is up has the address's subnet
+	ReasonNoReadyEndpoint        // externalTrafficPolicy Local without an endpoint here
+	ReasonNoEndpoints            // no endpoint of the Service is ready anywhere
+	ReasonNoCandidate            // every node is rejected for a reason of its own
+	ReasonNotJoined              // the speaker has not found the others yet
+)
+
+var reasonNames = map[Reason]string{
+	ReasonAssigned:            "Assigned",
+	ReasonNoPool:              "NoPool",
+	ReasonNoPoolFits:          "NoPoolFits",
+	ReasonUnknownPool:         "UnknownPool",
+	ReasonPoolDisabled:        "PoolDisabled",
+	ReasonPoolDeleting:        "PoolDeleting",
+	ReasonPoolOverlap:         "PoolOverlap",
+	ReasonNotAutoAssign:       "NotAutoAssign",
+	ReasonNamespaceNotAllowed: "NamespaceNotAllowed",
+	ReasonServiceNotSelected:  "ServiceNotSelected",
+	ReasonFamilyAbsent:        "FamilyAbsent",
+	ReasonExhausted:           "Exhausted",
+	ReasonAddressInUse:        "AddressInUse",
+	ReasonAddressNotInPool:    "AddressNotInPool",
+	ReasonFamilyMismatch:      "FamilyMismatch",
+	ReasonInvalidRequest:      "InvalidRequest",
+
+	ReasonAnnounced:       "Announced",
+	ReasonNoAdvertisement: "NoAdvertisement",
+	ReasonNotOwner:        "NotOwner",
+	ReasonNodeNotSelected: "NodeNotSelected",
+	ReasonNodeExcluded:    "NodeExcluded",
+	ReasonNodeNoNetwork:   "NodeNetworkUnavailable",
+	ReasonNodeNotMember:   "NodeNotMember",
+	ReasonNodeLeaving:     "NodeLeaving",
+	ReasonNoInterface:     "NoInterface",
+	ReasonNoReadyEndpoint: "NoReadyEndpoint",
+	ReasonNoEndpoints:     "NoEndpoints",
+	ReasonNodeCordoned:    "NodeCordoned",
+	ReasonNodeShutdown:    "NodeShutdown",
+	ReasonNoCandidate:     "NoCandidate",
+	ReasonNotJoined:       "NotJoined",
+}
+
+// String returns the reason in the form of a Kubernetes condition's reason.
+func (r Reason) String() string {
+	if s, ok := reasonNames[r]; ok {
+		return s
+	}
+	return fmt.Sprintf("Reason%d", uint8(r))
+}
+
+// text says the reason in words, for a refusal of family f.
+func (r Reason) text(f Family) string {
+	switch r {
+	case ReasonNoPool:
+		return "there is no IPAddressPool; create one"
+	case ReasonUnknownPool:
+		return "there is no such IPAddressPool"
+	case ReasonPoolDisabled:
+		return "disabled"
+	case ReasonPoolDeleting:
+		return "being deleted"
+	case ReasonPoolOverlap:
+		return "overlaps an older pool"
+	case ReasonNotAutoAssign:
+		return "autoAssign is false and the Service does not name it"
+	case ReasonNamespaceNotAllowed:
+		return "not for this namespace"
+	case ReasonServiceNotSelected:
+		return "its serviceSelectors do not match the Service's labels"
+	case ReasonFamilyAbsent:
+		return "has no " + f.String() + " addresses"
+	case ReasonExhausted:
+		return "no free " + f.String() + " address"
+	case ReasonAddressInUse:
+		return "the address is in use"
+	case ReasonAddressNotInPool:
+		return "does not have the address"
+	case ReasonFamilyMismatch:
+		return "the Service does not ask for " + f.String()
+	default:
+		return r.Words()
+	}
+}
+
+// Words says a speaker's reason about a node in words.
+func (r Reason) Words() string {
+	switch r {
+	case ReasonNoAdvertisement:
+		return "no L2Advertisement selects the Service"
+	case ReasonNotOwner:
+		return "another node announces it"
+	case ReasonNodeNotSelected:
+		return "not selected by the advertisement's nodeSelectors"
+	case ReasonNodeExcluded:
+		return "has the label node.kubernetes.io/exclude-from-external-load-balancers"
+	case ReasonNodeNoNetwork:
+		return "has the condition NetworkUnavailable"
+	case ReasonNodeNotMember:
+		return "its speaker is not alive"
+	case ReasonNodeLeaving:
+		return "its speaker is shutting down"
+	case ReasonNoInterface:
+		return "has no chosen interface that is up in the address's subnet"
+	case ReasonNoReadyEndpoint:
+		return "has no ready endpoint (externalTrafficPolicy: Local)"
+	case ReasonNoEndpoints:
+		return "the Service has no ready endpoint"
+	case ReasonNodeCordoned:
+		return "is cordoned"
+	case ReasonNodeShutdown:
+		return "is shut down or being shut down"
+	case ReasonNoCandidate:
+		return "no node can announce it"
+	case ReasonNotJoined:
+		return "its speaker has not found the others yet"
+	default:
+		return r.String()
+	}
+}
