@@ -1,0 +1,210 @@
+package allocator
+
+import (
+	"encoding/binary"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/google/btree"
+
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// cooldown is how long a freed address is given only when no other is free, so
+// that neighbours' caches and clients that still know it have time to forget.
+const cooldown = time.Minute
+
+// freeSet is the free addresses of one pool and one family, as sorted disjoint
+// ranges in a tree: every operation costs O(log ranges), whatever the number of
+// addresses. (netipx.IPSet is immutable; changing it costs O(ranges).)
+type freeSet struct {
+	ranges *btree.BTreeG[lb.Range]
+	free   uint64 // addresses in ranges that can be given, saturating
+
+	// avoidBuggy keeps IPv4 addresses ending in .0 and .255 from being given.
+	// They count as absent; lowest drops those it meets from ranges, each once.
+	avoidBuggy bool
+
+	// cooling holds addresses freed less than cooldown ago, oldest first; they
+	// are not in ranges. An address taken again before its time stays in the
+	// queue and is told apart by coolingSince.
+	cooling      []cooled
+	coolingSince map[netip.Addr]time.Time
+}
+
+type cooled struct {
+	addr  netip.Addr
+	since time.Time
+}
+
+func newFreeSet(avoidBuggy bool) *freeSet {
+	return &freeSet{
+		avoidBuggy:   avoidBuggy,
+		ranges:       btree.NewG(16, func(a, b lb.Range) bool { return a.From.Less(b.From) }),
+		coolingSince: map[netip.Addr]time.Time{},
+	}
+}
+
+// available returns how many addresses can be given, saturating.
+func (s *freeSet) available() uint64 { return saturatingAdd(s.free, uint64(len(s.coolingSince))) }
+
+// addRange adds r, which must not touch anything that is in the set already
+// except by adjacency.
+func (s *freeSet) addRange(r lb.Range) {
+	s.free = saturatingAdd(s.free, size(r))
+	if s.avoidBuggy {
+		s.free -= buggyIn(r)
+	}
+	if left, ok := s.atOrBefore(r.From); ok && left.To.Next() == r.From {
+		s.ranges.Delete(left)
+		r.From = left.From
+	}
+	if next := r.To.Next(); next.IsValid() {
+		if right, ok := s.ranges.Get(lb.Range{From: next}); ok {
+			s.ranges.Delete(right)
+			r.To = right.To
+		}
+	}
+	s.ranges.ReplaceOrInsert(r)
+}
+
+// atOrBefore returns the range that begins last among those beginning at a or
+// before it.
+func (s *freeSet) atOrBefore(a netip.Addr) (found lb.Range, ok bool) {
+	s.ranges.DescendLessOrEqual(lb.Range{From: a}, func(r lb.Range) bool {
+		found, ok = r, true
+		return false
+	})
+	return found, ok
+}
+
+// has reports whether a is free, cooling or not.
+func (s *freeSet) has(a netip.Addr) bool {
+	if s.avoidBuggy && isBuggy(a) {
+		return false
+	}
+	if _, ok := s.coolingSince[a]; ok {
+		return true
+	}
+	r, ok := s.atOrBefore(a)
+	return ok && r.Contains(a)
+}
+
+// lowest returns the address to give next: the lowest that is not cooling,
+// else the one that has cooled longest.
+func (s *freeSet) lowest(now time.Time) (netip.Addr, bool) {
+	s.warm(now)
+	for r, ok := s.ranges.Min(); ok; r, ok = s.ranges.Min() {
+		if !s.avoidBuggy || !isBuggy(r.From) {
+			return r.From, true
+		}
+		s.cut(r, r.From)
+	}
+	if len(s.cooling) > 0 { // warm left a live entry at the head
+		return s.cooling[0].addr, true
+	}
+	return netip.Addr{}, false
+}
+
+// take removes a from the set and reports whether it was there.
+func (s *freeSet) take(a netip.Addr) bool {
+	if _, ok := s.coolingSince[a]; ok {
+		delete(s.coolingSince, a)
+		s.dropStale()
+		return true
+	}
+	r, ok := s.atOrBefore(a)
+	if !ok || !r.Contains(a) || s.avoidBuggy && isBuggy(a) {
+		return false
+	}
+	s.cut(r, a)
+	if s.free != math.MaxUint64 {
+		s.free--
+	}
+	return true
+}
+
+// cut replaces r, which is in the set and contains a, by what is left without a.
+func (s *freeSet) cut(r lb.Range, a netip.Addr) {
+	s.ranges.Delete(r)
+	if r.From != a {
+		s.ranges.ReplaceOrInsert(lb.Range{From: r.From, To: a.Prev()})
+	}
+	if r.To != a {
+		s.ranges.ReplaceOrInsert(lb.Range{From: a.Next(), To: r.To})
+	}
+}
+
+// put returns a, which must not be in the set, to be given last for a while.
+func (s *freeSet) put(a netip.Addr, now time.Time) {
+	if s.avoidBuggy && isBuggy(a) {
+		return
+	}
+	s.cooling = append(s.cooling, cooled{a, now})
+	s.coolingSince[a] = now
+}
+
+// warm moves the addresses that have cooled down back to the ranges.
+func (s *freeSet) warm(now time.Time) {
+	s.dropStale()
+	for len(s.cooling) > 0 && now.Sub(s.cooling[0].since) >= cooldown {
+		a := s.cooling[0].addr
+		delete(s.coolingSince, a)
+		s.addRange(lb.Range{From: a, To: a})
+		s.cooling = s.cooling[1:]
+		s.dropStale()
+	}
+}
+
+// dropStale removes entries at the head that were taken since they were put.
+func (s *freeSet) dropStale() {
+	for len(s.cooling) > 0 {
+		head := s.cooling[0]
+		if since, ok := s.coolingSince[head.addr]; ok && since.Equal(head.since) {
+			return
+		}
+		s.cooling = s.cooling[1:]
+	}
+}
+
+// size returns the number of addresses in r, saturating at 2^64-1.
+func size(r lb.Range) uint64 {
+	from, to := r.From.As16(), r.To.As16()
+	hiFrom, hiTo := binary.BigEndian.Uint64(from[:8]), binary.BigEndian.Uint64(to[:8])
+	loFrom, loTo := binary.BigEndian.Uint64(from[8:]), binary.BigEndian.Uint64(to[8:])
+	if hiFrom == hiTo {
+		return saturatingAdd(loTo-loFrom, 1)
+	}
+	if hiTo-hiFrom == 1 && loTo < loFrom { // a borrow: still below 2^64
+		return saturatingAdd(loTo-loFrom, 1)
+	}
+	return math.MaxUint64
+}
+
+// isBuggy reports whether a ends in .0 or .255, which some old clients take for
+// a network or broadcast address of the class C network around it.
+func isBuggy(a netip.Addr) bool {
+	if !a.Is4() {
+		return false
+	}
+	last := a.As4()[3]
+	return last == 0 || last == 255
+}
+
+// buggyIn returns how many addresses of r are buggy.
+func buggyIn(r lb.Range) uint64 {
+	if !r.From.Is4() {
+		return 0
+	}
+	below := func(n uint64) uint64 { return (n+255)/256 + n/256 } // buggy addresses in [0, n)
+	from, to := r.From.As4(), r.To.As4()
+	return below(uint64(binary.BigEndian.Uint32(to[:]))+1) - below(uint64(binary.BigEndian.Uint32(from[:])))
+}
+
+func saturatingAdd(a, b uint64) uint64 {
+	if a > math.MaxUint64-b {
+		return math.MaxUint64
+	}
+	return a + b
+}
