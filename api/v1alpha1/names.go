@@ -1,0 +1,142 @@
+package v1alpha1
+
+// LoadBalancerClass is the spec.loadBalancerClass of the Services that are
+// Fairlead's by name. By default so are those without a class.
+const LoadBalancerClass = "fairlead.dev/fairlead"
+
+// FinalizerPoolInUse holds a pool that is being deleted until no Service has
+// an address of it.
+const FinalizerPoolInUse = "fairlead.dev/pool-in-use"
+
+// Annotations that a user writes on a Service.
+const (
+	// AnnotationLoadBalancerIPs asks for exact addresses, comma-separated, at most
+	// one of each family: "192.0.2.10" or "192.0.2.10,2001:db8::10".
+	AnnotationLoadBalancerIPs = "fairlead.dev/loadBalancerIPs"
+
+	// AnnotationAddressPool asks for an address of the pool of this name.
+	AnnotationAddressPool = "fairlead.dev/address-pool"
+
+	// AnnotationAllowSharedIP is a key: Services with the same key may share an
+	// address, if the pool's sharing says so and their ports differ.
+	AnnotationAllowSharedIP = "fairlead.dev/allow-shared-ip"
+
+	// AnnotationClaim asks for the addresses of the IPAddressClaim of this name in
+	// the Service's namespace.
+	AnnotationClaim = "fairlead.dev/claim"
+)
+
+// The same annotations by MetalLB's names, its present and its former prefix.
+// They are honoured; where both are there, Fairlead's own wins.
+const (
+	AnnotationMetalLBLoadBalancerIPs = "metallb.io/loadBalancerIPs"
+	AnnotationMetalLBAddressPool     = "metallb.io/address-pool"
+	AnnotationMetalLBAllowSharedIP   = "metallb.io/allow-shared-ip"
+
+	AnnotationMetalLBUniverseLoadBalancerIPs = "metallb.universe.tf/loadBalancerIPs"
+	AnnotationMetalLBUniverseAddressPool     = "metallb.universe.tf/address-pool"
+	AnnotationMetalLBUniverseAllowSharedIP   = "metallb.universe.tf/allow-shared-ip"
+)
+
+// Condition types.
+const (
+	// ConditionReady says whether an object of this package is in effect; every
+	// kind with conditions has it.
+	ConditionReady = "Ready"
+
+	// ConditionAddressAssigned says, on a Service, whether it has the addresses it
+	// asked for.
+	ConditionAddressAssigned = "fairlead.dev/AddressAssigned"
+
+	// ConditionAnnounced says, on a Service, whether the network is told about its
+	// addresses, and by whom.
+	ConditionAnnounced = "fairlead.dev/Announced"
+)
+
+// Reasons of ConditionReady on the objects of this package.
+const (
+	// ReasonAccepted: the object is in effect as written.
+	ReasonAccepted = "Accepted"
+
+	// ReasonInvalid: the object cannot be understood. The rules of this API refuse
+	// such objects on entry, so this is one that was stored before the rule
+	// existed.
+	ReasonInvalid = "Invalid"
+
+	// ReasonNotSupported: this version stores and checks the object, and does
+	// nothing with it.
+	ReasonNotSupported = "NotSupported"
+
+	// ReasonOverlap: a pool has addresses that an older pool has too.
+	ReasonOverlap = "Overlap"
+
+	// ReasonDisabled: a pool gives nothing new, because its spec says so.
+	ReasonDisabled = "Disabled"
+
+	// ReasonInUse: a pool is being deleted, and waits for the Services that have
+	// its addresses.
+	ReasonInUse = "InUse"
+
+	// ReasonPoolNotFound: no pool has a name that the object mentions.
+	ReasonPoolNotFound = "PoolNotFound"
+
+	// ReasonPeerNotFound: no BGPPeer has a name that the object mentions.
+	ReasonPeerNotFound = "PeerNotFound"
+
+	// ReasonCommunityNotFound: no Community has an alias that the object mentions.
+	ReasonCommunityNotFound = "CommunityNotFound"
+
+	// ReasonBFDProfileNotFound: no BFDProfile has the name that the peer mentions.
+	ReasonBFDProfileNotFound = "BFDProfileNotFound"
+
+	// ReasonSecretNotFound: the peer's password Secret, or its key, is not there.
+	ReasonSecretNotFound = "SecretNotFound"
+
+	// ReasonNoNodes: no node matches the object's node selectors.
+	ReasonNoNodes = "NoNodes"
+
+	// ReasonEstablished: every session that is wanted with the peer is up.
+	ReasonEstablished = "Established"
+
+	// ReasonNotEstablished: a session that is wanted with the peer is not up.
+	ReasonNotEstablished = "NotEstablished"
+
+	// ReasonBound: the claim's addresses are in use by a Service.
+	ReasonBound = "Bound"
+
+	// ReasonReserved: the claim has its addresses, and no Service uses them now.
+	ReasonReserved = "Reserved"
+
+	// ReasonAddressInUse: an address that the claim asks for belongs to someone
+	// else.
+	ReasonAddressInUse = "AddressInUse"
+
+	// ReasonAddressNotInPool: an address that the claim asks for is in no pool it
+	// may use.
+	ReasonAddressNotInPool = "AddressNotInPool"
+
+	// ReasonPoolExhausted: the pool has no free address of a family that the claim
+	// asks for.
+	ReasonPoolExhausted = "PoolExhausted"
+
+	// ReasonAnnouncing: the speaker is a member among its peers, and announces
+	// what it should.
+	ReasonAnnouncing = "Announcing"
+
+	// ReasonJoining: the speaker looks for the others before it may own anything.
+	ReasonJoining = "Joining"
+
+	// ReasonStopping: the speaker hands over what it owns before it stops.
+	ReasonStopping = "Stopping"
+)
+
+// How long the lists in a status may be. Who writes the status lists the first
+// of them and gives the total beside it.
+const (
+	// MaxRetiring is how many addresses status.retiring of a pool lists.
+	MaxRetiring = 1000
+
+	// MaxSpeakerLayer2 is how many addresses status.layer2 of a Speaker lists;
+	// status.ownedAddresses counts all.
+	MaxSpeakerLayer2 = 4096
+)

@@ -1,0 +1,213 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Speaker is what the speaker on one node says about itself. It has the node's
+// name and is written only by that speaker, which also finds the others by it.
+// There is nothing to configure in it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,categories=fairlead
+// +kubebuilder:printcolumn:name="Endpoint",type=string,JSONPath=`.status.gossipEndpoint`
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`
+// +kubebuilder:printcolumn:name="L2",type=integer,JSONPath=`.status.ownedAddresses`
+// +kubebuilder:printcolumn:name="BGP",type=string,JSONPath=`.status.sessions`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
+type Speaker struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// status is what the speaker says about itself.
+	//
+	// +optional
+	Status SpeakerStatus `json:"status,omitempty"`
+}
+
+// SpeakerStatus is what a speaker says about itself.
+type SpeakerStatus struct {
+	// gossipEndpoint is where the other speakers reach this one. Examples:
+	// "192.0.2.11:7946", "[2001:db8::11]:7946".
+	//
+	// +optional
+	GossipEndpoint string `json:"gossipEndpoint,omitempty"`
+
+	// version is the speaker's version. Example: "v0.1.0".
+	//
+	// +optional
+	Version string `json:"version,omitempty"`
+
+	// interfaces are the network interfaces that the speaker can announce on.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=1024
+	Interfaces []SpeakerInterface `json:"interfaces,omitempty"`
+
+	// ownedAddresses is how many addresses this speaker answers for by ARP and
+	// NDP.
+	//
+	// +optional
+	// +kubebuilder:default=0
+	OwnedAddresses int32 `json:"ownedAddresses"`
+
+	// layer2 are the addresses that this speaker answers for by ARP and NDP. The
+	// first 4096 are listed.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=address
+	// +kubebuilder:validation:MaxItems=4096
+	Layer2 []SpeakerAddress `json:"layer2,omitempty"`
+
+	// sessions is how many BGP sessions are established, of how many that are
+	// wanted. Example: "2/2".
+	//
+	// +optional
+	Sessions string `json:"sessions,omitempty"`
+
+	// bgpSessions are the BGP sessions that this speaker should have.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=peer
+	// +kubebuilder:validation:MaxItems=1024
+	BGPSessions []SpeakerBGPSession `json:"bgpSessions,omitempty"`
+
+	// conditions: Ready is True when the speaker is a member among the others and
+	// announces what it should.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SpeakerInterface is a network interface that a speaker can announce on.
+type SpeakerInterface struct {
+	// name is the interface's name. Example: "eth0".
+	//
+	// +required
+	Name string `json:"name"`
+
+	// mac is its hardware address. Example: "02:00:5e:00:53:01".
+	//
+	// +optional
+	MAC string `json:"mac,omitempty"`
+
+	// addresses are its own addresses with the lengths of their subnets. Example:
+	// ["192.0.2.11/24"].
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1024
+	Addresses []string `json:"addresses,omitempty"`
+
+	// up is whether it is switched on and has a carrier.
+	//
+	// +optional
+	Up bool `json:"up"`
+}
+
+// SpeakerAddress is an address that a speaker answers for.
+type SpeakerAddress struct {
+	// address is the address. Example: "192.0.2.100".
+	//
+	// +required
+	Address string `json:"address"`
+
+	// interfaces are the names of the network interfaces on which it is announced.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1024
+	Interfaces []string `json:"interfaces,omitempty"`
+
+	// services are the Services that have the address, as namespace/name. Example:
+	// ["shop/web"].
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1024
+	Services []string `json:"services,omitempty"`
+
+	// since is when this speaker became its owner.
+	//
+	// +optional
+	Since metav1.Time `json:"since,omitzero"`
+}
+
+// SpeakerBGPSession is a BGP session that a speaker should have.
+type SpeakerBGPSession struct {
+	// peer is the name of the BGPPeer.
+	//
+	// +required
+	Peer string `json:"peer"`
+
+	// state is the state of the session (RFC 4271, 8.2.2).
+	//
+	// +required
+	State BGPSessionState `json:"state"`
+
+	// since is when the session came into this state.
+	//
+	// +optional
+	Since metav1.Time `json:"since,omitzero"`
+
+	// prefixes is how many routes this speaker announces in the session.
+	//
+	// +optional
+	Prefixes int32 `json:"prefixes"`
+
+	// bfd is the state of the BFD session that watches the path (RFC 5880, 6.2);
+	// absent without one.
+	//
+	// +optional
+	BFD BFDSessionState `json:"bfd,omitempty"`
+
+	// lastError is why the session last failed or could not be made. It stays
+	// after the session came back.
+	//
+	// +optional
+	LastError string `json:"lastError,omitempty"`
+}
+
+// BGPSessionState is the state of a BGP session (RFC 4271, 8.2.2).
+//
+// +kubebuilder:validation:Enum=Idle;Connect;Active;OpenSent;OpenConfirm;Established
+type BGPSessionState string
+
+// The states of a BGP session.
+const (
+	BGPSessionIdle        BGPSessionState = "Idle"
+	BGPSessionConnect     BGPSessionState = "Connect"
+	BGPSessionActive      BGPSessionState = "Active"
+	BGPSessionOpenSent    BGPSessionState = "OpenSent"
+	BGPSessionOpenConfirm BGPSessionState = "OpenConfirm"
+	BGPSessionEstablished BGPSessionState = "Established"
+)
+
+// BFDSessionState is the state of a BFD session (RFC 5880, 6.2).
+//
+// +kubebuilder:validation:Enum=AdminDown;Down;Init;Up
+type BFDSessionState string
+
+// The states of a BFD session.
+const (
+	BFDSessionAdminDown BFDSessionState = "AdminDown"
+	BFDSessionDown      BFDSessionState = "Down"
+	BFDSessionInit      BFDSessionState = "Init"
+	BFDSessionUp        BFDSessionState = "Up"
+)
+
+// SpeakerList is a list of speakers.
+//
+// +kubebuilder:object:root=true
+type SpeakerList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Speaker `json:"items"`
+}
