@@ -1,0 +1,222 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// The Kubernetes binaries that a lab runs.
+const (
+	Etcd         = "etcd"
+	APIServer    = "kube-apiserver"
+	KubeProxy    = "kube-proxy"
+	Kubectl      = "kubectl"
+	Scheduler    = "kube-scheduler"
+	Controllers  = "kube-controller-manager"
+	Kubelet      = "kubelet"
+	assetsEnv    = "FAIRLEAD_KUBE_ASSETS"
+	raceEnv      = "FAIRLEAD_LAB_RACE"
+	modulePath   = "github.com/fairlead/fairlead"
+	versionFlags = "k8s.io/component-base/version."
+)
+
+// asset says which module of test/kube a binary is built from.
+type asset struct{ module, pkg string }
+
+var kubeAssets = map[string]asset{
+	Etcd:        {"go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3"},
+	APIServer:   {"k8s.io/kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"},
+	KubeProxy:   {"k8s.io/kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"},
+	Kubectl:     {"k8s.io/kubernetes", "k8s.io/kubernetes/cmd/kubectl"},
+	Scheduler:   {"k8s.io/kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"},
+	Controllers: {"k8s.io/kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager"},
+	Kubelet:     {"k8s.io/kubernetes", "k8s.io/kubernetes/cmd/kubelet"},
+}
+
+func assetsFor(o Options) []string {
+	names := []string{Etcd, APIServer, Kubectl}
+	if !o.ControlPlaneOnly {
+		names = append(names, KubeProxy)
+	}
+	return names
+}
+
+// Assets returns a folder with the named Kubernetes binaries; without names,
+// those of a whole lab. If FAIRLEAD_KUBE_ASSETS names a folder, it is taken as
+// it is. Otherwise bin/kube of the repository is, and what is missing there, or
+// is of another version than test/kube/go.mod asks for, is built first. Since
+// that takes minutes it is said on standard error, whatever Options.Log is.
+func Assets(ctx context.Context, names ...string) (string, error) {
+	if len(names) == 0 {
+		names = assetsFor(Options{})
+	}
+	if dir := os.Getenv(assetsEnv); dir != "" {
+		for _, name := range names {
+			if _, err := exec.LookPath(filepath.Join(dir, name)); err != nil {
+				return "", fmt.Errorf("lab: %s=%s: %w", assetsEnv, dir, err)
+			}
+		}
+		return filepath.Abs(dir)
+	}
+	repo, err := repository()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(repo, "bin", "kube")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("lab: %w", err)
+	}
+	// One at a time: two builds at once take longer than one after the other.
+	unlock, err := lockFile(filepath.Join(dir, ".lock"))
+	if err != nil {
+		return "", fmt.Errorf("lab: %w", err)
+	}
+	defer unlock()
+	if err := buildAssets(ctx, repo, dir, names); err != nil {
+		return "", fmt.Errorf("lab: %w", err)
+	}
+	return dir, nil
+}
+
+func buildAssets(ctx context.Context, repo, dir string, names []string) error {
+	gomod, err := os.ReadFile(filepath.Join(repo, "test", "kube", "go.mod"))
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for _, name := range names {
+		a, ok := kubeAssets[name]
+		if !ok {
+			return fmt.Errorf("there is no Kubernetes binary %q", name)
+		}
+		want, err := pinned(gomod, a.module)
+		if err != nil {
+			return err
+		}
+		if builtFrom(filepath.Join(dir, name), a.module) != want {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	fmt.Fprintf(os.Stderr, "lab: building %s into bin/kube; from nothing that takes about ten minutes, once\n", strings.Join(missing, ", "))
+	for i, name := range missing {
+		a := kubeAssets[name]
+		version, err := pinned(gomod, a.module)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "lab: [%d/%d] %s %s\n", i+1, len(missing), name, version)
+		if err := buildAsset(ctx, repo, filepath.Join(dir, name), a, version); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func buildAsset(ctx context.Context, repo, out string, a asset, version string) error {
+	ldflags := "-s -w"
+	if a.module == "k8s.io/kubernetes" {
+		// Without these the servers call themselves v0.0.0, and clients that
+		// look at the version believe them.
+		major, minor, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
+		minor, _, _ = strings.Cut(minor, ".")
+		for key, value := range map[string]string{"gitVersion": version, "gitMajor": major, "gitMinor": minor} {
+			ldflags += fmt.Sprintf(" -X %s%s=%s", versionFlags, key, value)
+		}
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", ldflags, "-o", out, a.pkg)
+	cmd.Dir = filepath.Join(repo, "test", "kube")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	_, err := output(cmd)
+	return err
+}
+
+// pinned is the version of a module in a go.mod.
+func pinned(gomod []byte, module string) (string, error) {
+	m := regexp.MustCompile(`(?m)^\s*(?:require\s+)?` + regexp.QuoteMeta(module) + `\s+(v\S+)`).FindSubmatch(gomod)
+	if m == nil {
+		return "", fmt.Errorf("test/kube/go.mod does not require %s", module)
+	}
+	return string(m[1]), nil
+}
+
+// builtFrom is the version of the module that a binary was built from, or "".
+// A binary knows this by itself, which no stamp beside it can say as truly.
+func builtFrom(file, module string) string {
+	info, err := buildinfo.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	for _, dep := range append(info.Deps, &info.Main) {
+		if dep.Path == module {
+			return dep.Version
+		}
+	}
+	return ""
+}
+
+// build builds a program of the repository into bin and returns its path. With
+// FAIRLEAD_LAB_RACE set, programs come with the race detector.
+func build(ctx context.Context, name, pkg string) (string, error) {
+	repo, err := repository()
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join(repo, pkg)); err != nil {
+		return "", fmt.Errorf("build %s: %w", name, err)
+	}
+	bin := filepath.Join(repo, "bin")
+	args := []string{"build"}
+	env := append(os.Environ(), "CGO_ENABLED=0")
+	if os.Getenv(raceEnv) != "" {
+		bin = filepath.Join(bin, "race")
+		args = append(args, "-race")
+		env = append(os.Environ(), "CGO_ENABLED=1")
+	}
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return "", fmt.Errorf("build %s: %w", name, err)
+	}
+	// Tests of several packages run at once, and none shall start a program
+	// that another is half through writing.
+	unlock, err := lockFile(filepath.Join(bin, ".lock"))
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", name, err)
+	}
+	defer unlock()
+	out := filepath.Join(bin, name)
+	cmd := exec.CommandContext(ctx, "go", append(args, "-o", out, "./"+filepath.ToSlash(pkg))...)
+	cmd.Dir, cmd.Env = repo, env
+	if _, err := output(cmd); err != nil {
+		return "", err
+	}
+	return out, nil
+}
+
+// repository is the folder of the Fairlead checkout that we are in.
+func repository() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("lab: %w", err)
+	}
+	for {
+		gomod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && bytes.HasPrefix(gomod, []byte("module "+modulePath+"\n")) {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("lab: not inside a checkout of " + modulePath)
+		}
+		dir = parent
+	}
+}

@@ -1,0 +1,66 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// The address plan. Every lab has the same one; namespaces keep them apart.
+// The last part of a host's IPv4 address, IPv6 address (read as digits) and
+// MAC (in hexadecimal) is one and the same number, so that a capture can be
+// read without a table.
+var (
+	LAN4 = netip.MustParsePrefix("172.30.0.0/24")
+	LAN6 = netip.MustParsePrefix("fd30::/64")
+	Far4 = netip.MustParsePrefix("172.31.0.0/24") // behind the router
+	Far6 = netip.MustParsePrefix("fd31::/64")
+
+	// By convention pools take their addresses from these ranges of the LAN.
+	LoadBalancers4 = "172.30.0.100-172.30.0.149"
+	LoadBalancers6 = "fd30::100-fd30::149"
+)
+
+const (
+	routerNumber       = 1
+	controlPlaneNumber = 10
+	firstNodeNumber    = 11
+	clientNumber       = 200
+	observerNumber     = 201
+
+	// maxNodes keeps node addresses below those of load balancers.
+	maxNodes = 100 - firstNodeNumber
+
+	podCIDRs     = "10.244.0.0/16,fd00:10:244::/48"
+	serviceCIDRs = "10.96.0.0/16,fd00:10:96::/112"
+
+	// apiServerPort is the port on the control plane's addresses.
+	apiServerPort = 6443
+)
+
+func lan4(n int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("172.30.0.%d", n)) }
+func lan6(n int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("fd30::%d", n)) }
+func far4(n int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("172.31.0.%d", n)) }
+func far6(n int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("fd31::%d", n)) }
+
+// mac is the address of host n on a segment: 0 is the LAN, 1 the far network,
+// 0x10+i the pods of node i and 0x80+i the node's ends of their cables.
+func mac(segment, n int) net.HardwareAddr {
+	return net.HardwareAddr{0x02, 0, 0, 0, byte(segment), byte(n)}
+}
+
+func podCIDR4(node int) netip.Prefix {
+	return netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", node))
+}
+
+func podCIDR6(node int) netip.Prefix {
+	return netip.MustParsePrefix(fmt.Sprintf("fd00:10:244:%d::/64", node))
+}
+
+func pod4(node, pod int) netip.Addr {
+	return netip.MustParseAddr(fmt.Sprintf("10.244.%d.%d", node, pod))
+}
+
+func pod6(node, pod int) netip.Addr {
+	return netip.MustParseAddr(fmt.Sprintf("fd00:10:244:%d::%d", node, pod))
+}
