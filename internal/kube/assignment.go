@@ -1,0 +1,92 @@
+package kube
+
+import (
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// PoolSet tells whose an address is.
+type PoolSet struct {
+	pools    []lb.Pool // oldest first
+	retiring map[netip.Addr]string
+}
+
+// NewPoolSet returns the pools that parse, and what their status says is
+// retiring. Pools that do not parse have no addresses but retiring ones.
+func NewPoolSet(pools []v1alpha1.IPAddressPool) PoolSet {
+	s := PoolSet{retiring: map[netip.Addr]string{}}
+	for i := range pools {
+		for _, a := range Retiring(&pools[i]) {
+			s.retiring[a] = pools[i].Name
+		}
+		if p, err := Pool(&pools[i]); err == nil {
+			s.pools = append(s.pools, p)
+		}
+	}
+	slices.SortFunc(s.pools, func(x, y lb.Pool) int { return x.Created.Compare(y.Created) })
+	return s
+}
+
+// Of returns the name of the pool that has the address: the oldest whose spec
+// does, else the one that it is retiring from.
+func (s PoolSet) Of(a netip.Addr) (string, bool) {
+	for i := range s.pools {
+		if s.pools[i].Contains(a) {
+			return s.pools[i].Name, true
+		}
+	}
+	name, ok := s.retiring[a]
+	return name, ok
+}
+
+// Assignment returns what speakers are to do for the Service: the addresses in
+// its status that are from our pools.
+func Assignment(svc *corev1.Service, endpoints []discoveryv1.EndpointSlice, pools PoolSet) lb.Assignment {
+	out := lb.Assignment{
+		Service:    Key(svc),
+		Labels:     svc.Labels,
+		Policy:     TrafficPolicy(svc),
+		ReadyNodes: ReadyNodes(endpoints),
+	}
+	for _, a := range IngressAddresses(svc) {
+		if name, ok := pools.Of(a); ok {
+			out.Grants = append(out.Grants, lb.Grant{Addr: a, Pool: name})
+		}
+	}
+	return out
+}
+
+// ReadyNodes returns the sorted names of the nodes with an endpoint that may
+// get traffic: those ready and, only where none is ready anywhere, those that
+// still serve while they terminate (KEP-1669). An endpoint outside of the
+// cluster has no node and counts under the name "".
+func ReadyNodes(endpoints []discoveryv1.EndpointSlice) []string {
+	ready, serving := map[string]bool{}, map[string]bool{}
+	for _, s := range endpoints {
+		for _, e := range s.Endpoints {
+			node := ptr.Deref(e.NodeName, "")
+			switch {
+			case ptr.Deref(e.Conditions.Ready, true):
+				ready[node] = true
+			case ptr.Deref(e.Conditions.Serving, false) && ptr.Deref(e.Conditions.Terminating, false):
+				serving[node] = true
+			}
+		}
+	}
+	if len(ready) == 0 {
+		ready = serving
+	}
+	out := make([]string, 0, len(ready))
+	for n := range ready {
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,50 @@
+package kube
+
+import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// taintShutdown is set by cloud providers on a node that was switched off; the
+// out-of-service taint is set by people.
+const taintShutdown = "node.cloudprovider.kubernetes.io/shutdown"
+
+// Node returns the node as a place to announce from.
+func Node(n *corev1.Node) lb.Node {
+	out := lb.Node{Name: n.Name, Labels: n.Labels}
+	if _, ok := n.Labels[corev1.LabelNodeExcludeBalancers]; ok {
+		out.Avoid = append(out.Avoid, lb.ReasonNodeExcluded)
+	}
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeNetworkUnavailable && c.Status == corev1.ConditionTrue {
+			out.Avoid = append(out.Avoid, lb.ReasonNodeNoNetwork)
+		}
+	}
+	for _, t := range n.Spec.Taints {
+		if t.Key == corev1.TaintNodeOutOfService || t.Key == taintShutdown {
+			out.Avoid = append(out.Avoid, lb.ReasonNodeShutdown)
+		}
+	}
+	if n.Spec.Unschedulable {
+		out.Avoid = append(out.Avoid, lb.ReasonNodeCordoned)
+	}
+	return out
+}
+
+// InternalIP returns the node's first InternalIP, the default address for
+// gossip.
+func InternalIP(n *corev1.Node) (netip.Addr, bool) {
+	for _, a := range n.Status.Addresses {
+		if a.Type != corev1.NodeInternalIP {
+			continue
+		}
+		if ip, err := config.Address(a.Address); err == nil {
+			return ip, true
+		}
+	}
+	return netip.Addr{}, false
+}
