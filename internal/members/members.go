@@ -1,0 +1,292 @@
+package members
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/hashicorp/memberlist"
+
+	"github.com/fairlead/fairlead/internal/election"
+)
+
+// Timers of the failure detector. A node that stops answering is dead after at
+// most two probe rounds of three nodes and the suspicion that follows; each
+// node sends five probes a second, whatever the size of the cluster.
+const (
+	probeInterval  = 200 * time.Millisecond
+	probeTimeout   = 100 * time.Millisecond // then indirectly and by TCP, until the interval ends
+	suspicionMult  = 2                      // x probeInterval x max(1, log10(nodes))
+	gossipInterval = 50 * time.Millisecond  // only while there is news
+	fullSync       = 10 * time.Second       // with one random member
+	tcpTimeout     = 2 * time.Second
+)
+
+// Config is what a member needs to know.
+type Config struct {
+	Node string     // this node's name
+	Bind netip.Addr // the address to listen on and to be reached at
+	Port uint16     // UDP and TCP
+	Key  []byte     // 16, 24 or 32 bytes: AES-128, -192 or -256
+	// Generation must be higher at each start of the same node's speaker, so
+	// that its facts replace those of the run before: the start time in ns.
+	Generation uint64
+	Log        logr.Logger
+}
+
+// Members is this speaker's place in the gossip.
+type Members struct {
+	cfg     Config
+	state   *state
+	changed chan struct{}
+	queue   *memberlist.TransmitLimitedQueue
+
+	mu    sync.Mutex // guards the fields below
+	list  *memberlist.Memberlist
+	facts versioned // this node's
+}
+
+// View is what this speaker knows of all. It owns its maps.
+type View struct {
+	Alive  []string         // sorted names of the nodes whose speakers are alive, this one too
+	Facts  map[string]Facts // by node, of those alive
+	Claims map[netip.Addr]election.Claim
+}
+
+// New returns a member that does nothing until Run.
+func New(cfg Config) *Members {
+	m := &Members{cfg: cfg, state: newState(), changed: make(chan struct{}, 1), facts: versioned{Version: cfg.Generation}}
+	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: m.count}
+	return m
+}
+
+// Start begins to listen and to gossip. Stop must follow.
+func (m *Members) Start() error {
+	c := memberlist.DefaultLANConfig()
+	c.Name = m.cfg.Node
+	c.BindAddr, c.BindPort = m.cfg.Bind.String(), int(m.cfg.Port)
+	c.AdvertiseAddr, c.AdvertisePort = c.BindAddr, c.BindPort
+	c.SecretKey = m.cfg.Key
+	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeTimeout
+	c.SuspicionMult = suspicionMult
+	c.AwarenessMaxMultiplier = 2
+	c.GossipInterval = gossipInterval
+	c.PushPullInterval = fullSync
+	c.TCPTimeout = tcpTimeout
+	c.DeadNodeReclaimTime = time.Second // a node may come back with another address
+	c.Delegate, c.Events = (*delegate)(m), (*delegate)(m)
+	c.Logger = log.New(logWriter{m.cfg.Log}, "", 0)
+	list, err := memberlist.Create(c)
+	if err != nil {
+		return fmt.Errorf("listen for gossip on %s port %d: %w", m.cfg.Bind, m.cfg.Port, err)
+	}
+	m.mu.Lock()
+	m.list = list
+	m.mu.Unlock()
+	m.notify()
+	return nil
+}
+
+// Join syncs with the speakers at these endpoints and returns how many it
+// reached. It takes up to two seconds for each that does not answer.
+func (m *Members) Join(endpoints []netip.AddrPort) int {
+	n := 0
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, e := range endpoints {
+		wg.Go(func() {
+			reached, err := m.memberlist().Join([]string{e.String()})
+			if err != nil {
+				m.cfg.Log.V(1).Info("cannot join a speaker", "endpoint", e.String(), "error", err.Error())
+			}
+			mu.Lock()
+			n += reached
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	return n
+}
+
+// Stop tells the others that this speaker leaves, and ends the gossip.
+func (m *Members) Stop(ctx context.Context) error {
+	deadline, ok := ctx.Deadline()
+	wait := time.Second
+	if ok {
+		wait = time.Until(deadline)
+	}
+	list := m.memberlist()
+	if err := list.Leave(max(wait, time.Millisecond)); err != nil {
+		m.cfg.Log.V(1).Info("left without telling everyone", "error", err.Error())
+	}
+	return list.Shutdown()
+}
+
+// Changed receives after the view changed. It has room for one.
+func (m *Members) Changed() <-chan struct{} { return m.changed }
+
+// View returns what is known now.
+func (m *Members) View() View {
+	all := m.state.all()
+	v := View{Facts: map[string]Facts{}, Claims: all.Claims}
+	for _, n := range m.memberlist().Members() {
+		v.Alive = append(v.Alive, n.Name)
+		if f, ok := all.Facts[n.Name]; ok {
+			v.Facts[n.Name] = f.Facts
+		}
+	}
+	slices.Sort(v.Alive)
+	return v
+}
+
+// SetFacts tells the others about this node.
+func (m *Members) SetFacts(f Facts) {
+	m.mu.Lock()
+	m.facts = versioned{Facts: f, Version: m.facts.Version + 1}
+	mine := m.facts
+	m.mu.Unlock()
+	m.take(message{Facts: map[string]versioned{m.cfg.Node: mine}})
+}
+
+// refute says this node's facts again, louder, when others have some from an
+// earlier run whose clock was ahead.
+func (m *Members) refute(heard versioned) {
+	m.mu.Lock()
+	mine := m.facts
+	outdone := heard.Version > mine.Version
+	m.facts.Version = max(mine.Version, heard.Version)
+	m.mu.Unlock()
+	if outdone {
+		m.SetFacts(mine.Facts)
+	}
+}
+
+// Claim records claims made by this node and tells the others.
+func (m *Members) Claim(claims map[netip.Addr]election.Claim) {
+	m.take(message{Claims: claims})
+}
+
+// Forget drops the claims on addresses that keep does not want. Every speaker
+// does so by itself; an address that nobody has needs no owner.
+func (m *Members) Forget(keep func(netip.Addr) bool) { m.state.forget(keep) }
+
+// take merges a message and passes on what was news, as its sender reaches only
+// a few members by itself.
+func (m *Members) take(msg message) {
+	news := m.state.merge(msg)
+	if news.empty() {
+		return
+	}
+	for _, part := range news.split() {
+		m.queue.QueueBroadcast(&broadcast{name: part.name(), msg: part.encode()})
+	}
+	m.notify()
+}
+
+func (m *Members) notify() {
+	select {
+	case m.changed <- struct{}{}:
+	default: // one is waiting already
+	}
+}
+
+func (m *Members) memberlist() *memberlist.Memberlist {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.list
+}
+
+// count is the number of members, for how often news is repeated.
+func (m *Members) count() int {
+	if l := m.memberlist(); l != nil {
+		return l.NumMembers()
+	}
+	return 1
+}
+
+// name is the same for messages of which the later one replaces the earlier.
+func (m message) name() string {
+	for node := range m.Facts {
+		return "facts/" + node
+	}
+	addrs := slices.SortedFunc(maps.Keys(m.Claims), netip.Addr.Compare)
+	return fmt.Sprint("claims/", addrs)
+}
+
+// broadcast is a message in memberlist's queue.
+type broadcast struct {
+	name string
+	msg  []byte
+}
+
+var _ memberlist.NamedBroadcast = (*broadcast)(nil)
+
+func (b *broadcast) Name() string    { return b.name }
+func (b *broadcast) Message() []byte { return b.msg }
+func (b *broadcast) Finished()       {}
+func (b *broadcast) Invalidates(other memberlist.Broadcast) bool {
+	o, ok := other.(*broadcast)
+	return ok && o.name == b.name
+}
+
+// delegate is Members as memberlist calls it.
+type delegate Members
+
+var (
+	_ memberlist.Delegate      = (*delegate)(nil)
+	_ memberlist.EventDelegate = (*delegate)(nil)
+)
+
+func (d *delegate) members() *Members { return (*Members)(d) }
+
+// NodeMeta returns nothing: facts are not bound by its limit of 512 bytes.
+func (d *delegate) NodeMeta(int) []byte { return nil }
+
+func (d *delegate) NotifyMsg(b []byte) {
+	msg, err := decode(b)
+	if err != nil {
+		d.cfg.Log.V(1).Info("ignored a gossip message", "error", err.Error())
+		return
+	}
+	if heard, ok := msg.Facts[d.cfg.Node]; ok {
+		delete(msg.Facts, d.cfg.Node)
+		d.members().refute(heard)
+	}
+	d.members().take(msg)
+}
+
+func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
+	return d.queue.GetBroadcasts(overhead, limit)
+}
+
+func (d *delegate) LocalState(bool) []byte { return d.state.all().encode() }
+
+func (d *delegate) MergeRemoteState(b []byte, _ bool) { d.NotifyMsg(b) }
+
+func (d *delegate) NotifyJoin(n *memberlist.Node) {
+	d.cfg.Log.V(1).Info("speaker joined", "node", n.Name, "address", n.Address())
+	d.members().notify()
+}
+
+func (d *delegate) NotifyLeave(n *memberlist.Node) {
+	d.cfg.Log.V(1).Info("speaker left or died", "node", n.Name)
+	d.members().notify()
+}
+
+func (d *delegate) NotifyUpdate(*memberlist.Node) { d.members().notify() }
+
+// logWriter passes memberlist's log lines on as debug lines: what matters to a
+// person shows in the Speaker objects.
+type logWriter struct{ log logr.Logger }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	w.log.V(2).Info(strings.TrimSpace(string(p)))
+	return len(p), nil
+}

@@ -1,0 +1,122 @@
+package members
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/fairlead/fairlead/internal/election"
+	"github.com/fairlead/fairlead/internal/netif"
+)
+
+// Facts is what a speaker tells the others about its node.
+type Facts struct {
+	Interfaces []netif.Interface `json:"i,omitempty"`
+	// Leaving says that the speaker is about to stop: another is to take over
+	// what it owns.
+	Leaving bool `json:"l,omitempty"`
+}
+
+// message is one gossip message, and the whole state in a full sync.
+type message struct {
+	Facts  map[string]versioned          `json:"f,omitempty"` // by node
+	Claims map[netip.Addr]election.Claim `json:"c,omitempty"`
+}
+
+// versioned is a node's facts; the higher version is the later one.
+type versioned struct {
+	Facts
+	Version uint64 `json:"v"`
+}
+
+// state is what this speaker has heard. Merging is commutative and idempotent,
+// so the order and number of deliveries do not matter.
+type state struct {
+	mu     sync.Mutex // guards the fields below
+	facts  map[string]versioned
+	claims map[netip.Addr]election.Claim
+}
+
+func newState() *state {
+	return &state{facts: map[string]versioned{}, claims: map[netip.Addr]election.Claim{}}
+}
+
+// merge takes in what is newer in m and returns that part.
+func (s *state) merge(m message) (news message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	news = message{Facts: map[string]versioned{}, Claims: map[netip.Addr]election.Claim{}}
+	for node, f := range m.Facts {
+		if f.Version > s.facts[node].Version {
+			s.facts[node], news.Facts[node] = f, f
+		}
+	}
+	for addr, c := range m.Claims {
+		if c.Compare(s.claims[addr]) > 0 {
+			s.claims[addr], news.Claims[addr] = c, c
+		}
+	}
+	return news
+}
+
+// all returns a copy of everything.
+func (s *state) all() message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return message{Facts: maps.Clone(s.facts), Claims: maps.Clone(s.claims)}
+}
+
+// forget drops the claims on addresses that keep does not want.
+func (s *state) forget(keep func(netip.Addr) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.claims, func(a netip.Addr, _ election.Claim) bool { return !keep(a) })
+}
+
+func (m message) empty() bool { return len(m.Facts) == 0 && len(m.Claims) == 0 }
+
+// claimsPerMessage keeps an encoded message within one UDP packet.
+const claimsPerMessage = 12
+
+// split cuts m into messages that each fit into one packet: the facts of one
+// node, or a few claims.
+func (m message) split() []message {
+	var out []message
+	for _, node := range slices.Sorted(maps.Keys(m.Facts)) {
+		out = append(out, message{Facts: map[string]versioned{node: m.Facts[node]}})
+	}
+	addrs := slices.SortedFunc(maps.Keys(m.Claims), netip.Addr.Compare)
+	for chunk := range slices.Chunk(addrs, claimsPerMessage) {
+		claims := make(map[netip.Addr]election.Claim, len(chunk))
+		for _, a := range chunk {
+			claims[a] = m.Claims[a]
+		}
+		out = append(out, message{Claims: claims})
+	}
+	return out
+}
+
+func (m message) encode() []byte {
+	b, err := json.Marshal(m)
+	if err != nil {
+		panic(fmt.Sprintf("encode gossip message: %v", err)) // plain data always encodes
+	}
+	return b
+}
+
+// decode parses a message and refuses what would corrupt the state.
+func decode(b []byte) (message, error) {
+	var m message
+	if err := json.Unmarshal(b, &m); err != nil {
+		return message{}, fmt.Errorf("decode gossip message: %w", err)
+	}
+	for addr := range m.Claims {
+		if !addr.IsValid() || addr.Is4In6() || addr.Zone() != "" {
+			return message{}, fmt.Errorf("decode gossip message: claim on %q", addr)
+		}
+	}
+	return m, nil
+}

@@ -1,0 +1,137 @@
+// Package netif tells which of the host's interfaces can announce addresses,
+// and when that changes.
+//
+// It is the only package that speaks netlink.
+package netif
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Interface is a network interface that can carry ARP and NDP.
+type Interface struct {
+	Name     string         `json:"n"`
+	Index    int            `json:"-"`           // meaningful on this host only
+	MAC      string         `json:"-"`           // "02:00:00:00:00:01"
+	Prefixes []netip.Prefix `json:"p,omitempty"` // own addresses with their subnets' lengths
+	Up       bool           `json:"u,omitempty"` // administratively and by carrier
+}
+
+// Has reports whether addr is in one of the interface's subnets.
+func (i Interface) Has(addr netip.Addr) bool {
+	return slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// Equal reports whether the interfaces are the same in every respect.
+func (i Interface) Equal(o Interface) bool {
+	return i.Name == o.Name && i.Index == o.Index && i.MAC == o.MAC && i.Up == o.Up && slices.Equal(i.Prefixes, o.Prefixes)
+}
+
+// MatchesAny reports whether the interface's name is one of the names or globs
+// (path.Match). A malformed glob matches nothing.
+func (i Interface) MatchesAny(globs []string) bool {
+	return slices.ContainsFunc(globs, func(g string) bool {
+		ok, err := path.Match(g, i.Name)
+		return ok && err == nil
+	})
+}
+
+// List returns the interfaces that can announce, sorted by name: those with an
+// Ethernet address and broadcast that are not ports of a bridge or bond (their
+// master has the traffic).
+func List() ([]Interface, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	kind := map[int]string{}
+	for _, l := range links {
+		kind[l.Attrs().Index] = l.Type()
+	}
+	var out []Interface
+	for _, l := range links {
+		a := l.Attrs()
+		ethernet := len(a.HardwareAddr) == 6 && a.Flags&net.FlagBroadcast != 0 && a.Flags&net.FlagLoopback == 0
+		port := a.MasterIndex != 0 && kind[a.MasterIndex] != "vrf"
+		if !ethernet || port {
+			continue
+		}
+		out = append(out, Interface{
+			Name: a.Name, Index: a.Index, MAC: a.HardwareAddr.String(), Prefixes: prefixesOf(a.Index, addrs), Up: isUp(a),
+		})
+	}
+	slices.SortFunc(out, func(x, y Interface) int { return strings.Compare(x.Name, y.Name) })
+	return out, nil
+}
+
+// isUp reports whether frames can leave. Some drivers leave the operational
+// state unknown; for those the administrative state must do.
+func isUp(a *netlink.LinkAttrs) bool {
+	return a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown)
+}
+
+// prefixesOf returns the addresses of an interface with their subnets, sorted. Host routes (/32,
+// /128) and link-local subnets are left out: they say nothing about where a
+// Service's address belongs.
+func prefixesOf(index int, addrs []netlink.Addr) []netip.Prefix {
+	var out []netip.Prefix
+	for _, a := range addrs {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		ones, _ := a.Mask.Size()
+		p := netip.PrefixFrom(ip.Unmap(), ones)
+		if a.LinkIndex != index || !ok || !p.IsValid() || p.IsSingleIP() || p.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, comparePrefixes)
+	return slices.Compact(out)
+}
+
+func comparePrefixes(x, y netip.Prefix) int {
+	if c := x.Addr().Compare(y.Addr()); c != 0 {
+		return c
+	}
+	return x.Bits() - y.Bits()
+}
+
+// Watch calls changed once at the start and whenever links or addresses may
+// have changed, until ctx ends or the kernel's notifications stop.
+func Watch(ctx context.Context, changed func()) error {
+	done := make(chan struct{})
+	defer close(done)
+	links := make(chan netlink.LinkUpdate, 64)
+	if err := netlink.LinkSubscribe(links, done); err != nil {
+		return fmt.Errorf("subscribe to interfaces: %w", err)
+	}
+	addrs := make(chan netlink.AddrUpdate, 64)
+	if err := netlink.AddrSubscribe(addrs, done); err != nil {
+		return fmt.Errorf("subscribe to addresses: %w", err)
+	}
+	changed()
+	for {
+		var ok bool
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok = <-links:
+		case _, ok = <-addrs:
+		}
+		if !ok {
+			return fmt.Errorf("the kernel's notifications about interfaces ended")
+		}
+		changed()
+	}
+}
