@@ -1,0 +1,111 @@
+package layer2
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
+)
+
+// Announcer answers for the addresses it was last given. One goroutine at a
+// time may call Apply and Close.
+type Announcer struct {
+	log   logr.Logger
+	dial  func(netif.Interface, lb.Family) (wire, error)
+	ctx   context.Context // ends the links
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+	links map[linkKey]*link
+}
+
+// linkKey is one protocol on one interface, as it is now: an interface with
+// another MAC, or made anew under the old name, is another one.
+type linkKey struct {
+	name   string
+	index  int
+	mac    string
+	family lb.Family
+}
+
+// New returns an Announcer that announces nothing.
+func New(log logr.Logger) *Announcer {
+	a := &Announcer{log: log, dial: dial, links: map[linkKey]*link{}}
+	a.ctx, a.stop = context.WithCancel(context.Background())
+	return a
+}
+
+// Apply makes rows what is announced, on the interfaces that are up. Addresses
+// new to an interface, or on an interface that came up, are announced at once
+// and a few times more. An error names every interface that could not be
+// opened; the other rows are in force, and calling Apply again tries again.
+func (a *Announcer) Apply(rows []lb.L2Announcement, interfaces []netif.Interface) error {
+	want := map[linkKey]map[netip.Addr]struct{}{}
+	up := map[string]netif.Interface{}
+	for _, i := range interfaces {
+		if i.Up {
+			up[i.Name] = i
+		}
+	}
+	for _, row := range rows {
+		for _, name := range row.Interfaces {
+			i, ok := up[name]
+			if !ok {
+				continue
+			}
+			k := linkKey{name: i.Name, index: i.Index, mac: i.MAC, family: lb.FamilyOf(row.Addr)}
+			if want[k] == nil {
+				want[k] = map[netip.Addr]struct{}{}
+			}
+			want[k][row.Addr] = struct{}{}
+		}
+	}
+	for k, l := range a.links {
+		if want[k] == nil || l.dead() {
+			l.close()
+			delete(a.links, k)
+		}
+	}
+	var errs []error
+	for _, k := range slices.SortedFunc(maps.Keys(want), compareLinks) {
+		if err := a.applyLink(k, up[k.name], want[k]); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Addr]struct{}) error {
+	l := a.links[k]
+	if l == nil {
+		w, err := a.dial(ifi, k.family)
+		if err != nil {
+			return err
+		}
+		l = newLink(w, a.log.WithValues("interface", k.name, "family", k.family.String()))
+		a.links[k] = l
+		a.wg.Go(func() { l.answer() })
+		a.wg.Go(func() { l.announce(a.ctx) })
+	}
+	return l.set(addrs)
+}
+
+func compareLinks(x, y linkKey) int {
+	return cmp.Or(cmp.Compare(x.name, y.name), cmp.Compare(x.family, y.family))
+}
+
+// Close stops answering and waits until nothing is sent any more.
+func (a *Announcer) Close() {
+	for _, l := range a.links {
+		l.close()
+	}
+	a.stop()
+	a.wg.Wait()
+}

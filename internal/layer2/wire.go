@@ -1,0 +1,246 @@
+package layer2
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/mdlayher/arp"
+	"github.com/mdlayher/ethernet"
+	"github.com/mdlayher/ndp"
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+	"golang.org/x/net/ipv6"
+
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
+)
+
+// wire is one protocol on one interface.
+type wire interface {
+	// Next waits for the next question about an address.
+	Next() (question, error)
+	// Answer tells who asked that the address is here.
+	Answer(question) error
+	// Announce tells all neighbours that the address is here now.
+	Announce(netip.Addr) error
+	// Listen and Ignore say for which addresses questions are to be heard.
+	Listen(netip.Addr) error
+	Ignore(netip.Addr) error
+	Close() error
+}
+
+// question asks who has an address.
+type question struct {
+	Target netip.Addr
+	From   netip.Addr       // unspecified in a probe
+	MAC    net.HardwareAddr // of the asker; ARP only
+}
+
+// dial opens the wire of a family on an interface.
+func dial(ifi netif.Interface, f lb.Family) (wire, error) {
+	nif, err := net.InterfaceByIndex(ifi.Index)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", ifi.Name, err)
+	}
+	if f == lb.IPv6 {
+		return dialNDP(nif)
+	}
+	return dialARP(nif)
+}
+
+// arpWire speaks ARP (RFC 826). Its socket gets no other frames: it is bound to
+// the EtherType.
+type arpWire struct {
+	client *arp.Client
+	mac    net.HardwareAddr
+}
+
+func dialARP(ifi *net.Interface) (wire, error) {
+	c, err := arp.Dial(ifi)
+	if err != nil {
+		return nil, fmt.Errorf("open ARP on %s: %w", ifi.Name, err)
+	}
+	return &arpWire{client: c, mac: ifi.HardwareAddr}, nil
+}
+
+func (w *arpWire) Next() (question, error) {
+	for {
+		p, _, err := w.client.Read()
+		if err != nil {
+			return question{}, err
+		}
+		// Requests for the sender's own address are announcements.
+		if p.Operation == arp.OperationRequest && p.SenderIP != p.TargetIP {
+			return question{Target: p.TargetIP, From: p.SenderIP, MAC: p.SenderHardwareAddr}, nil
+		}
+	}
+}
+
+func (w *arpWire) Answer(q question) error {
+	p, err := arp.NewPacket(arp.OperationReply, w.mac, q.Target, q.MAC, q.From)
+	if err != nil {
+		return err
+	}
+	return w.client.WriteTo(p, q.MAC)
+}
+
+// Announce sends both forms of a gratuitous ARP, as there are systems that heed
+// only one: a request for the address itself (RFC 5227, 3) and a reply.
+func (w *arpWire) Announce(a netip.Addr) error {
+	request, err := arp.NewPacket(arp.OperationRequest, w.mac, a, make(net.HardwareAddr, 6), a)
+	if err != nil {
+		return err
+	}
+	if err := w.client.WriteTo(request, ethernet.Broadcast); err != nil {
+		return err
+	}
+	reply, err := arp.NewPacket(arp.OperationReply, w.mac, a, ethernet.Broadcast, a)
+	if err != nil {
+		return err
+	}
+	return w.client.WriteTo(reply, ethernet.Broadcast)
+}
+
+func (w *arpWire) Listen(netip.Addr) error { return nil } // requests are broadcast
+func (w *arpWire) Ignore(netip.Addr) error { return nil }
+func (w *arpWire) Close() error            { return w.client.Close() }
+
+// ndpWire speaks NDP's solicitations and advertisements (RFC 4861, 7.2).
+//
+// It hears solicitations through a packet socket: those that verify an entry
+// are sent to the address itself (RFC 4861, 7.3.3), which is not the node's own,
+// so that the kernel would not hand them to an ICMPv6 socket.
+type ndpWire struct {
+	conn   *ndp.Conn    // sends, and joins groups
+	heard  *packet.Conn // IPv6 packets that are solicitations
+	mac    net.HardwareAddr
+	buf    []byte             // owned by Next
+	groups map[netip.Addr]int // solicited-node group -> addresses that need it
+}
+
+// solicitations lets neighbor solicitations through that did not cross a router
+// (hop limit 255; RFC 4861, 7.1.1). It sees packets from the IPv6 header on.
+var solicitations = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 6, Size: 2}, // next header, hop limit
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocolICMPv6<<8 | ndp.HopLimit, SkipTrue: 3},
+	bpf.LoadAbsolute{Off: ipv6.HeaderLen, Size: 1}, // ICMPv6 type
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(ipv6.ICMPTypeNeighborSolicitation), SkipTrue: 1},
+	bpf.RetConstant{Val: maxPacket},
+	bpf.RetConstant{Val: 0},
+}
+
+const (
+	protocolICMPv6 = 58
+	etherTypeIPv6  = 0x86dd
+	maxPacket      = 1500 // a solicitation is 72 bytes with its usual option
+)
+
+func dialNDP(ifi *net.Interface) (wire, error) {
+	conn, _, err := ndp.Listen(ifi, ndp.LinkLocal)
+	if err != nil {
+		return nil, fmt.Errorf("open NDP on %s: %w", ifi.Name, err)
+	}
+	var none ipv6.ICMPFilter
+	none.SetAll(true) // this socket only sends
+	filter, err := bpf.Assemble(solicitations)
+	if err == nil {
+		err = conn.SetICMPFilter(&none)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open NDP on %s: %w", ifi.Name, errors.Join(err, conn.Close()))
+	}
+	heard, err := packet.Listen(ifi, packet.Datagram, etherTypeIPv6, &packet.Config{Filter: filter})
+	if err != nil {
+		return nil, fmt.Errorf("open NDP on %s: %w", ifi.Name, errors.Join(err, conn.Close()))
+	}
+	return &ndpWire{
+		conn: conn, heard: heard, mac: ifi.HardwareAddr, buf: make([]byte, maxPacket), groups: map[netip.Addr]int{},
+	}, nil
+}
+
+func (w *ndpWire) Next() (question, error) {
+	for {
+		n, _, err := w.heard.ReadFrom(w.buf)
+		if err != nil {
+			return question{}, err
+		}
+		if q, ok := parseSolicitation(w.buf[:n]); ok {
+			return q, nil
+		}
+	}
+}
+
+// parseSolicitation parses an IPv6 packet that may be a neighbor solicitation.
+func parseSolicitation(b []byte) (question, bool) {
+	h, err := ipv6.ParseHeader(b)
+	if err != nil || h.NextHeader != protocolICMPv6 || h.HopLimit != ndp.HopLimit {
+		return question{}, false
+	}
+	end := ipv6.HeaderLen + h.PayloadLen // what follows is padding
+	if end > len(b) {
+		return question{}, false
+	}
+	msg, err := ndp.ParseMessage(b[ipv6.HeaderLen:end])
+	if err != nil {
+		return question{}, false
+	}
+	ns, ok := msg.(*ndp.NeighborSolicitation)
+	from, okFrom := netip.AddrFromSlice(h.Src)
+	if !ok || !okFrom {
+		return question{}, false
+	}
+	return question{Target: ns.TargetAddress, From: from}, true
+}
+
+// Answer advertises to who asked, or to all nodes when the question was a probe
+// for a duplicate, which has no sender (RFC 4861, 7.2.4).
+func (w *ndpWire) Answer(q question) error {
+	if q.From.IsUnspecified() {
+		return w.advertise(q.Target, false, netip.IPv6LinkLocalAllNodes())
+	}
+	return w.advertise(q.Target, true, q.From)
+}
+
+// Announce sends an unsolicited advertisement (RFC 4861, 7.2.6).
+func (w *ndpWire) Announce(a netip.Addr) error {
+	return w.advertise(a, false, netip.IPv6LinkLocalAllNodes())
+}
+
+func (w *ndpWire) advertise(a netip.Addr, solicited bool, to netip.Addr) error {
+	return w.conn.WriteTo(&ndp.NeighborAdvertisement{
+		Solicited:     solicited,
+		Override:      true,
+		TargetAddress: a,
+		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: w.mac}},
+	}, nil, to)
+}
+
+func (w *ndpWire) Listen(a netip.Addr) error {
+	group, err := ndp.SolicitedNodeMulticast(a)
+	if err != nil {
+		return err
+	}
+	if w.groups[group] == 0 {
+		if err := w.conn.JoinGroup(group); err != nil {
+			return fmt.Errorf("join %s: %w", group, err)
+		}
+	}
+	w.groups[group]++
+	return nil
+}
+
+func (w *ndpWire) Ignore(a netip.Addr) error {
+	group, err := ndp.SolicitedNodeMulticast(a)
+	if err != nil {
+		return err
+	}
+	if w.groups[group]--; w.groups[group] > 0 {
+		return nil
+	}
+	delete(w.groups, group)
+	return w.conn.LeaveGroup(group)
+}
+
+func (w *ndpWire) Close() error { return errors.Join(w.heard.Close(), w.conn.Close()) }

@@ -1,0 +1,239 @@
+// Package speaker decides what one node announces.
+//
+// Plan is pure: the same snapshot gives the same plan, on every node the same
+// owner for every address. Effects (gossip, ARP, status) are elsewhere.
+package speaker
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/election"
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
+)
+
+// Snapshot is all that a plan depends on.
+type Snapshot struct {
+	Node           string          // this node
+	Joined         bool            // this speaker has found the others, or that there are none
+	Assignments    []lb.Assignment // sorted by Service
+	Advertisements []lb.L2Advertisement
+	Nodes          map[string]lb.Node // by name
+	Speakers       map[string]Speaker // by node, those alive in the gossip
+	Claims         map[netip.Addr]election.Claim
+}
+
+// Speaker is what a live speaker told the others.
+type Speaker struct {
+	Interfaces []netif.Interface
+	Leaving    bool
+}
+
+// Plan is what this node is to do.
+type Plan struct {
+	Announcements []lb.L2Announcement           // sorted by address
+	Claims        map[netip.Addr]election.Claim // to be made now, before announcing
+	Outcomes      []Outcome                     // one per assigned address, in the order of the assignments
+}
+
+// Outcome says what became of one assigned address.
+type Outcome struct {
+	Service  lb.ServiceKey
+	Addr     netip.Addr
+	Reason   lb.Reason   // ReasonAnnounced when this node announces it
+	Owner    string      // the node that announces it, "" when none can
+	Rejected []Rejection // the nodes that cannot, sorted by node
+	Avoided  []Rejection // those that can but are better left out, sorted by node
+}
+
+// Rejection says why a node does not announce an address.
+type Rejection struct {
+	Node   string
+	Reason lb.Reason
+}
+
+// Make decides what this node announces. An address is announced by the node
+// whose claim on it is the highest, as long as that node can: an owner that is
+// only better left out goes on until it hears its successor's claim.
+func Make(s Snapshot) Plan {
+	p := Plan{Claims: map[netip.Addr]election.Claim{}}
+	done := map[netip.Addr]bool{}
+	for _, as := range s.Assignments {
+		for _, g := range as.Grants {
+			if done[g.Addr] {
+				continue
+			}
+			done[g.Addr] = true
+			out := s.place(as, g, &p)
+			p.Outcomes = append(p.Outcomes, out)
+		}
+	}
+	slices.SortFunc(p.Announcements, func(x, y lb.L2Announcement) int { return x.Addr.Compare(y.Addr) })
+	return p
+}
+
+// place decides for one address and adds what follows to the plan.
+func (s *Snapshot) place(as lb.Assignment, g lb.Grant, p *Plan) Outcome {
+	c := s.Candidates(as, g)
+	out := Outcome{Service: as.Service, Addr: g.Addr, Rejected: c.Rejected, Avoided: c.Avoided}
+	if c.Reason != 0 {
+		out.Reason = c.Reason
+		return out
+	}
+	claim := s.Claims[g.Addr]
+	if !s.Joined {
+		out.Reason, out.Owner = lb.ReasonNotJoined, claim.Owner
+		return out
+	}
+	elected := election.Owner(g.Addr, c.Good, c.Best, claim)
+	if elected == s.Node && claim.Owner != s.Node {
+		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1}
+		p.Claims[g.Addr] = claim
+	}
+	out.Reason, out.Owner = lb.ReasonNotOwner, claim.Owner
+	if _, able := c.Able[claim.Owner]; !able {
+		out.Owner = elected // its claim is on its way
+	}
+	if names, able := c.Able[s.Node]; able && claim.Owner == s.Node {
+		out.Reason = lb.ReasonAnnounced
+		p.Announcements = append(p.Announcements, lb.L2Announcement{Addr: g.Addr, Interfaces: names})
+	}
+	return out
+}
+
+// Candidates are the nodes that can announce an address.
+type Candidates struct {
+	Able     map[string][]string // node -> the interfaces to announce on, sorted
+	Good     []string            // those of them that are not avoided, if any; an owner among them stays
+	Best     []string            // those of Good that the advertisements prefer, to choose from
+	Rejected []Rejection         // the nodes that cannot, sorted
+	Avoided  []Rejection         // able, but not good, sorted
+	Reason   lb.Reason           // why there is none at all, or 0
+}
+
+// Candidates finds who can announce the address.
+func (s *Snapshot) Candidates(as lb.Assignment, g lb.Grant) Candidates {
+	var adverts []*lb.L2Advertisement
+	for i := range s.Advertisements {
+		if a := &s.Advertisements[i]; a.Selects(g, as.Labels) {
+			adverts = append(adverts, a)
+		}
+	}
+	switch {
+	case len(adverts) == 0:
+		return Candidates{Reason: lb.ReasonNoAdvertisement}
+	case len(as.ReadyNodes) == 0:
+		return Candidates{Reason: lb.ReasonNoEndpoints}
+	}
+	onSubnet := s.anyNodeHas(g.Addr)
+	c := Candidates{Able: map[string][]string{}}
+	avoid := map[string]lb.Reason{}
+	for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {
+		node := s.Nodes[name]
+		interfaces, reason := s.able(node, as, g.Addr, adverts, onSubnet)
+		if reason != 0 {
+			c.Rejected = append(c.Rejected, Rejection{name, reason})
+			continue
+		}
+		c.Able[name] = interfaces
+		if s.Speakers[name].Leaving {
+			avoid[name] = lb.ReasonNodeLeaving
+		} else if len(node.Avoid) > 0 {
+			avoid[name] = node.Avoid[0]
+		}
+	}
+	c.choose(s.Nodes, adverts, avoid)
+	if len(c.Able) == 0 {
+		c.Reason = lb.ReasonNoCandidate
+	}
+	return c
+}
+
+// able returns the interfaces on which the node can announce the address, or
+// why it cannot.
+func (s *Snapshot) able(node lb.Node, as lb.Assignment, addr netip.Addr, adverts []*lb.L2Advertisement, onSubnet bool) ([]string, lb.Reason) {
+	sp, alive := s.Speakers[node.Name]
+	if !alive {
+		return nil, lb.ReasonNodeNotMember
+	}
+	if _, ready := slices.BinarySearch(as.ReadyNodes, node.Name); as.Policy == lb.TrafficLocal && !ready {
+		return nil, lb.ReasonNoReadyEndpoint
+	}
+	selected := false
+	var names []string
+	for _, a := range adverts {
+		if !a.SelectsNode(node) {
+			continue
+		}
+		selected = true
+		for _, i := range sp.Interfaces {
+			if i.Up && chosen(i, a, addr, onSubnet) {
+				names = append(names, i.Name)
+			}
+		}
+	}
+	switch {
+	case !selected:
+		return nil, lb.ReasonNodeNotSelected
+	case len(names) == 0:
+		return nil, lb.ReasonNoInterface
+	}
+	slices.Sort(names)
+	return slices.Compact(names), 0
+}
+
+// chosen reports whether the advertisement has the address announced on the
+// interface: on those it names, else on those in the address's subnet, else,
+// when no node is in that subnet and the addresses are routed to the nodes'
+// network, on all.
+func chosen(i netif.Interface, a *lb.L2Advertisement, addr netip.Addr, onSubnet bool) bool {
+	if len(a.Interfaces) > 0 {
+		return i.MatchesAny(a.Interfaces)
+	}
+	return !onSubnet || i.Has(addr)
+}
+
+// anyNodeHas reports whether the address is in the subnet of any live node.
+func (s *Snapshot) anyNodeHas(addr netip.Addr) bool {
+	for _, sp := range s.Speakers {
+		if slices.ContainsFunc(sp.Interfaces, func(i netif.Interface) bool { return i.Has(addr) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// choose fills Good, Best and Avoided from the able nodes and the reasons to
+// avoid some of them.
+func (c *Candidates) choose(nodes map[string]lb.Node, adverts []*lb.L2Advertisement, avoid map[string]lb.Reason) {
+	heaviest := -1
+	for _, name := range slices.Sorted(maps.Keys(c.Able)) {
+		if reason, ok := avoid[name]; ok && len(avoid) < len(c.Able) {
+			c.Avoided = append(c.Avoided, Rejection{name, reason})
+			continue
+		}
+		c.Good = append(c.Good, name)
+		switch w := weight(nodes[name], adverts); cmp.Compare(w, heaviest) {
+		case 1:
+			heaviest, c.Best = w, []string{name}
+		case 0:
+			c.Best = append(c.Best, name)
+		}
+	}
+}
+
+// weight adds up the preferences for the node.
+func weight(n lb.Node, adverts []*lb.L2Advertisement) int {
+	w := 0
+	for _, a := range adverts {
+		for _, p := range a.Preferred {
+			if p.Selector.Matches(n.Labels) {
+				w += p.Weight
+			}
+		}
+	}
+	return w
+}
