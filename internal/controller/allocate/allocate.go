@@ -1,0 +1,249 @@
+// Package allocate gives each LoadBalancer Service its addresses.
+package allocate
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/controller/ledger"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// workers is how many Services are written at a time. The API server answers a
+// status write in a few milliseconds, so this is some thousand a second.
+const workers = 16
+
+// Controller gives Services their addresses.
+type Controller struct {
+	client   client.Client
+	ledger   *ledger.Ledger
+	class    kube.Class
+	recorder events.EventRecorder
+}
+
+// New returns a Controller that does nothing until it is registered.
+func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventRecorder) *Controller {
+	return &Controller{client: c, ledger: l, class: class, recorder: r}
+}
+
+// Name names the controller in logs and metrics.
+func (c *Controller) Name() string { return "allocate" }
+
+// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=services/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Register adds the controller to the manager.
+func (c *Controller) Register(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named(c.Name()).
+		For(&corev1.Service{}, builder.WithPredicates(predicate.NewPredicateFuncs(c.concerns))).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(c.servicesIn),
+			builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		WatchesRawSource(source.Func(c.wakeFrom)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		Complete(c)
+}
+
+// concerns keeps the Services that are not load balancers, most of them in most
+// clusters, out of the queue, unless they have or had something of ours.
+func (c *Controller) concerns(o client.Object) bool {
+	svc, ok := o.(*corev1.Service)
+	return ok && (svc.Spec.Type == corev1.ServiceTypeLoadBalancer || hasCondition(svc) || len(c.ledger.Holds(kube.Key(svc))) > 0)
+}
+
+func hasCondition(svc *corev1.Service) bool {
+	return meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAddressAssigned) != nil
+}
+
+// servicesIn maps a namespace whose labels changed to its Services.
+func (c *Controller) servicesIn(ctx context.Context, ns client.Object) []reconcile.Request {
+	var list corev1.ServiceList
+	if err := c.client.List(ctx, &list, client.InNamespace(ns.GetName())); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list the Services of a namespace", "namespace", ns.GetName())
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		if c.class.Handles(&list.Items[i]) {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+	}
+	return out
+}
+
+// wakeFrom queues the Services that the ledger says are to look again.
+func (c *Controller) wakeFrom(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	c.ledger.OnWake(func(k lb.ServiceKey) {
+		q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: k.Namespace, Name: k.Name}})
+	})
+	return nil
+}
+
+// Reconcile brings one Service's status in line with what the ledger decides.
+func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if err := c.ledger.Restore(ctx); err != nil {
+		return reconcile.Result{}, err
+	}
+	key := lb.ServiceKey{Namespace: req.Namespace, Name: req.Name}
+	var svc corev1.Service
+	switch err := c.client.Get(ctx, req.NamespacedName, &svc); {
+	case apierrors.IsNotFound(err):
+		c.ledger.Release(key)
+		return reconcile.Result{}, nil
+	case err != nil:
+		return reconcile.Result{}, fmt.Errorf("get Service %s: %w", key, err)
+	}
+	bring := c.assign
+	if !c.class.Handles(&svc) {
+		bring = c.letGo
+	}
+	// A Service that was changed or deleted since it was read comes again by the
+	// watch, in its new version.
+	if err := bring(ctx, &svc); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{}, nil
+}
+
+// assign decides for a Service and writes the outcome.
+func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
+	labels, err := c.namespaceLabels(ctx, svc.Namespace)
+	if err != nil {
+		return err
+	}
+	req, invalid := kube.Request(svc, labels)
+	if invalid != nil {
+		return c.refuse(ctx, svc, invalid)
+	}
+	had := kube.IngressAddresses(svc)
+	d, foreign := c.ledger.Decide(svc, req)
+	if foreign {
+		return nil
+	}
+	after := svc.DeepCopy()
+	kube.SetIngress(after, d.Addresses())
+	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
+		d.Complete(), d.Reason().String(), d.String(), svc.Generation)
+	if err := c.write(ctx, svc, after); err != nil {
+		return err
+	}
+	c.tell(svc, after, had, d)
+	return nil
+}
+
+// refuse marks a Service whose request cannot be understood. It keeps what it
+// has.
+func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, invalid error) error {
+	after := svc.DeepCopy()
+	changed := kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
+		false, lb.ReasonInvalidRequest.String(), invalid.Error(), svc.Generation)
+	if err := c.write(ctx, svc, after); err != nil {
+		return err
+	}
+	if changed {
+		c.recorder.Eventf(svc, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", invalid)
+	}
+	return nil
+}
+
+// letGo takes back what a Service has of ours that is not ours to serve any
+// more: its type or class changed, or it is being deleted.
+func (c *Controller) letGo(ctx context.Context, svc *corev1.Service) error {
+	released := c.ledger.Release(kube.Key(svc))
+	after := svc.DeepCopy()
+	meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+	meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced)
+	kube.SetIngress(after, slices.DeleteFunc(kube.IngressAddresses(svc), func(a netip.Addr) bool {
+		return slices.ContainsFunc(released, func(g lb.Grant) bool { return g.Addr == a })
+	}))
+	if err := c.write(ctx, svc, after); err != nil {
+		return err
+	}
+	if len(released) > 0 {
+		c.recorder.Eventf(svc, nil, corev1.EventTypeNormal, "Released", "Release", "Gave up %s", lb.Decision{Grants: released})
+	}
+	return nil
+}
+
+// write sends the change of status, if there is one, as one patch. It fails on
+// a Service that changed since it was read: another controller may have
+// decided (invariant A1), and the decision is then made anew.
+func (c *Controller) write(ctx context.Context, before, after *corev1.Service) error {
+	if equality.Semantic.DeepEqual(before.Status, after.Status) {
+		return nil
+	}
+	patch := client.StrategicMergeFrom(before, client.MergeFromWithOptimisticLock{})
+	if err := c.client.Status().Patch(ctx, after, patch); err != nil {
+		return fmt.Errorf("write status of Service %s: %w", kube.Key(before), err)
+	}
+	return nil
+}
+
+// tell records an event for what changed. All addresses of one change are in one
+// event: the recorder would fold two alike into one and lose the first.
+func (c *Controller) tell(before, after *corev1.Service, had []netip.Addr, d lb.Decision) {
+	var gained lb.Decision
+	for _, g := range d.Grants {
+		if !slices.Contains(had, g.Addr) {
+			gained.Grants = append(gained.Grants, g)
+		}
+	}
+	var lost []string
+	for _, a := range had {
+		if !slices.Contains(d.Addresses(), a) {
+			lost = append(lost, a.String())
+		}
+	}
+	if len(gained.Grants) > 0 {
+		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, "Assigned", "Assign", "Assigned %s", gained)
+	}
+	if len(lost) > 0 {
+		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, "Released", "Assign", "Gave up %s", strings.Join(lost, ", "))
+	}
+	if !d.Complete() && message(before) != message(after) {
+		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", d)
+	}
+}
+
+// message returns the message of the Service's AddressAssigned condition.
+func message(svc *corev1.Service) string {
+	if c := meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAddressAssigned); c != nil && c.Status == metav1.ConditionFalse {
+		return c.Message
+	}
+	return ""
+}
+
+// namespaceLabels returns the labels of a namespace, none for one that the cache
+// does not have yet: its Services are looked at again when it comes.
+func (c *Controller) namespaceLabels(ctx context.Context, name string) (map[string]string, error) {
+	var ns corev1.Namespace
+	if err := c.client.Get(ctx, types.NamespacedName{Name: name}, &ns); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("get namespace %s: %w", name, err)
+	}
+	return ns.Labels, nil
+}

@@ -1,0 +1,328 @@
+// Package announce makes one node announce what it owns: it gathers what is so,
+// has speaker.Make decide, and carries the plan out.
+package announce
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/election"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/layer2"
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/members"
+	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead/fairlead/internal/speaker"
+)
+
+const (
+	// lookAround is how often the speaker looks for others that it lost, as
+	// after a partition, and retries what failed.
+	lookAround = 2 * time.Second
+	// handOver bounds the wait for successors on shutdown. It is within the 30 s
+	// that Kubernetes gives a pod to end.
+	handOver = 3 * time.Second
+	// farewell bounds what is said to the others and the API server at the end.
+	farewell = time.Second
+	// forgetAfter is how long the claim on an address that no Service has is
+	// remembered, so that a Service made anew finds its owner again.
+	forgetAfter = time.Minute
+)
+
+// Config is what a speaker is made of.
+type Config struct {
+	Node    string
+	Bind    netip.Addr // gossip address
+	Port    uint16     // gossip port
+	Key     []byte     // gossip key
+	Version string
+	Class   kube.Class
+
+	Cache  cache.Cache
+	Client client.Client
+	Reader client.Reader // asks the API server, not a cache
+	Log    logr.Logger
+}
+
+func (c Config) endpoint() netip.AddrPort { return netip.AddrPortFrom(c.Bind, c.Port) }
+
+// Announcer runs one node's speaker.
+type Announcer struct {
+	cfg     Config
+	log     logr.Logger
+	world   *world
+	members *members.Members
+	layer2  *layer2.Announcer
+	status  *statusWriter
+	links   chan struct{} // interfaces changed; has room for one
+	joined  atomic.Bool
+
+	// Owned by the loop of Start.
+	interfaces []netif.Interface
+	leaving    bool
+	since      map[netip.Addr]time.Time // address -> when this node began to announce it
+	unused     map[netip.Addr]time.Time // claimed address -> when it was first without a Service
+}
+
+// New returns an Announcer that does nothing until Start.
+func New(cfg Config) *Announcer {
+	return &Announcer{
+		cfg:   cfg,
+		log:   cfg.Log,
+		world: newWorld(cfg.Class),
+		members: members.New(members.Config{
+			Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Key: cfg.Key,
+			Generation: uint64(time.Now().UnixNano()), Log: cfg.Log.WithName("gossip"),
+		}),
+		layer2: layer2.New(cfg.Log.WithName("layer2")),
+		status: newStatusWriter(cfg, cfg.Log),
+		links:  make(chan struct{}, 1),
+		since:  map[netip.Addr]time.Time{},
+		unused: map[netip.Addr]time.Time{},
+	}
+}
+
+// +kubebuilder:rbac:groups="",resources=services;nodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements,verbs=get;list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=speakers,verbs=get;list;watch;create
+// +kubebuilder:rbac:groups=fairlead.dev,resources=speakers/status,verbs=patch
+
+// Start runs the speaker until ctx ends; then it hands over what it owns.
+func (a *Announcer) Start(ctx context.Context) error {
+	if err := a.members.Start(); err != nil {
+		return err
+	}
+	if err := a.world.watch(ctx, a.cfg.Cache); err != nil {
+		return err
+	}
+	// What says goodbye must outlive ctx.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, background := errgroup.WithContext(background)
+	g.Go(func() error { return netif.Watch(background, func() { poke(a.links) }) })
+	g.Go(func() error { a.status.run(background); return nil })
+	if err := a.look(); err != nil {
+		return err
+	}
+	if err := a.join(ctx); err != nil {
+		return err
+	}
+	err := a.loop(ctx, background)
+	a.leave(background)
+	stop()
+	if waitErr := g.Wait(); err == nil {
+		err = waitErr
+	}
+	return err
+}
+
+// Joined reports whether the speaker takes part; before that it owns nothing.
+func (a *Announcer) Joined() bool { return a.joined.Load() }
+
+// join makes this speaker known, and finds the others, before it may own
+// anything (invariant L6). Of two that start together at least the later one to
+// make itself known finds the other.
+func (a *Announcer) join(ctx context.Context) error {
+	me := report{interfaces: a.interfaces, reason: v1alpha1.ReasonJoining, message: "looking for the other speakers"}
+	for {
+		err := a.status.write(ctx, me)
+		if err == nil {
+			break
+		}
+		a.log.Error(err, "cannot make this speaker known; trying again")
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+	var list v1alpha1.SpeakerList
+	if err := a.cfg.Reader.List(ctx, &list); err != nil {
+		return fmt.Errorf("list Speakers: %w", err)
+	}
+	var others []netip.AddrPort
+	for _, s := range list.Items {
+		if e, err := netip.ParseAddrPort(s.Status.GossipEndpoint); err == nil && s.Name != a.cfg.Node {
+			others = append(others, e)
+		}
+	}
+	reached := a.members.Join(others)
+	a.log.V(1).Info("joined", "speakers", len(others), "reached", reached)
+	a.joined.Store(true)
+	return nil
+}
+
+// loop brings what is announced in line with what is so, whenever that changes.
+func (a *Announcer) loop(ctx, background context.Context) error {
+	tick := time.NewTicker(lookAround)
+	defer tick.Stop()
+	for {
+		a.act()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-background.Done():
+			return context.Cause(background)
+		case <-a.world.changed:
+		case <-a.members.Changed():
+		case <-a.links:
+			if err := a.look(); err != nil {
+				return err
+			}
+		case <-tick.C:
+			go a.rejoin()
+		}
+	}
+}
+
+// look reads the interfaces and tells the others.
+func (a *Announcer) look() error {
+	interfaces, err := netif.List()
+	if err != nil {
+		return err
+	}
+	// One without an address is in nobody's subnet and cannot speak ARP.
+	interfaces = slices.DeleteFunc(interfaces, func(i netif.Interface) bool { return len(i.Prefixes) == 0 })
+	if slices.EqualFunc(interfaces, a.interfaces, netif.Interface.Equal) {
+		return nil
+	}
+	a.interfaces = interfaces
+	a.members.SetFacts(members.Facts{Interfaces: interfaces, Leaving: a.leaving})
+	return nil
+}
+
+// rejoin looks for speakers that are known and not among the members: gossip
+// alone does not find together again after a long partition.
+func (a *Announcer) rejoin() {
+	alive := a.members.View().Alive
+	var lost []netip.AddrPort
+	for node, endpoint := range a.world.others(a.cfg.Node) {
+		if _, found := slices.BinarySearch(alive, node); !found {
+			lost = append(lost, endpoint)
+		}
+	}
+	a.members.Join(lost)
+}
+
+// act gathers, decides and acts, once.
+func (a *Announcer) act() speaker.Plan {
+	view := a.members.View()
+	s := speaker.Snapshot{Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Speakers: map[string]speaker.Speaker{}}
+	for _, node := range view.Alive {
+		if f, ok := view.Facts[node]; ok {
+			s.Speakers[node] = speaker.Speaker{Interfaces: f.Interfaces, Leaving: f.Leaving}
+		}
+	}
+	users := a.world.fill(&s)
+	plan := speaker.Make(s)
+	if len(plan.Claims) > 0 {
+		a.members.Claim(plan.Claims)
+	}
+	if err := a.layer2.Apply(plan.Announcements, a.interfaces); err != nil {
+		a.log.Error(err, "cannot announce on every interface; trying again")
+	}
+	a.forget(view.Claims, users)
+	a.tell(plan, users, len(view.Alive))
+	return plan
+}
+
+// forget drops claims on addresses that have had no Service for a while.
+func (a *Announcer) forget(claims map[netip.Addr]election.Claim, users map[netip.Addr][]lb.ServiceKey) {
+	now := time.Now()
+	for addr := range claims {
+		if _, used := users[addr]; used {
+			delete(a.unused, addr)
+		} else if _, known := a.unused[addr]; !known {
+			a.unused[addr] = now
+		}
+	}
+	old := map[netip.Addr]bool{}
+	maps.DeleteFunc(a.unused, func(addr netip.Addr, since time.Time) bool {
+		old[addr] = now.Sub(since) > forgetAfter
+		return old[addr]
+	})
+	a.members.Forget(func(addr netip.Addr) bool { return !old[addr] })
+}
+
+// tell has the Speaker object say what this node announces.
+func (a *Announcer) tell(plan speaker.Plan, users map[netip.Addr][]lb.ServiceKey, alive int) {
+	since := make(map[netip.Addr]time.Time, len(plan.Announcements))
+	for _, n := range plan.Announcements {
+		at, ok := a.since[n.Addr]
+		if !ok {
+			at = time.Now()
+			a.log.Info("announcing", "address", n.Addr.String(), "interfaces", n.Interfaces)
+		}
+		since[n.Addr] = at
+	}
+	for addr := range a.since {
+		if _, still := since[addr]; !still {
+			a.log.Info("no longer announcing", "address", addr.String())
+		}
+	}
+	a.since = since
+	r := report{
+		interfaces: a.interfaces, owned: plan.Announcements, users: users, since: since,
+		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
+		message: fmt.Sprintf("%d speakers in touch", alive),
+	}
+	if a.leaving {
+		r.ready, r.reason, r.message = false, v1alpha1.ReasonStopping, "handing over"
+	}
+	a.status.put(r)
+}
+
+// leave hands over what this node announces, make before break: the others
+// elect a successor for each address, and this node stops as it hears the
+// successor's claim. What nobody takes it announces to the end.
+func (a *Announcer) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, handOver)
+	defer cancel()
+	a.leaving = true
+	a.members.SetFacts(members.Facts{Interfaces: a.interfaces, Leaving: true})
+	for a.mayHandOver(a.act()) && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-a.members.Changed():
+		}
+	}
+	a.layer2.Close()
+	last, done := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer done()
+	if err := a.members.Stop(last); err != nil {
+		a.log.Error(err, "cannot leave the gossip")
+	}
+	goodbye := report{interfaces: a.interfaces, reason: v1alpha1.ReasonStopping, message: "the speaker has stopped"}
+	if err := a.status.write(last, goodbye); err != nil {
+		a.log.Error(err, "cannot write the Speaker's last status")
+	}
+}
+
+// mayHandOver reports whether another node can take something of what this one
+// still announces.
+func (a *Announcer) mayHandOver(p speaker.Plan) bool {
+	return slices.ContainsFunc(p.Outcomes, func(o speaker.Outcome) bool {
+		return o.Reason == lb.ReasonAnnounced && slices.ContainsFunc(o.Avoided, func(r speaker.Rejection) bool {
+			return r.Node == a.cfg.Node // avoided only while there is a better one
+		})
+	})
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one is waiting already
+	}
+}

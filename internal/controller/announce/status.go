@@ -1,0 +1,166 @@
+package announce
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
+)
+
+const (
+	// writeEvery is the least time between two writes of the Speaker's status.
+	writeEvery = time.Second
+	// writeTimeout bounds one write, so that a frozen API server is noticed.
+	writeTimeout = 5 * time.Second
+)
+
+// report is what this speaker is to say about itself.
+type report struct {
+	interfaces []netif.Interface
+	owned      []lb.L2Announcement // sorted by address
+	users      map[netip.Addr][]lb.ServiceKey
+	since      map[netip.Addr]time.Time
+	ready      bool
+	reason     string
+	message    string
+}
+
+// statusWriter writes this node's Speaker object. It works beside the loop that
+// announces, so that the API server's troubles do not reach it.
+type statusWriter struct {
+	client   client.Client
+	reader   client.Reader
+	node     string
+	endpoint netip.AddrPort
+	version  string
+	log      logr.Logger
+	next     chan report // has room for one: the latest
+
+	// last is the object as last written or read, nil when that is unknown.
+	// Nobody else writes it, and a cache could be behind our own writes.
+	last *v1alpha1.Speaker
+}
+
+func newStatusWriter(cfg Config, log logr.Logger) *statusWriter {
+	return &statusWriter{
+		client: cfg.Client, reader: cfg.Reader, node: cfg.Node, endpoint: cfg.endpoint(), version: cfg.Version,
+		log: log, next: make(chan report, 1),
+	}
+}
+
+// put makes r what is to be written, in place of what was not written yet. Only
+// one goroutine may call it.
+func (w *statusWriter) put(r report) {
+	select {
+	case <-w.next:
+	default:
+	}
+	w.next <- r
+}
+
+// run writes what is put, at most once a second, until ctx ends.
+func (w *statusWriter) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r := <-w.next:
+			if err := w.write(ctx, r); err != nil && ctx.Err() == nil {
+				w.log.Error(err, "cannot write the Speaker's status; trying again")
+				select {
+				case w.next <- r: // unless there is a later one
+				default:
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(writeEvery):
+		}
+	}
+}
+
+// write makes the Speaker's status what r says, if it is not that already.
+func (w *statusWriter) write(ctx context.Context, r report) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if w.last == nil {
+		sp, err := w.ensure(ctx)
+		if err != nil {
+			return err
+		}
+		w.last = sp
+	}
+	after := w.last.DeepCopy()
+	w.fill(&after.Status, r)
+	if equality.Semantic.DeepEqual(w.last.Status, after.Status) {
+		return nil
+	}
+	if err := w.client.Status().Patch(ctx, after, client.MergeFrom(w.last)); err != nil {
+		w.last = nil
+		return fmt.Errorf("write status of Speaker %s: %w", w.node, err)
+	}
+	w.last = after
+	return nil
+}
+
+// ensure returns this node's Speaker object, made if it is not there. It goes
+// with its Node.
+func (w *statusWriter) ensure(ctx context.Context) (*v1alpha1.Speaker, error) {
+	sp := &v1alpha1.Speaker{}
+	err := w.reader.Get(ctx, client.ObjectKey{Name: w.node}, sp)
+	if !apierrors.IsNotFound(err) {
+		return sp, err
+	}
+	var node corev1.Node
+	if err := w.reader.Get(ctx, client.ObjectKey{Name: w.node}, &node); err != nil {
+		return nil, fmt.Errorf("get Node %s: %w", w.node, err)
+	}
+	sp = &v1alpha1.Speaker{ObjectMeta: metav1.ObjectMeta{
+		Name: w.node,
+		OwnerReferences: []metav1.OwnerReference{{
+			APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID,
+		}},
+	}}
+	if err := w.client.Create(ctx, sp); err != nil {
+		return nil, fmt.Errorf("create Speaker %s: %w", w.node, err)
+	}
+	return sp, nil
+}
+
+func (w *statusWriter) fill(s *v1alpha1.SpeakerStatus, r report) {
+	s.GossipEndpoint, s.Version = w.endpoint.String(), w.version
+	s.Interfaces = nil
+	for _, i := range r.interfaces {
+		out := v1alpha1.SpeakerInterface{Name: i.Name, MAC: i.MAC, Up: i.Up}
+		for _, p := range i.Prefixes {
+			out.Addresses = append(out.Addresses, p.String())
+		}
+		s.Interfaces = append(s.Interfaces, out)
+	}
+	s.OwnedAddresses = int32(len(r.owned))
+	s.Layer2 = nil
+	for _, a := range r.owned[:min(len(r.owned), v1alpha1.MaxSpeakerLayer2)] {
+		out := v1alpha1.SpeakerAddress{
+			Address: a.Addr.String(), Interfaces: a.Interfaces, Since: metav1.NewTime(r.since[a.Addr].Truncate(time.Second)),
+		}
+		for _, key := range r.users[a.Addr] {
+			out.Services = append(out.Services, key.String())
+		}
+		s.Layer2 = append(s.Layer2, out)
+	}
+	kube.SetCondition(&s.Conditions, v1alpha1.ConditionReady, r.ready, r.reason, r.message, 0)
+}

@@ -1,0 +1,220 @@
+// Package poolstatus keeps the ledger's pools as the API has them, and tells in
+// each IPAddressPool's status what has become of its addresses.
+package poolstatus
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/allocator"
+	"github.com/fairlead/fairlead/internal/controller/ledger"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// writeEvery is the least time between two writes of one pool's status
+// (invariant A6): a burst of assignments makes one write a second.
+const writeEvery = time.Second
+
+// Controller keeps pools and their status.
+type Controller struct {
+	client client.Client
+	ledger *ledger.Ledger
+	now    func() time.Time
+
+	mu      sync.Mutex           // guards the fields below
+	seen    map[string]string    // pool -> the version whose spec the ledger has
+	written map[string]time.Time // pool -> last write of its status
+}
+
+// New returns a Controller that does nothing until it is registered.
+func New(c client.Client, l *ledger.Ledger, now func() time.Time) *Controller {
+	return &Controller{client: c, ledger: l, now: now, seen: map[string]string{}, written: map[string]time.Time{}}
+}
+
+// Name names the controller in logs and metrics.
+func (c *Controller) Name() string { return "poolstatus" }
+
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools/status,verbs=patch
+
+// Register adds the controller to the manager.
+func (c *Controller) Register(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named(c.Name()).
+		For(&v1alpha1.IPAddressPool{}).
+		WatchesRawSource(source.Func(c.hearUse)).
+		Complete(c)
+}
+
+// hearUse queues the pools whose use changed.
+func (c *Controller) hearUse(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	c.ledger.OnUse(func(pool string) {
+		q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Name: pool}})
+	})
+	return nil
+}
+
+// Reconcile passes a changed spec on to the ledger and writes one pool's status.
+func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if err := c.ledger.Restore(ctx); err != nil {
+		return reconcile.Result{}, err
+	}
+	var pool v1alpha1.IPAddressPool
+	err := c.client.Get(ctx, req.NamespacedName, &pool)
+	if client.IgnoreNotFound(err) != nil {
+		return reconcile.Result{}, fmt.Errorf("get IPAddressPool %s: %w", req.Name, err)
+	}
+	gone := err != nil
+	if err := c.refresh(ctx, req.Name, &pool, gone); err != nil || gone {
+		return reconcile.Result{}, err
+	}
+	if wait := c.tooSoon(pool.Name); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
+	return reconcile.Result{}, ignoreOutdated(c.write(ctx, &pool))
+}
+
+// ignoreOutdated drops the error of a write to a pool that was changed or
+// deleted since it was read: the new version comes by the watch.
+func ignoreOutdated(err error) error {
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// refresh gives the ledger all pools when this one's spec is new to it.
+func (c *Controller) refresh(ctx context.Context, name string, pool *v1alpha1.IPAddressPool, gone bool) error {
+	version := ""
+	if !gone {
+		version = fmt.Sprint(pool.UID, pool.Generation, pool.DeletionTimestamp != nil)
+	}
+	c.mu.Lock()
+	known := c.seen[name] == version
+	c.mu.Unlock()
+	if known {
+		return nil
+	}
+	var all v1alpha1.IPAddressPoolList
+	if err := c.client.List(ctx, &all); err != nil {
+		return fmt.Errorf("list IPAddressPools: %w", err)
+	}
+	c.ledger.SetPools(all.Items)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen[name] = version
+	if gone {
+		delete(c.seen, name)
+		delete(c.written, name)
+	}
+	return nil
+}
+
+// tooSoon returns how long to wait until the pool may be written again.
+func (c *Controller) tooSoon(name string) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.written[name].Add(writeEvery).Sub(c.now())
+}
+
+// write brings the pool's finalizer and status in line with its use.
+func (c *Controller) write(ctx context.Context, pool *v1alpha1.IPAddressPool) error {
+	users := c.ledger.Users(pool.Name)
+	if err := c.hold(ctx, pool, len(users) > 0); err != nil {
+		return err
+	}
+	after := pool.DeepCopy()
+	usage, invalid, ok := c.ledger.Usage(pool.Name)
+	if ok {
+		setUsage(&after.Status, usage)
+	}
+	ready, reason, message := judge(pool, usage, invalid, users)
+	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionReady, ready, reason, message, pool.Generation)
+	if equality.Semantic.DeepEqual(pool.Status, after.Status) {
+		return nil
+	}
+	if err := c.client.Status().Patch(ctx, after, client.MergeFrom(pool)); err != nil {
+		return fmt.Errorf("write status of IPAddressPool %s: %w", pool.Name, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.written[pool.Name] = c.now()
+	return nil
+}
+
+// hold adds or removes the finalizer that keeps a pool while it is in use.
+func (c *Controller) hold(ctx context.Context, pool *v1alpha1.IPAddressPool, inUse bool) error {
+	before := pool.DeepCopy()
+	switch {
+	case !inUse && controllerutil.RemoveFinalizer(pool, v1alpha1.FinalizerPoolInUse):
+	case inUse && pool.DeletionTimestamp == nil && controllerutil.AddFinalizer(pool, v1alpha1.FinalizerPoolInUse):
+	default:
+		return nil
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := c.client.Patch(ctx, pool, patch); err != nil {
+		return fmt.Errorf("write finalizers of IPAddressPool %s: %w", pool.Name, err)
+	}
+	return nil
+}
+
+// setUsage writes the counts and the retiring addresses into the status.
+func setUsage(s *v1alpha1.IPAddressPoolStatus, u allocator.Usage) {
+	s.AssignedIPv4, s.AssignedIPv6 = int64(u.Assigned[lb.IPv4]), int64(u.Assigned[lb.IPv6])
+	s.AvailableIPv4, s.AvailableIPv6 = saturate(u.Available[lb.IPv4]), saturate(u.Available[lb.IPv6])
+	s.Retiring = nil
+	for _, r := range u.Retiring[:min(len(u.Retiring), v1alpha1.MaxRetiring)] {
+		s.Retiring = append(s.Retiring, v1alpha1.RetiringAddress{Address: r.Addr.String(), Service: r.Service.String()})
+	}
+}
+
+func saturate(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
+
+// judge returns the pool's Ready condition.
+func judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, invalid error, users []lb.ServiceKey) (ready bool, reason, message string) {
+	switch {
+	case pool.DeletionTimestamp != nil:
+		return false, v1alpha1.ReasonInUse, fmt.Sprintf("being deleted; waits for %s", some(users))
+	case invalid != nil:
+		return false, v1alpha1.ReasonInvalid, invalid.Error() + "; what was in force before stays in force"
+	case u.Overlaps != "":
+		return false, v1alpha1.ReasonOverlap, fmt.Sprintf(
+			"has addresses that the older pool %q has too; gives nothing until spec.addresses of one of them is changed", u.Overlaps)
+	case pool.Spec.Disabled:
+		return false, v1alpha1.ReasonDisabled, "spec.disabled is true: keeps what is assigned, gives nothing new"
+	case len(u.Retiring) > 0:
+		return true, v1alpha1.ReasonAccepted, fmt.Sprintf("%d addresses in use are no longer in spec.addresses; see status.retiring", len(u.Retiring))
+	default:
+		return true, v1alpha1.ReasonAccepted, "in force"
+	}
+}
+
+// some names the first few Services and says how many there are.
+func some(keys []lb.ServiceKey) string {
+	const most = 5
+	names := make([]string, 0, most)
+	for _, k := range keys[:min(len(keys), most)] {
+		names = append(names, k.String())
+	}
+	s := fmt.Sprintf("%d Services: %s", len(keys), strings.Join(names, ", "))
+	if len(keys) > most {
+		s += ", …"
+	}
+	return s
+}

@@ -1,0 +1,337 @@
+// Package report tells each Service who announces its addresses, or why nobody
+// does.
+package report
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead/fairlead/internal/speaker"
+)
+
+// patience is how long a missing announcement that should be there is not
+// complained about: speakers tell at most once a second what they announce.
+const patience = 3 * time.Second
+
+// Controller writes the Announced condition of Services.
+type Controller struct {
+	client client.Client
+	class  kube.Class
+	now    func() time.Time
+
+	mu      sync.Mutex                         // guards the field below
+	pending map[types.NamespacedName]time.Time // Service -> since when an announcement is missing
+}
+
+// New returns a Controller that does nothing until it is registered.
+func New(c client.Client, class kube.Class, now func() time.Time) *Controller {
+	return &Controller{client: c, class: class, now: now, pending: map[types.NamespacedName]time.Time{}}
+}
+
+// Name names the controller in logs and metrics.
+func (c *Controller) Name() string { return "report" }
+
+// +kubebuilder:rbac:groups="",resources=services;nodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=services/status,verbs=patch
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;speakers,verbs=get;list;watch
+
+// Register adds the controller to the manager.
+func (c *Controller) Register(mgr ctrl.Manager) error {
+	all := handler.EnqueueRequestsFromMapFunc(c.allServices)
+	spec := builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))
+	return ctrl.NewControllerManagedBy(mgr).
+		Named(c.Name()).
+		For(&corev1.Service{}, builder.WithPredicates(predicate.NewPredicateFuncs(c.concerns))).
+		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(serviceOf)).
+		Watches(&v1alpha1.Speaker{}, handler.Funcs{
+			CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { c.speakerChanged(ctx, q, nil, e.Object) },
+			UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+				c.speakerChanged(ctx, q, e.ObjectOld, e.ObjectNew)
+			},
+			DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { c.speakerChanged(ctx, q, e.Object, nil) },
+		}).
+		Watches(&v1alpha1.L2Advertisement{}, all, spec).
+		Watches(&v1alpha1.IPAddressPool{}, all, spec).
+		Watches(&corev1.Node{}, all, builder.WithPredicates(nodeFactsChanged)).
+		Complete(c)
+}
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// concerns keeps what has no address, and never had one, out of the queue.
+func (c *Controller) concerns(o client.Object) bool {
+	svc, ok := o.(*corev1.Service)
+	return ok && c.class.Handles(svc) &&
+		(len(svc.Status.LoadBalancer.Ingress) > 0 || meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAnnounced) != nil)
+}
+
+// nodeFactsChanged lets through what changes who may announce, not heartbeats.
+var nodeFactsChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := kube.Node(e.ObjectOld.(*corev1.Node)), kube.Node(e.ObjectNew.(*corev1.Node))
+		return !equality.Semantic.DeepEqual(before, after)
+	},
+}
+
+func serviceOf(_ context.Context, o client.Object) []reconcile.Request {
+	name := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetLabels()[discoveryv1.LabelServiceName]}
+	return []reconcile.Request{{NamespacedName: name}}
+}
+
+func (c *Controller) allServices(ctx context.Context, _ client.Object) []reconcile.Request {
+	var list corev1.ServiceList
+	if err := c.client.List(ctx, &list); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list Services")
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		if c.concerns(&list.Items[i]) {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+	}
+	return out
+}
+
+// speakerChanged queues the Services whose addresses the speaker began or ceased
+// to announce, or all of them when what it can announce changed.
+func (c *Controller) speakerChanged(ctx context.Context, q queue, before, after client.Object) {
+	was, is := speakerOf(before), speakerOf(after)
+	if was.able != is.able || !equality.Semantic.DeepEqual(was.interfaces, is.interfaces) {
+		for _, r := range c.allServices(ctx, nil) {
+			q.Add(r)
+		}
+		return
+	}
+	for key, n := range is.layer2 {
+		if !equality.Semantic.DeepEqual(was.layer2[key], n) {
+			enqueue(q, n.Services)
+		}
+	}
+	for key, n := range was.layer2 {
+		if _, still := is.layer2[key]; !still {
+			enqueue(q, n.Services)
+		}
+	}
+}
+
+func enqueue(q queue, services []string) {
+	for _, s := range services {
+		if namespace, name, ok := strings.Cut(s, "/"); ok {
+			q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
+		}
+	}
+}
+
+// speakerFacts is what a Speaker object says.
+type speakerFacts struct {
+	able       bool
+	interfaces []v1alpha1.SpeakerInterface
+	layer2     map[string]v1alpha1.SpeakerAddress // by address
+}
+
+func speakerOf(o client.Object) speakerFacts {
+	s, ok := o.(*v1alpha1.Speaker)
+	if !ok || s == nil {
+		return speakerFacts{}
+	}
+	f := speakerFacts{
+		able:       meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady),
+		interfaces: s.Status.Interfaces,
+		layer2:     map[string]v1alpha1.SpeakerAddress{},
+	}
+	for _, a := range s.Status.Layer2 {
+		f.layer2[a.Address] = a
+	}
+	return f
+}
+
+// Reconcile writes one Service's Announced condition.
+func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	var svc corev1.Service
+	if err := c.client.Get(ctx, req.NamespacedName, &svc); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if !c.concerns(&svc) {
+		return reconcile.Result{}, nil
+	}
+	s, as, err := c.gather(ctx, &svc)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if len(as.Grants) == 0 && len(kube.IngressAddresses(&svc)) > 0 {
+		return reconcile.Result{}, nil // not of our pools
+	}
+	after := svc.DeepCopy()
+	if len(as.Grants) == 0 {
+		meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced)
+	} else {
+		st := judge(s, as)
+		if wait := c.bear(req.NamespacedName, st.pending); wait > 0 {
+			return reconcile.Result{RequeueAfter: wait}, nil
+		}
+		kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced, st.announced, st.reason.String(), st.message, svc.Generation)
+	}
+	if equality.Semantic.DeepEqual(svc.Status, after.Status) {
+		return reconcile.Result{}, nil
+	}
+	// Conditions merge by type, so this cannot undo another's write.
+	if err := c.client.Status().Patch(ctx, after, client.StrategicMergeFrom(&svc)); client.IgnoreNotFound(err) != nil {
+		return reconcile.Result{}, fmt.Errorf("write status of Service %s: %w", req, err)
+	}
+	return reconcile.Result{}, nil
+}
+
+// bear returns how much longer a missing announcement is to be borne.
+func (c *Controller) bear(svc types.NamespacedName, pending bool) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !pending {
+		delete(c.pending, svc)
+		return 0
+	}
+	since, ok := c.pending[svc]
+	if !ok {
+		since = c.now()
+		c.pending[svc] = since
+	}
+	return since.Add(patience).Sub(c.now())
+}
+
+// gather returns what speakers know of the Service, as the API server has it.
+func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (view, lb.Assignment, error) {
+	var pools v1alpha1.IPAddressPoolList
+	var adverts v1alpha1.L2AdvertisementList
+	var nodes corev1.NodeList
+	var speakers v1alpha1.SpeakerList
+	var endpoints discoveryv1.EndpointSliceList
+	for _, list := range []client.ObjectList{&pools, &adverts, &nodes, &speakers} {
+		if err := c.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+			return view{}, lb.Assignment{}, fmt.Errorf("list %T: %w", list, err)
+		}
+	}
+	mine := client.MatchingLabels{discoveryv1.LabelServiceName: svc.Name}
+	if err := c.client.List(ctx, &endpoints, client.InNamespace(svc.Namespace), mine, client.UnsafeDisableDeepCopy); err != nil {
+		return view{}, lb.Assignment{}, fmt.Errorf("list EndpointSlices of %s: %w", kube.Key(svc), err)
+	}
+	v := view{owners: map[string]owner{}}
+	v.Nodes, v.Speakers = map[string]lb.Node{}, map[string]speaker.Speaker{}
+	for i := range nodes.Items {
+		v.Nodes[nodes.Items[i].Name] = kube.Node(&nodes.Items[i])
+	}
+	for i := range adverts.Items {
+		if a, err := kube.L2Advertisement(&adverts.Items[i], pools.Items); err == nil {
+			v.Advertisements = append(v.Advertisements, a)
+		}
+	}
+	for i := range speakers.Items {
+		v.add(&speakers.Items[i])
+	}
+	return v, kube.Assignment(svc, endpoints.Items, kube.NewPoolSet(pools.Items)), nil
+}
+
+// view is the snapshot that speakers would decide on, and what they say they do.
+type view struct {
+	speaker.Snapshot
+	owners map[string]owner // by address
+}
+
+// owner is who announces an address.
+type owner struct {
+	node string
+	v1alpha1.SpeakerAddress
+}
+
+// add takes in what a speaker says. Of two that say they have an address the
+// one that took it later is right: the other is dead and cannot say so.
+func (v *view) add(s *v1alpha1.Speaker) {
+	if !meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady) {
+		return
+	}
+	sp := speaker.Speaker{}
+	for _, i := range s.Status.Interfaces {
+		n := netif.Interface{Name: i.Name, Up: i.Up}
+		for _, a := range i.Addresses {
+			if p, err := netip.ParsePrefix(a); err == nil {
+				n.Prefixes = append(n.Prefixes, p)
+			}
+		}
+		sp.Interfaces = append(sp.Interfaces, n)
+	}
+	v.Speakers[s.Name] = sp
+	for _, a := range s.Status.Layer2 {
+		if o, taken := v.owners[a.Address]; !taken || o.Since.Before(&a.Since) {
+			v.owners[a.Address] = owner{node: s.Name, SpeakerAddress: a}
+		}
+	}
+}
+
+// state is the Announced condition to be.
+type state struct {
+	announced bool
+	pending   bool // should be announced in a moment
+	reason    lb.Reason
+	message   string
+}
+
+// judge says who announces the Service's addresses, or why nobody does.
+func judge(v view, as lb.Assignment) state {
+	st := state{announced: true, reason: lb.ReasonAnnounced}
+	var parts []string
+	for _, g := range as.Grants {
+		if o, ok := v.owners[g.Addr.String()]; ok {
+			parts = append(parts, fmt.Sprintf("%s by layer 2 from %s (%s)", g.Addr, o.node, strings.Join(o.Interfaces, ", ")))
+			continue
+		}
+		c := v.Candidates(as, g)
+		reason, why := c.Reason, c.Reason.Words()
+		if reason == 0 {
+			st.pending = true
+			reason, why = lb.ReasonNotOwner, "no node has said so yet; can: "+strings.Join(c.Good, ", ")
+		} else if len(c.Rejected) > 0 {
+			why += ": " + rejections(c.Rejected)
+		}
+		st.announced, st.reason = false, reason
+		parts = append(parts, fmt.Sprintf("%s is not announced: %s", g.Addr, why))
+	}
+	st.message = strings.Join(parts, "; ")
+	return st
+}
+
+// rejections names the nodes that cannot announce, by reason.
+func rejections(list []speaker.Rejection) string {
+	byReason := map[lb.Reason][]string{}
+	for _, r := range list {
+		byReason[r.Reason] = append(byReason[r.Reason], r.Node)
+	}
+	var out []string
+	for _, r := range slices.Sorted(maps.Keys(byReason)) {
+		out = append(out, strings.Join(byReason[r], ", ")+" "+r.Words())
+	}
+	return strings.Join(out, "; ")
+}
