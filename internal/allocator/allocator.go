@@ -51,16 +51,14 @@ func New() *Allocator {
 // whose decision changed: those that waited, oldest first, after those whose
 // address is now another pool's.
 func (a *Allocator) SetPools(pools []lb.Pool, now time.Time) []lb.ServiceKey {
-	byAge := slices.SortedFunc(slices.Values(pools), func(x, y lb.Pool) int {
-		return cmp.Or(x.Created.Compare(y.Created), cmp.Compare(x.Name, y.Name))
-	})
+	overlaps := Overlaps(pools)
 	next := make(map[string]*pool, len(pools))
-	for i, p := range byAge {
+	for _, p := range pools {
 		np := a.pools[p.Name]
 		if np == nil || !reflect.DeepEqual(np.Pool, p) {
 			np = a.build(p)
 		}
-		np.overlaps = overlapped(p, byAge[:i], next)
+		np.overlaps = overlaps[p.Name]
 		next[p.Name] = np
 	}
 	a.pools = next
@@ -126,20 +124,27 @@ func (a *Allocator) build(p lb.Pool) *pool {
 	return np
 }
 
-// overlapped returns the name of the first older pool in force that shares an
-// address with p, or "".
-func overlapped(p lb.Pool, older []lb.Pool, built map[string]*pool) string {
-	for _, o := range older {
-		if built[o.Name].overlaps != "" {
-			continue
-		}
-		for _, r := range p.Ranges {
-			if slices.ContainsFunc(o.Ranges, r.Overlaps) {
-				return o.Name
+// Overlaps returns the pools that are not in force because they share an address
+// with an older one that is, each with that one's name.
+func Overlaps(pools []lb.Pool) map[string]string {
+	byAge := slices.SortedFunc(slices.Values(pools), func(x, y lb.Pool) int {
+		return cmp.Or(x.Created.Compare(y.Created), cmp.Compare(x.Name, y.Name))
+	})
+	out := map[string]string{}
+	for i, p := range byAge {
+		for _, older := range byAge[:i] {
+			if out[older.Name] == "" && share(p, older) {
+				out[p.Name] = older.Name
+				break
 			}
 		}
 	}
-	return ""
+	return out
+}
+
+// share reports whether the pools have an address in common.
+func share(p, q lb.Pool) bool {
+	return slices.ContainsFunc(p.Ranges, func(r lb.Range) bool { return slices.ContainsFunc(q.Ranges, r.Overlaps) })
 }
 
 // askedBefore orders pools by priority (1 first, 0 last), then the narrower
@@ -179,10 +184,7 @@ func (p *pool) narrowness() int {
 func (a *Allocator) Restore(req lb.Request, addrs []netip.Addr, retiring map[netip.Addr]string) []lb.Grant {
 	h := &holding{request: req}
 	for _, addr := range addrs {
-		name, ok := retiring[addr]
-		if p := a.poolOf(addr); p != nil {
-			name, ok = p.Name, true
-		}
+		name, ok := a.origin(addr, retiring)
 		if _, taken := a.owners[addr]; taken || !ok {
 			continue
 		}
@@ -192,6 +194,24 @@ func (a *Allocator) Restore(req lb.Request, addrs []netip.Addr, retiring map[net
 		a.services[req.Service] = h
 	}
 	return h.decision.Grants
+}
+
+// origin returns the pool that an address in use is counted to: the one in force
+// that has it, else the one it is retiring from, else one that would have it if
+// it did not overlap another.
+func (a *Allocator) origin(addr netip.Addr, retiring map[netip.Addr]string) (string, bool) {
+	if p := a.poolOf(addr); p != nil {
+		return p.Name, true
+	}
+	if name, ok := retiring[addr]; ok {
+		return name, true
+	}
+	for _, p := range a.order {
+		if p.Contains(addr) {
+			return p.Name, true
+		}
+	}
+	return "", false
 }
 
 // poolOf returns the pool in force whose ranges have addr, or nil.
@@ -264,12 +284,11 @@ func (a *Allocator) Users(pool string) []lb.ServiceKey {
 func (a *Allocator) Allocate(req lb.Request, now time.Time) (lb.Decision, []lb.ServiceKey) {
 	h := a.services[req.Service]
 	if h == nil {
-		h = &holding{}
+		h = &holding{request: lb.Request{Service: req.Service}}
 		a.services[req.Service] = h
 	}
 	a.stopWaiting(h)
-	h.request = req
-	given := a.decide(h, now)
+	given := a.decide(h, req, now)
 	a.startWaiting(h)
 	return h.decision, a.handOn(given, now)
 }
@@ -290,10 +309,9 @@ func (a *Allocator) Release(key lb.ServiceKey, now time.Time) []lb.ServiceKey {
 	return a.handOn(grants, now)
 }
 
-// decide brings the holding as near to its request as the pools allow and
+// decide brings the holding as near to the request as the pools allow and
 // returns the grants given up for it.
-func (a *Allocator) decide(h *holding, now time.Time) (freed []lb.Grant) {
-	req := &h.request
+func (a *Allocator) decide(h *holding, req lb.Request, now time.Time) (freed []lb.Grant) {
 	var taken []lb.Grant    // in the order of the request's families
 	var fresh []lb.Grant    // those of taken that the Service did not have
 	var replaced []lb.Grant // those that taken replaces
@@ -305,11 +323,11 @@ func (a *Allocator) decide(h *holding, now time.Time) (freed []lb.Grant) {
 	}
 	for _, f := range req.Families {
 		have, has := h.grantOf(f)
-		if has && suits(have, req) {
+		if has && !h.asksForOther(have, &req) {
 			taken = append(taken, have)
 			continue
 		}
-		g, why := a.pick(req, f, now)
+		g, why := a.pick(&req, f, now)
 		switch {
 		case why == nil:
 			taken, fresh = append(taken, g), append(fresh, g)
@@ -338,18 +356,25 @@ func (a *Allocator) decide(h *holding, now time.Time) (freed []lb.Grant) {
 	for _, g := range fresh {
 		a.grant(h, g)
 	}
+	h.request = req
 	h.decision = lb.Decision{Grants: taken, Refusals: refusals, Asked: req.Addresses}
 	return replaced
 }
 
-// suits reports whether what the Service has is what it asks for. Only an exact
-// address or a pool's name asks for a change: a pool that no longer admits the
-// Service does not.
-func suits(g lb.Grant, req *lb.Request) bool {
-	if want, ok := req.Exact(lb.FamilyOf(g.Addr)); ok {
-		return want == g.Addr
+// asksForOther reports whether the request asks for another address in place of
+// g. An exact address does; so does the name of another pool, but only when the
+// user wrote it since: a pool edit that moves the address to another pool, or no
+// longer admits the Service, changes nothing.
+func (h *holding) asksForOther(g lb.Grant, req *lb.Request) bool {
+	f := lb.FamilyOf(g.Addr)
+	if want, ok := req.Exact(f); ok {
+		return want != g.Addr
 	}
-	return req.Pool == "" || req.Pool == g.Pool
+	if req.Pool == "" || req.Pool == g.Pool {
+		return false
+	}
+	refusedBefore := slices.ContainsFunc(h.decision.Refusals, func(r lb.Refusal) bool { return r.Family == f })
+	return req.Pool != h.request.Pool || refusedBefore
 }
 
 // pick finds an address of the family for the request, without taking it.

@@ -29,41 +29,53 @@ func (a *Allocator) stopWaiting(h *holding) {
 	}
 }
 
-// serveWaiting decides anew for every waiting Service, oldest first, and
-// returns those whose decision changed.
+// serveWaiting decides anew for every waiting Service and returns those whose
+// decision changed.
 func (a *Allocator) serveWaiting(now time.Time) []lb.ServiceKey {
+	due := make(map[*holding]bool, len(a.waiting))
+	for _, h := range a.waiting {
+		due[h] = true
+	}
+	return a.serve(due, nil, now)
+}
+
+// handOn offers the freed addresses to the waiting Services. This happens here
+// and now: a Service created later cannot come in between. It returns the
+// Services whose decision changed.
+func (a *Allocator) handOn(freed []lb.Grant, now time.Time) []lb.ServiceKey {
+	if len(freed) == 0 {
+		return nil
+	}
+	return a.serve(nil, freed, now)
+}
+
+// serve decides anew, oldest first, for the waiting Services that are due and
+// those that a freed address fits, and so on with what those give up in turn.
+func (a *Allocator) serve(due map[*holding]bool, freed []lb.Grant, now time.Time) []lb.ServiceKey {
 	var changed []lb.ServiceKey
-	var freed []lb.Grant
-	for _, h := range slices.Clone(a.waiting) {
+	for i := 0; i < len(a.waiting); {
+		h := a.waiting[i]
+		if !due[h] && !slices.ContainsFunc(freed, func(g lb.Grant) bool { return a.fits(h, g.Addr) }) {
+			i++
+			continue
+		}
+		delete(due, h)
 		differs, gaveUp := a.retry(h, now)
 		if differs {
 			changed = append(changed, h.request.Service)
 		}
-		freed = append(freed, gaveUp...)
-	}
-	return append(changed, a.handOn(freed, now)...)
-}
-
-// handOn offers each freed address to the waiting Services, oldest first, until
-// one takes it, and so on with what that one gave up. The hand-over happens
-// here and now: a Service created later cannot come in between.
-func (a *Allocator) handOn(freed []lb.Grant, now time.Time) []lb.ServiceKey {
-	var served []lb.ServiceKey
-	for len(freed) > 0 {
-		addr := freed[0].Addr
-		freed = freed[1:]
-		for _, h := range a.waiting {
-			if !a.fits(h, addr) {
-				continue
-			}
-			if differs, gaveUp := a.retry(h, now); differs {
-				served = append(served, h.request.Service)
-				freed = append(freed, gaveUp...)
-				break // a.waiting may have changed
-			}
+		freed = slices.DeleteFunc(slices.Concat(freed, gaveUp), func(g lb.Grant) bool {
+			_, taken := a.owners[g.Addr]
+			return taken
+		})
+		switch {
+		case len(gaveUp) > 0:
+			i = 0 // it may fit one that was passed over
+		case i < len(a.waiting) && a.waiting[i] == h:
+			i++ // it waits on
 		}
 	}
-	return served
+	return changed
 }
 
 // fits reports whether a freed address could serve the waiting Service: a
@@ -84,7 +96,7 @@ func (a *Allocator) fits(h *holding, addr netip.Addr) bool {
 func (a *Allocator) retry(h *holding, now time.Time) (changed bool, freed []lb.Grant) {
 	before := h.decision
 	a.stopWaiting(h)
-	freed = a.decide(h, now)
+	freed = a.decide(h, h.request, now)
 	a.startWaiting(h)
 	return !reflect.DeepEqual(before, h.decision), freed
 }

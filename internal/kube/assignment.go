@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -9,12 +10,13 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/allocator"
 	"github.com/fairlead/fairlead/internal/lb"
 )
 
 // PoolSet tells whose an address is.
 type PoolSet struct {
-	pools    []lb.Pool // oldest first
+	pools    []lb.Pool // those in force before those that overlap one
 	retiring map[netip.Addr]string
 }
 
@@ -30,12 +32,15 @@ func NewPoolSet(pools []v1alpha1.IPAddressPool) PoolSet {
 			s.pools = append(s.pools, p)
 		}
 	}
-	slices.SortFunc(s.pools, func(x, y lb.Pool) int { return x.Created.Compare(y.Created) })
+	overlaps := allocator.Overlaps(s.pools)
+	slices.SortStableFunc(s.pools, func(x, y lb.Pool) int {
+		return cmp.Or(cmp.Compare(overlaps[x.Name], overlaps[y.Name]), cmp.Compare(x.Name, y.Name))
+	})
 	return s
 }
 
-// Of returns the name of the pool that has the address: the oldest whose spec
-// does, else the one that it is retiring from.
+// Of returns the name of the pool that has the address: the one in force whose
+// spec does, else another whose spec does, else the one that it is retiring from.
 func (s PoolSet) Of(a netip.Addr) (string, bool) {
 	for i := range s.pools {
 		if s.pools[i].Contains(a) {

@@ -79,6 +79,10 @@ func (l *Ledger) Restore(ctx context.Context) error {
 	if err := l.reader.List(ctx, &services); err != nil {
 		return fmt.Errorf("restore assignments: %w", err)
 	}
+	var namespaces corev1.NamespaceList
+	if err := l.reader.List(ctx, &namespaces); err != nil {
+		return fmt.Errorf("restore assignments: %w", err)
+	}
 	l.setPools(pools.Items)
 	retiring := map[netip.Addr]string{}
 	for i := range pools.Items {
@@ -86,18 +90,33 @@ func (l *Ledger) Restore(ctx context.Context) error {
 			retiring[a] = pools.Items[i].Name
 		}
 	}
-	oldestFirst(services.Items)
-	for i := range services.Items {
-		svc := &services.Items[i]
-		if l.class.Handles(svc) {
-			l.adopt(svc, retiring)
-		}
+	ours := slices.DeleteFunc(services.Items, func(s corev1.Service) bool { return !l.class.Handles(&s) })
+	oldestFirst(ours)
+	for i := range ours {
+		l.adopt(&ours[i], retiring)
 	}
+	l.queue(ours, namespaces.Items)
 	for _, p := range pools.Items {
 		l.onUse(p.Name)
 	}
 	l.restored = true
 	return nil
+}
+
+// queue decides for the Services that lack something, oldest first: they waited
+// in that order before, and are reconciled in any.
+func (l *Ledger) queue(services []corev1.Service, namespaces []corev1.Namespace) {
+	labels := map[string]map[string]string{}
+	for _, n := range namespaces {
+		labels[n.Name] = n.Labels
+	}
+	for i := range services {
+		svc := &services[i]
+		req, err := kube.Request(svc, labels[svc.Namespace])
+		if err == nil && len(l.alloc.Holds(req.Service)) < len(req.Families) && !l.foreign(svc) {
+			l.alloc.Allocate(req, l.now())
+		}
+	}
 }
 
 // oldestFirst sorts Services by creation, then name: of two that have the same
@@ -167,7 +186,7 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, for
 	defer l.mu.Unlock()
 	if !l.alloc.Knows(req.Service) {
 		l.adopt(svc, nil)
-		if addrs := kube.IngressAddresses(svc); len(addrs) > 0 && !l.alloc.Knows(req.Service) && !l.anyInPool(addrs) {
+		if l.foreign(svc) {
 			return lb.Decision{}, true
 		}
 	}
@@ -181,14 +200,19 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, for
 	return d, false
 }
 
-// anyInPool reports whether a pool has one of the addresses.
-func (l *Ledger) anyInPool(addrs []netip.Addr) bool {
+// foreign reports whether the Service has addresses, none of which we know of or
+// have in a pool.
+func (l *Ledger) foreign(svc *corev1.Service) bool {
+	addrs := kube.IngressAddresses(svc)
+	if len(addrs) == 0 || l.alloc.Knows(kube.Key(svc)) {
+		return false
+	}
 	for _, p := range l.pools {
 		if slices.ContainsFunc(addrs, p.Contains) {
-			return true
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // Release forgets the Service and returns what it had.

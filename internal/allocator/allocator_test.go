@@ -1,0 +1,159 @@
+package allocator
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+func ranges(pairs ...string) []lb.Range {
+	var out []lb.Range
+	for i := 0; i < len(pairs); i += 2 {
+		out = append(out, lb.Range{From: netip.MustParseAddr(pairs[i]), To: netip.MustParseAddr(pairs[i+1])})
+	}
+	return out
+}
+
+// TestDecisionSaysWhy has every refusal, as the user reads it.
+func TestDecisionSaysWhy(t *testing.T) {
+	open := func(name string, r []lb.Range, change func(*lb.Pool)) lb.Pool {
+		p := lb.Pool{Name: name, Created: epoch, Ranges: r, AutoAssign: true}
+		if change != nil {
+			change(&p)
+		}
+		return p
+	}
+	one := ranges("10.0.0.1", "10.0.0.1")
+	wide := ranges("10.0.0.1", "10.0.0.9", "fd00::1", "fd00::9")
+	v4 := []lb.Family{lb.IPv4}
+	both := []lb.Family{lb.IPv4, lb.IPv6}
+	exactly := func(s string) []netip.Addr { return []netip.Addr{netip.MustParseAddr(s)} }
+	tests := []struct {
+		name   string
+		pools  []lb.Pool
+		req    lb.Request
+		reason lb.Reason
+		want   string
+	}{
+		{"no pool", nil, lb.Request{Families: v4}, lb.ReasonNoPool,
+			"no address: there is no IPAddressPool; create one"},
+		{"unknown pool", []lb.Pool{open("p", wide, nil)}, lb.Request{Families: v4, Pool: "q"}, lb.ReasonUnknownPool,
+			`no address: pool "q": there is no such IPAddressPool`},
+		{"disabled", []lb.Pool{open("p", wide, func(p *lb.Pool) { p.Disabled = true })}, lb.Request{Families: v4}, lb.ReasonPoolDisabled,
+			`no address: pool "p": disabled`},
+		{"deleting", []lb.Pool{open("p", wide, func(p *lb.Pool) { p.Deleting = true })}, lb.Request{Families: v4}, lb.ReasonPoolDeleting,
+			`no address: pool "p": being deleted`},
+		{"not automatic", []lb.Pool{open("p", wide, func(p *lb.Pool) { p.AutoAssign = false })}, lb.Request{Families: v4}, lb.ReasonNotAutoAssign,
+			`no address: pool "p": autoAssign is false and the Service does not name it`},
+		{"not automatic, but named", []lb.Pool{open("p", wide, func(p *lb.Pool) { p.AutoAssign = false })}, lb.Request{Families: v4, Pool: "p"}, lb.ReasonAssigned,
+			`10.0.0.1 from pool "p"`},
+		{"other namespace", []lb.Pool{open("p", wide, func(p *lb.Pool) { p.Namespaces = []string{"shop"} })}, lb.Request{Families: v4}, lb.ReasonNamespaceNotAllowed,
+			`no address: pool "p": not for this namespace`},
+		{"other labels", []lb.Pool{open("p", wide, func(p *lb.Pool) {
+			p.ServiceSelectors = []lb.Selector{{{Key: "tier", Operator: lb.Exists}}}
+		})}, lb.Request{Families: v4}, lb.ReasonServiceNotSelected,
+			`no address: pool "p": its serviceSelectors do not match the Service's labels`},
+		{"family absent", []lb.Pool{open("p", one, nil)}, lb.Request{Families: []lb.Family{lb.IPv6}}, lb.ReasonFamilyAbsent,
+			`no address: pool "p": has no IPv6 addresses`},
+		{"only one family of two", []lb.Pool{open("p", ranges("10.0.0.2", "10.0.0.2"), nil)}, lb.Request{Families: both}, lb.ReasonAssigned,
+			`10.0.0.2 from pool "p", no IPv6 address: pool "p": has no IPv6 addresses`},
+		{"both or none", []lb.Pool{open("p", ranges("10.0.0.2", "10.0.0.2"), nil)}, lb.Request{Families: both, RequireAll: true}, lb.ReasonFamilyAbsent,
+			`no address: pool "p": has no IPv6 addresses`},
+		{"exhausted", []lb.Pool{open("p", one, nil)}, lb.Request{Families: v4}, lb.ReasonExhausted,
+			`no address: pool "p": no free IPv4 address (1 in use)`},
+		{"address in use", []lb.Pool{open("p", one, nil)}, lb.Request{Families: v4, Addresses: exactly("10.0.0.1")}, lb.ReasonAddressInUse,
+			`cannot give 10.0.0.1: pool "p": the address is in use (by taken/first)`},
+		{"address of no pool", []lb.Pool{open("p", wide, nil)}, lb.Request{Families: v4, Addresses: exactly("10.9.9.9")}, lb.ReasonAddressNotInPool,
+			`cannot give 10.9.9.9: pool "p": does not have the address`},
+		{"address of a family not asked for", []lb.Pool{open("p", wide, nil)}, lb.Request{Families: v4, Addresses: exactly("fd00::5")}, lb.ReasonAssigned,
+			`10.0.0.1 from pool "p", cannot give fd00::5: the Service does not ask for IPv6 (fd00::5)`},
+		{"overlap", []lb.Pool{open("p", wide, func(p *lb.Pool) { p.Disabled = true }), open("q", one, func(p *lb.Pool) { p.Created = epoch.Add(time.Hour) })},
+			lb.Request{Families: v4, Pool: "q"}, lb.ReasonPoolOverlap,
+			`no address: pool "q": overlaps an older pool ("p")`},
+		{"several reasons", []lb.Pool{open("p", wide, func(p *lb.Pool) { p.Disabled = true }), open("q", one, func(p *lb.Pool) {
+			p.Ranges, p.Namespaces = ranges("10.1.0.1", "10.1.0.1"), []string{"shop"}
+		})}, lb.Request{Families: v4}, lb.ReasonNoPoolFits,
+			`no address: pool "q": not for this namespace; pool "p": disabled`},
+		{"addresses to avoid", []lb.Pool{open("p", ranges("10.0.0.255", "10.0.1.1"), func(p *lb.Pool) { p.AvoidBuggyIPs = true })}, lb.Request{Families: v4}, lb.ReasonAssigned,
+			`10.0.1.1 from pool "p"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a := New()
+			a.SetPools(tt.pools, epoch)
+			if tt.reason == lb.ReasonExhausted || tt.reason == lb.ReasonAddressInUse {
+				a.Allocate(lb.Request{Service: lb.ServiceKey{Namespace: "taken", Name: "first"}, Families: v4}, epoch)
+			}
+			tt.req.Service = lb.ServiceKey{Namespace: "default", Name: "web"}
+			d, _ := a.Allocate(tt.req, epoch)
+			if diff := cmp.Diff(tt.want, d.String()); diff != "" {
+				t.Errorf("the decision reads otherwise (-want +got):\n%s", diff)
+			}
+			if d.Reason() != tt.reason {
+				t.Errorf("reason %s, want %s", d.Reason(), tt.reason)
+			}
+		})
+	}
+}
+
+func TestPoolsAreAskedInOrder(t *testing.T) {
+	a := New()
+	a.SetPools([]lb.Pool{
+		{Name: "a-last", Ranges: ranges("10.0.0.1", "10.0.0.1"), AutoAssign: true},
+		{Name: "b-wide", Ranges: ranges("10.0.1.1", "10.0.1.1"), AutoAssign: true, Priority: 2},
+		{Name: "c-narrow", Ranges: ranges("10.0.2.1", "10.0.2.1"), AutoAssign: true, Priority: 2, Namespaces: []string{"default"}},
+		{Name: "d-first", Ranges: ranges("10.0.3.1", "10.0.3.1"), AutoAssign: true, Priority: 1},
+	}, epoch)
+	var got []string
+	for i := range 4 {
+		d, _ := a.Allocate(lb.Request{
+			Service: lb.ServiceKey{Namespace: "default", Name: fmt.Sprint(i)}, Families: []lb.Family{lb.IPv4},
+		}, epoch)
+		got = append(got, d.Grants[0].Pool)
+	}
+	if diff := cmp.Diff([]string{"d-first", "c-narrow", "b-wide", "a-last"}, got); diff != "" {
+		t.Errorf("priority 1 first and 0 last, then the narrower, then by name (-want +got):\n%s", diff)
+	}
+}
+
+func TestPoolSplitMovesNothing(t *testing.T) {
+	a := New()
+	whole := lb.Pool{Name: "whole", Created: epoch, Ranges: ranges("10.0.0.1", "10.0.0.8"), AutoAssign: true}
+	a.SetPools([]lb.Pool{whole}, epoch)
+	req := lb.Request{Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Families: []lb.Family{lb.IPv4}, Pool: "whole"}
+	before, _ := a.Allocate(req, epoch)
+
+	whole.Ranges = ranges("10.0.0.5", "10.0.0.8")
+	half := lb.Pool{Name: "half", Created: epoch.Add(time.Hour), Ranges: ranges("10.0.0.1", "10.0.0.4"), AutoAssign: true}
+	a.SetPools([]lb.Pool{whole, half}, epoch)
+	after, _ := a.Allocate(req, epoch)
+	if diff := cmp.Diff(before.Addresses(), after.Addresses(), cmp.Comparer(func(x, y netip.Addr) bool { return x == y })); diff != "" {
+		t.Errorf("the Service still names the pool it was given from; a split must not move it (-before +after):\n%s", diff)
+	}
+	if got := after.Grants[0].Pool; got != "half" {
+		t.Errorf("the address counts to pool %q, want half", got)
+	}
+}
+
+func TestHugePools(t *testing.T) {
+	a := New()
+	a.SetPools([]lb.Pool{{Name: "huge", AutoAssign: true, Ranges: ranges("10.0.0.0", "10.255.255.255", "fd00::", "fd00::ffff:ffff:ffff:ffff")}}, epoch)
+	d, _ := a.Allocate(lb.Request{
+		Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Families: []lb.Family{lb.IPv4, lb.IPv6},
+	}, epoch)
+	if got, want := d.String(), `10.0.0.0 from pool "huge", fd00:: from pool "huge"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	u, _ := a.Usage("huge")
+	if got := u.Available[lb.IPv4]; got != 1<<24-1 {
+		t.Errorf("%d IPv4 addresses available, want 2^24-1", got)
+	}
+	if got := u.Available[lb.IPv6]; got != 1<<64-1 {
+		t.Errorf("%d IPv6 addresses available, want 2^64-1, the most that can be said", got)
+	}
+}

@@ -1,0 +1,77 @@
+package allocator
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+func v4(n uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, n)))
+}
+
+// BenchmarkAllocateRelease takes and gives back one address. The pools differ
+// in size and fullness; their times should not (invariant A4).
+func BenchmarkAllocateRelease(b *testing.B) {
+	slash16 := ranges("10.0.0.0", "10.0.255.255")
+	thousand := make([]lb.Range, 1000)
+	for i := range thousand {
+		first := uint32(10)<<24 + uint32(i)<<10
+		thousand[i] = lb.Range{From: v4(first), To: v4(first + 9)}
+	}
+	tests := []struct {
+		name   string
+		ranges []lb.Range
+		family lb.Family
+		fill   int
+		holes  int // of those filled, every so many are given back
+	}{
+		{"small pool, empty", ranges("10.0.0.0", "10.0.0.255"), lb.IPv4, 0, 0},
+		{"16, 99 % full", slash16, lb.IPv4, 65536, 100},
+		{"16, every second free", slash16, lb.IPv4, 65536, 2},
+		{"8, empty", ranges("10.0.0.0", "10.255.255.255"), lb.IPv4, 0, 0},
+		{"64, empty", ranges("fd00::", "fd00::ffff:ffff:ffff:ffff"), lb.IPv6, 0, 0},
+		{"1000 ranges", thousand, lb.IPv4, 0, 0},
+	}
+	for _, tt := range tests {
+		b.Run(tt.name, func(b *testing.B) {
+			a := New()
+			now := epoch
+			a.SetPools([]lb.Pool{{Name: "p", Ranges: tt.ranges, AutoAssign: true}}, now)
+			families := []lb.Family{tt.family}
+			key := func(i int) lb.ServiceKey { return lb.ServiceKey{Namespace: "default", Name: fmt.Sprint(i)} }
+			for i := range tt.fill {
+				a.Allocate(lb.Request{Service: key(i), Families: families}, now)
+			}
+			for i := 0; tt.holes > 0 && i < tt.fill; i += tt.holes {
+				a.Release(key(i), now)
+			}
+			req := lb.Request{Service: key(-1), Families: families}
+			for b.Loop() {
+				now = now.Add(2 * time.Minute) // so that what is given back does not pile up cooling
+				a.Allocate(req, now)
+				a.Release(req.Service, now)
+			}
+		})
+	}
+}
+
+// BenchmarkFill gives out a whole /16.
+func BenchmarkFill(b *testing.B) {
+	keys := make([]lb.ServiceKey, 1<<16)
+	for i := range keys {
+		keys[i] = lb.ServiceKey{Namespace: "default", Name: fmt.Sprint(i)}
+	}
+	families := []lb.Family{lb.IPv4}
+	for b.Loop() {
+		a := New()
+		a.SetPools([]lb.Pool{{Name: "p", Ranges: ranges("10.0.0.0", "10.0.255.255"), AutoAssign: true}}, epoch)
+		for _, k := range keys {
+			a.Allocate(lb.Request{Service: k, Families: families}, epoch)
+		}
+	}
+}
