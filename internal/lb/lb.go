@@ -175,10 +175,10 @@ func (d Decision) Addresses() []netip.Addr {
 	return as
 }
 
-// Reason returns the reason to show when something is missing: that of the last
-// pool considered, or ReasonAssigned when nothing is.
+// Reason returns the reason to show: ReasonAssigned when nothing is missing, else
+// the one that all refusals have, or ReasonNoPoolFits when they differ.
 func (d Decision) Reason() Reason {
-	if len(d.Grants) > 0 || len(d.Refusals) == 0 {
+	if d.Complete() {
 		return ReasonAssigned
 	}
 	reason := d.Refusals[0].Reason

@@ -186,9 +186,11 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, for
 	defer l.mu.Unlock()
 	if !l.alloc.Knows(req.Service) {
 		l.adopt(svc, nil)
-		if l.foreign(svc) {
-			return lb.Decision{}, true
-		}
+	}
+	if l.foreign(svc) {
+		// It may have waited here until somebody else gave it an address.
+		l.wake(l.alloc.Release(req.Service, l.now()))
+		return lb.Decision{}, true
 	}
 	before := l.alloc.Holds(req.Service)
 	d, woken := l.alloc.Allocate(req, l.now())
@@ -200,11 +202,11 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, for
 	return d, false
 }
 
-// foreign reports whether the Service has addresses, none of which we know of or
+// foreign reports whether the Service has addresses, none of which we gave or
 // have in a pool.
 func (l *Ledger) foreign(svc *corev1.Service) bool {
 	addrs := kube.IngressAddresses(svc)
-	if len(addrs) == 0 || l.alloc.Knows(kube.Key(svc)) {
+	if len(addrs) == 0 || len(l.alloc.Holds(kube.Key(svc))) > 0 {
 		return false
 	}
 	for _, p := range l.pools {

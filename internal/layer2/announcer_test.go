@@ -1,0 +1,251 @@
+package layer2
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
+)
+
+var (
+	vip   = netip.MustParseAddr("192.0.2.100")
+	other = netip.MustParseAddr("192.0.2.101")
+	asker = netip.MustParseAddr("192.0.2.50")
+	eth0  = netif.Interface{Name: "eth0", Index: 2, MAC: "02:00:00:00:00:01", Up: true}
+)
+
+// fakeWire is a wire in memory.
+type fakeWire struct {
+	questions chan question
+	closed    chan struct{}
+
+	mu        sync.Mutex // guards the fields below
+	answered  []netip.Addr
+	announced []time.Duration // since the wire was made
+	listening []netip.Addr
+	made      time.Time
+}
+
+func newFakeWire() *fakeWire {
+	return &fakeWire{questions: make(chan question), closed: make(chan struct{}), made: time.Now()}
+}
+
+func (w *fakeWire) Next() (question, error) {
+	select {
+	case q := <-w.questions:
+		return q, nil
+	case <-w.closed:
+		return question{}, errors.New("closed")
+	}
+}
+
+func (w *fakeWire) Answer(q question) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answered = append(w.answered, q.Target)
+	return nil
+}
+
+func (w *fakeWire) Announce(netip.Addr) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.announced = append(w.announced, time.Since(w.made))
+	return nil
+}
+
+// seen returns what was sent so far.
+func (w *fakeWire) seen() (answered []netip.Addr, announced []time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.answered), slices.Clone(w.announced)
+}
+
+func (w *fakeWire) Listen(a netip.Addr) error {
+	w.listening = append(w.listening, a)
+	return nil
+}
+
+func (w *fakeWire) Ignore(a netip.Addr) error {
+	w.listening = slices.DeleteFunc(w.listening, func(b netip.Addr) bool { return a == b })
+	return nil
+}
+
+func (w *fakeWire) Close() error {
+	close(w.closed)
+	return nil
+}
+
+// harness is an Announcer on fake wires.
+type harness struct {
+	*Announcer
+	wires []*fakeWire
+}
+
+func start(t *testing.T) *harness {
+	h := &harness{Announcer: New(logr.Discard())}
+	h.dial = func(netif.Interface, lb.Family) (wire, error) {
+		w := newFakeWire()
+		h.wires = append(h.wires, w)
+		return w, nil
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+func (h *harness) apply(t *testing.T, ifi netif.Interface, addrs ...netip.Addr) {
+	t.Helper()
+	var rows []lb.L2Announcement
+	for _, a := range addrs {
+		rows = append(rows, lb.L2Announcement{Addr: a, Interfaces: []string{"eth0"}})
+	}
+	if err := h.Apply(rows, []netif.Interface{ifi}); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+func (h *harness) ask(a netip.Addr) {
+	h.wires[len(h.wires)-1].questions <- question{Target: a, From: asker}
+	synctest.Wait()
+}
+
+func TestAnswersOnlyForWhatItWasGiven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		h.apply(t, eth0, vip)
+		h.ask(vip)
+		h.ask(other)
+		h.apply(t, eth0, vip, other)
+		h.ask(other)
+		h.apply(t, eth0, other)
+		h.ask(vip)
+		answered, _ := h.wires[0].seen()
+		if diff := cmp.Diff([]netip.Addr{vip, other}, answered, cmp.Comparer(func(x, y netip.Addr) bool { return x == y })); diff != "" {
+			t.Errorf("answers (-want +got):\n%s", diff)
+		}
+		if len(h.wires) != 1 {
+			t.Errorf("the interface was opened %d times for changes that did not concern it", len(h.wires))
+		}
+		if !slices.Equal(h.wires[0].listening, []netip.Addr{other}) {
+			t.Errorf("listens for %v, want %v alone", h.wires[0].listening, other)
+		}
+	})
+}
+
+func TestAnnouncesOftenAtFirstThenEveryMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		h.apply(t, eth0, vip)
+		time.Sleep(10 * time.Second)
+		h.apply(t, eth0, vip) // the same rows again announce nothing
+		synctest.Wait()
+		_, announced := h.wires[0].seen()
+		if diff := cmp.Diff(announceAt, announced); diff != "" {
+			t.Fatalf("announcements after a take-over (-want +got):\n%s", diff)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		_, announced = h.wires[0].seen()
+		later := announced[len(announceAt):]
+		if len(later) < 9 || len(later) > 11 {
+			t.Errorf("%d announcements in ten minutes, want about one a minute", len(later))
+		}
+		for i := 1; i < len(later); i++ {
+			if gap := later[i] - later[i-1]; gap < 54*time.Second || gap > 66*time.Second {
+				t.Errorf("%s between two announcements, want a minute give or take a tenth", gap)
+			}
+		}
+	})
+}
+
+func TestAddressGivenUpAndTakenAgainIsAnnouncedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		h.apply(t, eth0, vip, other)
+		time.Sleep(10 * time.Second)
+		h.apply(t, eth0, other)
+		h.apply(t, eth0, vip, other)
+		_, before := h.wires[0].seen()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		// apply itself waited for the first of them.
+		_, after := h.wires[0].seen()
+		if got := len(after) - len(before) + 1; got != len(announceAt) {
+			t.Errorf("%d announcements after taking it again, want %d", got, len(announceAt))
+		}
+	})
+}
+
+func TestInterfaceThatComesBackIsOpenedAndAnnouncedAnew(t *testing.T) {
+	down, otherMAC := eth0, eth0
+	down.Up = false
+	otherMAC.MAC = "02:00:00:00:00:02"
+	for name, events := range map[string][]netif.Interface{
+		"carrier lost and back": {down, eth0},
+		"another MAC":           {otherMAC},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := start(t)
+				h.apply(t, eth0, vip)
+				time.Sleep(10 * time.Second)
+				for _, e := range events {
+					h.apply(t, e, vip)
+				}
+				h.ask(vip)
+				if len(h.wires) != 2 {
+					t.Fatalf("the interface was opened %d times, want 2", len(h.wires))
+				}
+				if answered, announced := h.wires[1].seen(); len(announced) == 0 || len(answered) != 1 {
+					t.Errorf("announced %d times and answered %d questions on the new wire", len(announced), len(answered))
+				}
+			})
+		})
+	}
+}
+
+func TestWireThatFailedIsOpenedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		h.apply(t, eth0, vip)
+		h.wires[0].Close()
+		synctest.Wait()
+		h.wires[0].closed = make(chan struct{}) // the announcer closes it as well
+		h.apply(t, eth0, vip)
+		h.ask(vip)
+		if answered, _ := h.wires[len(h.wires)-1].seen(); len(h.wires) != 2 || len(answered) != 1 {
+			t.Errorf("opened %d times; it should answer again", len(h.wires))
+		}
+	})
+}
+
+func TestInterfaceThatCannotBeOpenedDoesNotHarmOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		works := h.dial
+		h.dial = func(i netif.Interface, f lb.Family) (wire, error) {
+			if i.Name == "bad0" {
+				return nil, errors.New("open ARP on bad0: no such device")
+			}
+			return works(i, f)
+		}
+		bad := netif.Interface{Name: "bad0", Index: 3, MAC: "02:00:00:00:00:03", Up: true}
+		rows := []lb.L2Announcement{{Addr: vip, Interfaces: []string{"bad0", "eth0"}}}
+		if err := h.Apply(rows, []netif.Interface{bad, eth0}); err == nil {
+			t.Error("the failure is not told")
+		}
+		h.ask(vip)
+		if answered, _ := h.wires[0].seen(); len(answered) != 1 {
+			t.Error("eth0 does not answer")
+		}
+	})
+}

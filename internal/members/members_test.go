@@ -1,0 +1,183 @@
+package members
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead/fairlead/internal/election"
+	"github.com/fairlead/fairlead/internal/netif"
+)
+
+var (
+	vip  = netip.MustParseAddr("192.0.2.100")
+	port = uint16(17946)
+)
+
+// start starts a member on an address of its own on the loopback network.
+func start(t *testing.T, n int, key byte, generation uint64) *Members {
+	m := New(Config{
+		Node: fmt.Sprint("n", n), Bind: netip.AddrFrom4([4]byte{127, 0, 0, byte(10 + n)}), Port: port,
+		Key: bytes.Repeat([]byte{key}, 32), Generation: generation, Log: logr.Discard(),
+	})
+	if err := m.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.memberlist().Shutdown(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+func endpoint(n int) []netip.AddrPort {
+	return []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(10 + n)}), port)}
+}
+
+// await waits until the member's view is as wanted.
+func await(t *testing.T, m *Members, what string, ok func(View) bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for !ok(m.View()) {
+		select {
+		case <-m.Changed():
+		case <-deadline:
+			t.Fatalf("%s does not see that %s: %+v", m.cfg.Node, what, m.View())
+		}
+	}
+}
+
+func TestWhatOneSaysAllHear(t *testing.T) {
+	a, b, c := start(t, 1, 1, 1), start(t, 2, 1, 1), start(t, 3, 1, 1)
+	facts := Facts{Interfaces: []netif.Interface{{Name: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}}}}
+	a.SetFacts(facts)
+	if n := b.Join(endpoint(1)); n != 1 {
+		t.Fatalf("reached %d members", n)
+	}
+	if f := b.View().Facts["n1"]; !cmp.Equal(f, facts, cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })) {
+		t.Fatalf("who has joined knows all that those before it know; got %+v", f)
+	}
+	c.Join(endpoint(2))
+	for _, m := range []*Members{a, b, c} {
+		await(t, m, "all are alive", func(v View) bool { return cmp.Equal(v.Alive, []string{"n1", "n2", "n3"}) })
+	}
+
+	claim := election.Claim{Owner: "n1", Epoch: 1}
+	a.Claim(map[netip.Addr]election.Claim{vip: claim})
+	await(t, c, "n1 claims", func(v View) bool { return v.Claims[vip] == claim })
+	higher := election.Claim{Owner: "n3", Epoch: 2}
+	c.Claim(map[netip.Addr]election.Claim{vip: higher})
+	await(t, a, "n3 claims with a higher epoch", func(v View) bool { return v.Claims[vip] == higher })
+	a.Claim(map[netip.Addr]election.Claim{vip: claim})
+	if got := a.View().Claims[vip]; got != higher {
+		t.Errorf("a lower claim replaced a higher one: %v", got)
+	}
+
+	a.SetFacts(Facts{Leaving: true})
+	await(t, c, "n1 is leaving", func(v View) bool { return v.Facts["n1"].Leaving })
+	if err := a.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, c, "n1 has left", func(v View) bool { return cmp.Equal(v.Alive, []string{"n2", "n3"}) })
+}
+
+func TestManyClaimsArriveAll(t *testing.T) {
+	a, b := start(t, 1, 1, 1), start(t, 2, 1, 1)
+	b.Join(endpoint(1))
+	claims := map[netip.Addr]election.Claim{}
+	for addr := netip.MustParseAddr("2001:db8:1234:5678:9abc:def0:1234:5600"); len(claims) < 500; addr = addr.Next() {
+		claims[addr] = election.Claim{Owner: "n1", Epoch: 1 << 40}
+	}
+	a.Claim(claims)
+	await(t, b, "n1 claims all", func(v View) bool {
+		return cmp.Equal(v.Claims, claims, cmp.Comparer(func(x, y netip.Addr) bool { return x == y }))
+	})
+}
+
+// A speaker that comes back with a clock behind the last run's must not be taken
+// for what it was then.
+func TestRestartWithAnEarlierClock(t *testing.T) {
+	a, b := start(t, 1, 1, 1), start(t, 2, 1, 1000)
+	b.SetFacts(Facts{Leaving: true})
+	a.Join(endpoint(2))
+	if err := b.memberlist().Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	again := New(Config{Node: "n2", Bind: netip.MustParseAddr("127.0.0.14"), Port: port, Key: bytes.Repeat([]byte{1}, 32), Generation: 5, Log: logr.Discard()})
+	if err := again.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { again.memberlist().Shutdown() })
+	again.SetFacts(Facts{})
+	again.Join(endpoint(1))
+	await(t, a, "n2 is not leaving", func(v View) bool { f, ok := v.Facts["n2"]; return ok && !f.Leaving })
+}
+
+func TestAnotherKeyIsNotHeard(t *testing.T) {
+	a, b := start(t, 1, 1, 1), start(t, 2, 2, 1)
+	if n := b.Join(endpoint(1)); n != 0 {
+		t.Errorf("joined %d members with another key", n)
+	}
+	if got := a.View().Alive; !cmp.Equal(got, []string{"n1"}) {
+		t.Errorf("n1 sees %v", got)
+	}
+}
+
+func TestMergeIsTheSameInAnyOrder(t *testing.T) {
+	messages := []message{
+		{Claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 1}}},
+		{Claims: map[netip.Addr]election.Claim{vip: {Owner: "n2", Epoch: 2}}},
+		{Claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 2}}},
+		{Facts: map[string]versioned{"n1": {Version: 2, Facts: Facts{Leaving: true}}}},
+		{Facts: map[string]versioned{"n1": {Version: 1}}},
+	}
+	want := ""
+	for i := range messages {
+		s := newState()
+		for j := range messages {
+			s.merge(messages[(i+j)%len(messages)])
+			s.merge(messages[(i+2*j)%len(messages)])
+		}
+		for _, m := range messages {
+			if news := s.merge(m); !news.empty() {
+				t.Errorf("%+v is news although all was heard", news)
+			}
+		}
+		got := string(s.all().encode())
+		if want == "" {
+			want = got
+		}
+		if got != want {
+			t.Errorf("order %d gives %s, not %s", i, got, want)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(message{
+		Facts:  map[string]versioned{"n1": {Version: 3, Facts: Facts{Interfaces: []netif.Interface{{Name: "eth0", Up: true}}}}},
+		Claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 1}},
+	}.encode())
+	f.Add([]byte(`{"c":{"fe80::1%eth0":{}}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := decode(b)
+		if err != nil {
+			return
+		}
+		s := newState()
+		s.merge(m)
+		if !json.Valid(s.all().encode()) {
+			t.Errorf("%q corrupts the state", b)
+		}
+		for _, part := range m.split() {
+			part.encode()
+		}
+	})
+}
