@@ -1,6 +1,8 @@
 package kube
 
 import (
+	"strings"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -17,7 +19,8 @@ func SetCondition(conditions *[]metav1.Condition, typ string, ok bool, reason, m
 		status = metav1.ConditionTrue
 	}
 	if len(message) > maxMessage {
-		message = message[:maxMessage]
+		const more = "…"
+		message = strings.ToValidUTF8(message[:maxMessage-len(more)], "") + more
 	}
 	return meta.SetStatusCondition(conditions, metav1.Condition{
 		Type: typ, Status: status, Reason: reason, Message: message, ObservedGeneration: generation,

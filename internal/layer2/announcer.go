@@ -101,6 +101,14 @@ func compareLinks(x, y linkKey) int {
 	return cmp.Or(cmp.Compare(x.name, y.name), cmp.Compare(x.family, y.family))
 }
 
+// Again announces these addresses anew, those of them that are announced, as
+// after a take-over.
+func (a *Announcer) Again(addrs []netip.Addr) {
+	for _, l := range a.links {
+		l.again(addrs)
+	}
+}
+
 // Close stops answering and waits until nothing is sent any more.
 func (a *Announcer) Close() {
 	for _, l := range a.links {

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -36,7 +37,7 @@ type link struct {
 	ended   chan struct{} // closed when the answering loop has ended
 
 	mu  sync.Mutex // guards due
-	due schedule
+	due agenda
 }
 
 func newLink(w wire, log logr.Logger) *link {
@@ -49,12 +50,14 @@ func newLink(w wire, log logr.Logger) *link {
 func (l *link) set(addrs map[netip.Addr]struct{}) error {
 	before := *l.answers.Load()
 	after := make(map[netip.Addr]time.Time, len(addrs))
+	gained := map[netip.Addr]time.Time{}
 	now := time.Now()
 	var errs []error
 	for a := range addrs {
 		since, had := before[a]
 		if !had {
 			since = now
+			gained[a] = now
 			errs = append(errs, l.wire.Listen(a))
 		}
 		after[a] = since
@@ -65,18 +68,35 @@ func (l *link) set(addrs map[netip.Addr]struct{}) error {
 			errs = append(errs, l.wire.Ignore(a))
 		}
 	}
-	l.mu.Lock()
-	for a, since := range after {
-		if _, had := before[a]; !had {
-			heap.Push(&l.due, announcement{addr: a, start: since, at: since})
+	l.schedule(gained)
+	return errors.Join(errs...)
+}
+
+// again announces anew those of the addresses that the link answers for.
+func (l *link) again(addrs []netip.Addr) {
+	after := maps.Clone(*l.answers.Load())
+	due := map[netip.Addr]time.Time{}
+	for _, a := range addrs {
+		if _, ours := after[a]; ours {
+			after[a] = time.Now() // what was scheduled for the time before is void
+			due[a] = after[a]
 		}
+	}
+	l.answers.Store(&after)
+	l.schedule(due)
+}
+
+// schedule begins to announce addresses that are answered for since these times.
+func (l *link) schedule(since map[netip.Addr]time.Time) {
+	l.mu.Lock()
+	for a, at := range since {
+		heap.Push(&l.due, announcement{addr: a, start: at, at: at})
 	}
 	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
-	default:
+	default: // one is waiting already
 	}
-	return errors.Join(errs...)
 }
 
 // answer answers questions until the wire is closed or fails.
@@ -173,14 +193,14 @@ func (n announcement) following() announcement {
 	return n
 }
 
-// schedule is a heap of announcements, the earliest first.
-type schedule []announcement
+// agenda is a heap of announcements, the earliest first.
+type agenda []announcement
 
-func (s schedule) Len() int           { return len(s) }
-func (s schedule) Less(i, j int) bool { return s[i].at.Before(s[j].at) }
-func (s schedule) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
-func (s *schedule) Push(x any)        { *s = append(*s, x.(announcement)) }
-func (s *schedule) Pop() any {
+func (s agenda) Len() int           { return len(s) }
+func (s agenda) Less(i, j int) bool { return s[i].at.Before(s[j].at) }
+func (s agenda) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
+func (s *agenda) Push(x any)        { *s = append(*s, x.(announcement)) }
+func (s *agenda) Pop() any {
 	last := len(*s) - 1
 	x := (*s)[last]
 	*s = (*s)[:last]

@@ -26,7 +26,7 @@ const (
 	suspicionMult  = 2                      // x probeInterval x max(1, log10(nodes))
 	gossipInterval = 50 * time.Millisecond  // only while there is news
 	fullSync       = 10 * time.Second       // with one random member
-	tcpTimeout     = 2 * time.Second
+	tcpTimeout     = time.Second            // of a full sync
 )
 
 // Config is what a member needs to know.
@@ -94,25 +94,31 @@ func (m *Members) Start() error {
 	return nil
 }
 
-// Join syncs with the speakers at these endpoints and returns how many it
-// reached. It takes up to two seconds for each that does not answer.
-func (m *Members) Join(endpoints []netip.AddrPort) int {
-	n := 0
-	var mu sync.Mutex
-	var wg sync.WaitGroup
+// Join syncs with the speakers at these endpoints, at the same time, and returns
+// whether one of them was reached. It returns at the first that was, or when all
+// were tried, which takes at most a second, or when ctx ends.
+func (m *Members) Join(ctx context.Context, endpoints []netip.AddrPort) bool {
+	reached := make(chan bool, len(endpoints))
 	for _, e := range endpoints {
-		wg.Go(func() {
-			reached, err := m.memberlist().Join([]string{e.String()})
+		go func() {
+			n, err := m.memberlist().Join([]string{e.String()})
 			if err != nil {
 				m.cfg.Log.V(1).Info("cannot join a speaker", "endpoint", e.String(), "error", err.Error())
 			}
-			mu.Lock()
-			n += reached
-			mu.Unlock()
-		})
+			reached <- n > 0
+		}()
 	}
-	wg.Wait()
-	return n
+	for range endpoints {
+		select {
+		case ok := <-reached:
+			if ok {
+				return true
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return false
 }
 
 // Stop tells the others that this speaker leaves, and ends the gossip.
@@ -173,6 +179,11 @@ func (m *Members) Claim(claims map[netip.Addr]election.Claim) {
 	m.take(message{Claims: claims})
 }
 
+// Contested returns the addresses on which a claim was heard, since the last
+// call, that is lower than the one held: its owner may have announced the
+// address meanwhile, so the winner does well to announce it again.
+func (m *Members) Contested() []netip.Addr { return m.state.takeContested() }
+
 // Forget drops the claims on addresses that keep does not want. Every speaker
 // does so by itself; an address that nobody has needs no owner.
 func (m *Members) Forget(keep func(netip.Addr) bool) { m.state.forget(keep) }
@@ -180,11 +191,7 @@ func (m *Members) Forget(keep func(netip.Addr) bool) { m.state.forget(keep) }
 // take merges a message and passes on what was news, as its sender reaches only
 // a few members by itself.
 func (m *Members) take(msg message) {
-	news := m.state.merge(msg)
-	if news.empty() {
-		return
-	}
-	for _, part := range news.split() {
+	for _, part := range m.state.merge(msg).split() {
 		m.queue.QueueBroadcast(&broadcast{name: part.name(), msg: part.encode()})
 	}
 	m.notify()

@@ -58,13 +58,13 @@ func TestWhatOneSaysAllHear(t *testing.T) {
 	a, b, c := start(t, 1, 1, 1), start(t, 2, 1, 1), start(t, 3, 1, 1)
 	facts := Facts{Interfaces: []netif.Interface{{Name: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}}}}
 	a.SetFacts(facts)
-	if n := b.Join(endpoint(1)); n != 1 {
-		t.Fatalf("reached %d members", n)
+	if !b.Join(t.Context(), endpoint(1)) {
+		t.Fatal("n2 did not reach n1")
 	}
 	if f := b.View().Facts["n1"]; !cmp.Equal(f, facts, cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })) {
 		t.Fatalf("who has joined knows all that those before it know; got %+v", f)
 	}
-	c.Join(endpoint(2))
+	c.Join(t.Context(), endpoint(2))
 	for _, m := range []*Members{a, b, c} {
 		await(t, m, "all are alive", func(v View) bool { return cmp.Equal(v.Alive, []string{"n1", "n2", "n3"}) })
 	}
@@ -75,9 +75,13 @@ func TestWhatOneSaysAllHear(t *testing.T) {
 	higher := election.Claim{Owner: "n3", Epoch: 2}
 	c.Claim(map[netip.Addr]election.Claim{vip: higher})
 	await(t, a, "n3 claims with a higher epoch", func(v View) bool { return v.Claims[vip] == higher })
-	a.Claim(map[netip.Addr]election.Claim{vip: claim})
-	if got := a.View().Claims[vip]; got != higher {
+	c.Contested()
+	c.Claim(map[netip.Addr]election.Claim{vip: claim})
+	if got := c.View().Claims[vip]; got != higher {
 		t.Errorf("a lower claim replaced a higher one: %v", got)
+	}
+	if got := c.Contested(); len(got) != 1 || got[0] != vip || len(c.Contested()) != 0 {
+		t.Errorf("contested %v; want the address, once", got)
 	}
 
 	a.SetFacts(Facts{Leaving: true})
@@ -90,7 +94,7 @@ func TestWhatOneSaysAllHear(t *testing.T) {
 
 func TestManyClaimsArriveAll(t *testing.T) {
 	a, b := start(t, 1, 1, 1), start(t, 2, 1, 1)
-	b.Join(endpoint(1))
+	b.Join(t.Context(), endpoint(1))
 	claims := map[netip.Addr]election.Claim{}
 	for addr := netip.MustParseAddr("2001:db8:1234:5678:9abc:def0:1234:5600"); len(claims) < 500; addr = addr.Next() {
 		claims[addr] = election.Claim{Owner: "n1", Epoch: 1 << 40}
@@ -106,7 +110,7 @@ func TestManyClaimsArriveAll(t *testing.T) {
 func TestRestartWithAnEarlierClock(t *testing.T) {
 	a, b := start(t, 1, 1, 1), start(t, 2, 1, 1000)
 	b.SetFacts(Facts{Leaving: true})
-	a.Join(endpoint(2))
+	a.Join(t.Context(), endpoint(2))
 	if err := b.memberlist().Shutdown(); err != nil {
 		t.Fatal(err)
 	}
@@ -116,14 +120,14 @@ func TestRestartWithAnEarlierClock(t *testing.T) {
 	}
 	t.Cleanup(func() { again.memberlist().Shutdown() })
 	again.SetFacts(Facts{})
-	again.Join(endpoint(1))
+	again.Join(t.Context(), endpoint(1))
 	await(t, a, "n2 is not leaving", func(v View) bool { f, ok := v.Facts["n2"]; return ok && !f.Leaving })
 }
 
 func TestAnotherKeyIsNotHeard(t *testing.T) {
 	a, b := start(t, 1, 1, 1), start(t, 2, 2, 1)
-	if n := b.Join(endpoint(1)); n != 0 {
-		t.Errorf("joined %d members with another key", n)
+	if b.Join(t.Context(), endpoint(1)) {
+		t.Error("joined a member with another key")
 	}
 	if got := a.View().Alive; !cmp.Equal(got, []string{"n1"}) {
 		t.Errorf("n1 sees %v", got)

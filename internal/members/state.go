@@ -35,13 +35,16 @@ type versioned struct {
 // state is what this speaker has heard. Merging is commutative and idempotent,
 // so the order and number of deliveries do not matter.
 type state struct {
-	mu     sync.Mutex // guards the fields below
-	facts  map[string]versioned
-	claims map[netip.Addr]election.Claim
+	mu        sync.Mutex // guards the fields below
+	facts     map[string]versioned
+	claims    map[netip.Addr]election.Claim
+	contested map[netip.Addr]bool // addresses on which a lower claim was heard, until taken
 }
 
 func newState() *state {
-	return &state{facts: map[string]versioned{}, claims: map[netip.Addr]election.Claim{}}
+	return &state{
+		facts: map[string]versioned{}, claims: map[netip.Addr]election.Claim{}, contested: map[netip.Addr]bool{},
+	}
 }
 
 // merge takes in what is newer in m and returns that part.
@@ -55,11 +58,25 @@ func (s *state) merge(m message) (news message) {
 		}
 	}
 	for addr, c := range m.Claims {
-		if c.Compare(s.claims[addr]) > 0 {
+		held := s.claims[addr]
+		switch {
+		case c.Compare(held) > 0:
 			s.claims[addr], news.Claims[addr] = c, c
+		case c.Compare(held) < 0 && c.Owner != held.Owner:
+			s.contested[addr] = true
 		}
 	}
 	return news
+}
+
+// takeContested returns the addresses on which a lower claim was heard since the
+// last call.
+func (s *state) takeContested() []netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := slices.Collect(maps.Keys(s.contested))
+	clear(s.contested)
+	return out
 }
 
 // all returns a copy of everything.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,9 +28,14 @@ import (
 )
 
 const (
-	// lookAround is how often the speaker looks for others that it lost, as
-	// after a partition, and retries what failed.
-	lookAround = 2 * time.Second
+	// lookAround is how often the speaker looks for others that it lost, as in a
+	// partition.
+	lookAround = 500 * time.Millisecond
+	// tryAgain is how often it retries what failed, such as to open an interface.
+	tryAgain = 2 * time.Second
+	// rejoinWithin bounds the search for others after a cable was back, during
+	// which the speaker owns nothing.
+	rejoinWithin = time.Second
 	// handOver bounds the wait for successors on shutdown. It is within the 30 s
 	// that Kubernetes gives a pod to end.
 	handOver = 3 * time.Second
@@ -59,14 +65,16 @@ func (c Config) endpoint() netip.AddrPort { return netip.AddrPortFrom(c.Bind, c.
 
 // Announcer runs one node's speaker.
 type Announcer struct {
-	cfg     Config
-	log     logr.Logger
-	world   *world
-	members *members.Members
-	layer2  *layer2.Announcer
-	status  *statusWriter
-	links   chan struct{} // interfaces changed; has room for one
-	joined  atomic.Bool
+	cfg      Config
+	log      logr.Logger
+	world    *world
+	members  *members.Members
+	layer2   *layer2.Announcer
+	status   *statusWriter
+	links    chan struct{} // interfaces changed; has room for one
+	rejoined chan struct{} // the search after a cable was back has ended; has room for one
+	joined   atomic.Bool
+	searches sync.WaitGroup
 
 	// Owned by the loop of Start.
 	interfaces []netif.Interface
@@ -85,11 +93,12 @@ func New(cfg Config) *Announcer {
 			Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Key: cfg.Key,
 			Generation: uint64(time.Now().UnixNano()), Log: cfg.Log.WithName("gossip"),
 		}),
-		layer2: layer2.New(cfg.Log.WithName("layer2")),
-		status: newStatusWriter(cfg, cfg.Log),
-		links:  make(chan struct{}, 1),
-		since:  map[netip.Addr]time.Time{},
-		unused: map[netip.Addr]time.Time{},
+		layer2:   layer2.New(cfg.Log.WithName("layer2")),
+		status:   newStatusWriter(cfg, cfg.Log),
+		links:    make(chan struct{}, 1),
+		rejoined: make(chan struct{}, 1),
+		since:    map[netip.Addr]time.Time{},
+		unused:   map[netip.Addr]time.Time{},
 	}
 }
 
@@ -113,7 +122,8 @@ func (a *Announcer) Start(ctx context.Context) error {
 	g, background := errgroup.WithContext(background)
 	g.Go(func() error { return netif.Watch(background, func() { poke(a.links) }) })
 	g.Go(func() error { a.status.run(background); return nil })
-	if err := a.look(); err != nil {
+	g.Go(func() error { a.lookForLost(background); return nil })
+	if err := a.look(background); err != nil {
 		return err
 	}
 	if err := a.join(ctx); err != nil {
@@ -122,6 +132,7 @@ func (a *Announcer) Start(ctx context.Context) error {
 	err := a.loop(ctx, background)
 	a.leave(background)
 	stop()
+	a.searches.Wait()
 	if waitErr := g.Wait(); err == nil {
 		err = waitErr
 	}
@@ -158,15 +169,14 @@ func (a *Announcer) join(ctx context.Context) error {
 			others = append(others, e)
 		}
 	}
-	reached := a.members.Join(others)
-	a.log.V(1).Info("joined", "speakers", len(others), "reached", reached)
+	a.members.Join(ctx, others)
 	a.joined.Store(true)
 	return nil
 }
 
 // loop brings what is announced in line with what is so, whenever that changes.
 func (a *Announcer) loop(ctx, background context.Context) error {
-	tick := time.NewTicker(lookAround)
+	tick := time.NewTicker(tryAgain)
 	defer tick.Stop()
 	for {
 		a.act()
@@ -178,17 +188,20 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.world.changed:
 		case <-a.members.Changed():
 		case <-a.links:
-			if err := a.look(); err != nil {
+			if err := a.look(background); err != nil {
 				return err
 			}
+		case <-a.rejoined:
+			a.joined.Store(true)
 		case <-tick.C:
-			go a.rejoin()
 		}
 	}
 }
 
-// look reads the interfaces and tells the others.
-func (a *Announcer) look() error {
+// look reads the interfaces and tells the others. When a cable is back, others
+// may have taken what this node owned and it has not heard of it: it owns
+// nothing until it has found them, or that there are none.
+func (a *Announcer) look(ctx context.Context) error {
 	interfaces, err := netif.List()
 	if err != nil {
 		return err
@@ -198,22 +211,47 @@ func (a *Announcer) look() error {
 	if slices.EqualFunc(interfaces, a.interfaces, netif.Interface.Equal) {
 		return nil
 	}
+	if a.joined.Load() && cameUp(a.interfaces, interfaces) {
+		a.joined.Store(false)
+		a.searches.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, rejoinWithin)
+			defer cancel()
+			a.members.Join(ctx, slices.Collect(maps.Values(a.world.others(a.cfg.Node))))
+			poke(a.rejoined)
+		})
+	}
 	a.interfaces = interfaces
 	a.members.SetFacts(members.Facts{Interfaces: interfaces, Leaving: a.leaving})
 	return nil
 }
 
-// rejoin looks for speakers that are known and not among the members: gossip
-// alone does not find together again after a long partition.
-func (a *Announcer) rejoin() {
-	alive := a.members.View().Alive
-	var lost []netip.AddrPort
-	for node, endpoint := range a.world.others(a.cfg.Node) {
-		if _, found := slices.BinarySearch(alive, node); !found {
-			lost = append(lost, endpoint)
+// cameUp reports whether an interface is up that was down.
+func cameUp(before, after []netif.Interface) bool {
+	return slices.ContainsFunc(after, func(i netif.Interface) bool {
+		return i.Up && slices.ContainsFunc(before, func(b netif.Interface) bool { return b.Name == i.Name && !b.Up })
+	})
+}
+
+// lookForLost looks for speakers that are known and not among the members, until
+// ctx ends: gossip alone does not find together again after a long partition.
+func (a *Announcer) lookForLost(ctx context.Context) {
+	tick := time.NewTicker(lookAround)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
+		alive := a.members.View().Alive
+		var lost []netip.AddrPort
+		for node, endpoint := range a.world.others(a.cfg.Node) {
+			if _, found := slices.BinarySearch(alive, node); !found {
+				lost = append(lost, endpoint)
+			}
+		}
+		a.members.Join(ctx, lost)
 	}
-	a.members.Join(lost)
 }
 
 // act gathers, decides and acts, once.
@@ -233,6 +271,7 @@ func (a *Announcer) act() speaker.Plan {
 	if err := a.layer2.Apply(plan.Announcements, a.interfaces); err != nil {
 		a.log.Error(err, "cannot announce on every interface; trying again")
 	}
+	a.layer2.Again(a.members.Contested())
 	a.forget(view.Claims, users)
 	a.tell(plan, users, len(view.Alive))
 	return plan

@@ -1,0 +1,242 @@
+package kube
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+var addrs = cmp.Comparer(func(x, y netip.Addr) bool { return x == y })
+
+func service(change func(*corev1.Service)) *corev1.Service {
+	svc := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Annotations: map[string]string{}},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeLoadBalancer, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
+			IPFamilyPolicy: ptr.To(corev1.IPFamilyPolicySingleStack),
+		},
+	}
+	change(svc)
+	return svc
+}
+
+func TestRequest(t *testing.T) {
+	ip := func(s ...string) (out []netip.Addr) {
+		for _, a := range s {
+			out = append(out, netip.MustParseAddr(a))
+		}
+		return out
+	}
+	tests := []struct {
+		name   string
+		change func(*corev1.Service)
+		want   lb.Request // but for what all have
+		err    string
+	}{
+		{
+			name: "nothing asked for", change: func(*corev1.Service) {},
+			want: lb.Request{Families: []lb.Family{lb.IPv4}, RequireAll: true},
+		},
+		{
+			name: "dual stack where there is one",
+			change: func(s *corev1.Service) {
+				s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol}
+				s.Spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyPreferDualStack)
+			},
+			want: lb.Request{Families: []lb.Family{lb.IPv6, lb.IPv4}},
+		},
+		{
+			name: "our annotations win over their twins, the newer twin over the older",
+			change: func(s *corev1.Service) {
+				s.Annotations[v1alpha1.AnnotationMetalLBUniverseAddressPool] = "oldest"
+				s.Annotations[v1alpha1.AnnotationMetalLBAddressPool] = "older"
+				s.Annotations[v1alpha1.AnnotationLoadBalancerIPs] = "192.0.2.1,2001:db8::1"
+				s.Annotations[v1alpha1.AnnotationMetalLBLoadBalancerIPs] = "192.0.2.9"
+				s.Spec.LoadBalancerIP = "192.0.2.8"
+			},
+			want: lb.Request{Families: []lb.Family{lb.IPv4}, RequireAll: true, Pool: "older", Addresses: ip("192.0.2.1", "2001:db8::1")},
+		},
+		{
+			name: "spec.loadBalancerIP", change: func(s *corev1.Service) { s.Spec.LoadBalancerIP = "192.0.2.8" },
+			want: lb.Request{Families: []lb.Family{lb.IPv4}, RequireAll: true, Addresses: ip("192.0.2.8")},
+		},
+		{
+			name:   "an annotation that is no address",
+			change: func(s *corev1.Service) { s.Annotations[v1alpha1.AnnotationMetalLBLoadBalancerIPs] = "web" },
+			err:    `annotation metallb.io/loadBalancerIPs: "web" is not an IP address`,
+		},
+		{
+			name: "a field that is no address", change: func(s *corev1.Service) { s.Spec.LoadBalancerIP = "192.0.2.1/24" },
+			err: `spec.loadBalancerIP: "192.0.2.1/24" is not an IP address`,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Request(service(tt.change), nil)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("error %v, want %q", err, tt.err)
+				}
+				return
+			}
+			tt.want.Service = lb.ServiceKey{Namespace: "default", Name: "web"}
+			if diff := cmp.Diff(tt.want, got, addrs); err != nil || diff != "" {
+				t.Errorf("%v (-want +got):\n%s", err, diff)
+			}
+		})
+	}
+}
+
+func TestHandles(t *testing.T) {
+	class := Class{Name: v1alpha1.LoadBalancerClass, Classless: true}
+	tests := []struct {
+		name   string
+		class  Class
+		change func(*corev1.Service)
+		want   bool
+	}{
+		{"no class", class, func(*corev1.Service) {}, true},
+		{"no class, and we do not take those", Class{Name: class.Name}, func(*corev1.Service) {}, false},
+		{"our class", Class{Name: class.Name}, func(s *corev1.Service) { s.Spec.LoadBalancerClass = ptr.To(class.Name) }, true},
+		{"another's class", class, func(s *corev1.Service) { s.Spec.LoadBalancerClass = ptr.To("other.example/lb") }, false},
+		{"another type", class, func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort }, false},
+		{"being deleted", class, func(s *corev1.Service) { s.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }, false},
+	}
+	for _, tt := range tests {
+		if got := tt.class.Handles(service(tt.change)); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
+	}
+}
+
+func TestReadyNodes(t *testing.T) {
+	endpoint := func(node string, ready, serving, terminating bool) discoveryv1.Endpoint {
+		return discoveryv1.Endpoint{NodeName: &node, Conditions: discoveryv1.EndpointConditions{
+			Ready: &ready, Serving: &serving, Terminating: &terminating,
+		}}
+	}
+	tests := []struct {
+		name      string
+		endpoints []discoveryv1.Endpoint
+		want      []string
+	}{
+		{"none", nil, []string{}},
+		{"ready ones, each node once, sorted", []discoveryv1.Endpoint{
+			endpoint("n2", true, true, false), endpoint("n1", true, true, false), endpoint("n2", true, true, false),
+		}, []string{"n1", "n2"}},
+		{"terminating ones do not count while one is ready", []discoveryv1.Endpoint{
+			endpoint("n2", false, true, true), endpoint("n1", true, true, false),
+		}, []string{"n1"}},
+		{"terminating ones that serve are the last resort", []discoveryv1.Endpoint{
+			endpoint("n2", false, true, true), endpoint("n1", false, false, true), endpoint("n3", false, false, false),
+		}, []string{"n2"}},
+		{"no word on readiness means ready", []discoveryv1.Endpoint{{NodeName: ptr.To("n1")}}, []string{"n1"}},
+		{"outside of the cluster", []discoveryv1.Endpoint{{}}, []string{""}},
+	}
+	for _, tt := range tests {
+		got := ReadyNodes([]discoveryv1.EndpointSlice{{Endpoints: tt.endpoints}})
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+func TestNode(t *testing.T) {
+	n := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{corev1.LabelNodeExcludeBalancers: ""}},
+		Spec: corev1.NodeSpec{Unschedulable: true, Taints: []corev1.Taint{
+			{Key: corev1.TaintNodeOutOfService}, {Key: "example.com/other"},
+		}},
+		Status: corev1.NodeStatus{
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue}},
+			Addresses: []corev1.NodeAddress{
+				{Type: corev1.NodeHostName, Address: "n1"}, {Type: corev1.NodeInternalIP, Address: "192.0.2.1"},
+			},
+		},
+	}
+	want := []lb.Reason{lb.ReasonNodeExcluded, lb.ReasonNodeNoNetwork, lb.ReasonNodeShutdown, lb.ReasonNodeCordoned}
+	if diff := cmp.Diff(want, Node(n).Avoid, cmp.Comparer(func(x, y lb.Reason) bool { return x == y })); diff != "" {
+		t.Errorf("reasons to avoid the node (-want +got):\n%s", diff)
+	}
+	if ip, ok := InternalIP(n); !ok || ip != netip.MustParseAddr("192.0.2.1") {
+		t.Errorf("InternalIP %s, %t", ip, ok)
+	}
+}
+
+func pool(name string, created int64, addresses ...v1alpha1.AddressRange) v1alpha1.IPAddressPool {
+	return v1alpha1.IPAddressPool{
+		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.Unix(created, 0)},
+		Spec:       v1alpha1.IPAddressPoolSpec{Addresses: addresses},
+	}
+}
+
+func TestPoolSet(t *testing.T) {
+	shrunk := pool("shrunk", 1, "192.0.2.0/30")
+	shrunk.Status.Retiring = []v1alpha1.RetiringAddress{{Address: "192.0.2.200", Service: "default/web"}}
+	set := NewPoolSet([]v1alpha1.IPAddressPool{
+		pool("younger", 3, "192.0.2.2-192.0.2.9"), shrunk, pool("invalid", 1, "web"), pool("v6", 2, "2001:db8::/64"),
+	})
+	for addr, want := range map[string]string{
+		"192.0.2.1":     "shrunk",
+		"192.0.2.2":     "shrunk", // which is in force; the younger overlaps it
+		"192.0.2.9":     "younger",
+		"192.0.2.200":   "shrunk",
+		"2001:db8::9":   "v6",
+		"198.51.100.77": "",
+	} {
+		if got, _ := set.Of(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s is of pool %q, want %q", addr, got, want)
+		}
+	}
+}
+
+func TestPoolNamesTheField(t *testing.T) {
+	p := pool("p", 1, "192.0.2.0/24", "192.0.2.9-192.0.2.1")
+	if _, err := Pool(&p); err == nil || !strings.Contains(err.Error(), `spec.addresses[1]: "192.0.2.9-192.0.2.1" ends before it begins`) {
+		t.Errorf("%v", err)
+	}
+	p = pool("p", 1, "192.0.2.0/24")
+	p.Spec.ServiceAllocation = &v1alpha1.ServiceAllocation{ServiceSelectors: []v1alpha1.LabelSelector{
+		{}, {MatchExpressions: []v1alpha1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}},
+	}}
+	if _, err := Pool(&p); err == nil || !strings.Contains(err.Error(), `spec.serviceAllocation.serviceSelectors[1].matchExpressions[0].operator: "Like"`) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestL2AdvertisementResolvesSelectors(t *testing.T) {
+	labelled := pool("labelled", 1, "192.0.2.0/24")
+	labelled.Labels = map[string]string{"tier": "public"}
+	a := &v1alpha1.L2Advertisement{Spec: v1alpha1.L2AdvertisementSpec{
+		IPAddressPools:         []v1alpha1.ObjectName{"named"},
+		IPAddressPoolSelectors: []v1alpha1.LabelSelector{{MatchLabels: map[string]v1alpha1.LabelValue{"tier": "public"}}},
+	}}
+	got, err := L2Advertisement(a, []v1alpha1.IPAddressPool{labelled, pool("other", 1, "198.51.100.0/24")})
+	if diff := cmp.Diff([]string{"labelled", "named"}, got.Pools); err != nil || diff != "" || got.AllPools {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if all, err := L2Advertisement(&v1alpha1.L2Advertisement{}, nil); err != nil || !all.AllPools {
+		t.Errorf("an empty one is for all pools; got %+v, %v", all, err)
+	}
+}
+
+func TestSetConditionCutsWhatTheAPIServerWouldRefuse(t *testing.T) {
+	var conditions []metav1.Condition
+	SetCondition(&conditions, "Ready", true, "Accepted", strings.Repeat("é", maxMessage), 1)
+	if m := conditions[0].Message; len(m) > maxMessage || !strings.HasSuffix(m, "…") {
+		t.Errorf("message of %d bytes that ends with %q", len(m), m[len(m)-4:])
+	}
+	if SetCondition(&conditions, "Ready", true, "Accepted", conditions[0].Message, 1) {
+		t.Error("the same again is a change")
+	}
+}
