@@ -50,7 +50,8 @@ type Members struct {
 
 	mu    sync.Mutex // guards the fields below
 	list  *memberlist.Memberlist
-	facts versioned // this node's
+	facts versioned                // this node's
+	heard map[netip.Addr]time.Time // when another's claim on the address came, for as long as it is fresh
 }
 
 // View is what this speaker knows of all. It owns its maps.
@@ -58,11 +59,14 @@ type View struct {
 	Alive  []string         // sorted names of the nodes whose speakers are alive, this one too
 	Facts  map[string]Facts // by node, of those alive
 	Claims map[netip.Addr]election.Claim
+	// Fresh are the addresses whose claim came a moment ago. Its owner may be
+	// alive, although this speaker does not know that yet.
+	Fresh map[netip.Addr]bool
 }
 
 // New returns a member that does nothing until Run.
 func New(cfg Config) *Members {
-	m := &Members{cfg: cfg, state: newState(), changed: make(chan struct{}, 1), facts: versioned{Version: cfg.Generation}}
+	m := &Members{cfg: cfg, state: newState(), changed: make(chan struct{}, 1), facts: versioned{Version: cfg.Generation}, heard: map[netip.Addr]time.Time{}}
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: m.count}
 	return m
 }
@@ -141,7 +145,7 @@ func (m *Members) Changed() <-chan struct{} { return m.changed }
 // View returns what is known now.
 func (m *Members) View() View {
 	all := m.state.all()
-	v := View{Facts: map[string]Facts{}, Claims: all.Claims}
+	v := View{Facts: map[string]Facts{}, Claims: all.Claims, Fresh: m.fresh()}
 	for _, n := range m.memberlist().Members() {
 		v.Alive = append(v.Alive, n.Name)
 		if f, ok := all.Facts[n.Name]; ok {
@@ -150,6 +154,37 @@ func (m *Members) View() View {
 	}
 	slices.Sort(v.Alive)
 	return v
+}
+
+// fresh returns the addresses whose claim is fresh and forgets the others.
+func (m *Members) fresh() map[netip.Addr]bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[netip.Addr]bool{}
+	for a, at := range m.heard {
+		if time.Since(at) < claimIsFresh {
+			out[a] = true
+		} else {
+			delete(m.heard, a)
+		}
+	}
+	return out
+}
+
+// hear notes that claims of others came, and has them looked at again when they
+// are no longer fresh.
+func (m *Members) hear(claims map[netip.Addr]election.Claim) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	others := false
+	for a, c := range claims {
+		if c.Owner != m.cfg.Node {
+			m.heard[a], others = time.Now(), true
+		}
+	}
+	if others {
+		time.AfterFunc(claimIsFresh, m.notify)
+	}
 }
 
 // SetFacts tells the others about this node.

@@ -24,6 +24,7 @@ type Snapshot struct {
 	Nodes          map[string]lb.Node // by name
 	Speakers       map[string]Speaker // by node, those alive in the gossip
 	Claims         map[netip.Addr]election.Claim
+	Fresh          map[netip.Addr]bool // addresses whose claim came so lately that its owner may be alive all the same
 }
 
 // Speaker is what a live speaker told the others.
@@ -89,7 +90,7 @@ func (s *Snapshot) place(as lb.Assignment, g lb.Grant, p *Plan) Outcome {
 		return out
 	}
 	elected := election.Owner(g.Addr, c.Good, c.Best, claim)
-	if elected == s.Node && claim.Owner != s.Node {
+	if elected == s.Node && claim.Owner != s.Node && !s.awaited(g.Addr) {
 		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1}
 		p.Claims[g.Addr] = claim
 	}
@@ -102,6 +103,14 @@ func (s *Snapshot) place(as lb.Assignment, g lb.Grant, p *Plan) Outcome {
 		p.Announcements = append(p.Announcements, lb.L2Announcement{Addr: g.Addr, Interfaces: names})
 	}
 	return out
+}
+
+// awaited reports whether the address's owner is not known to be alive, and its
+// claim so fresh that this may be about to change: speakers that meet again hear
+// of claims first.
+func (s *Snapshot) awaited(a netip.Addr) bool {
+	_, alive := s.Speakers[s.Claims[a].Owner]
+	return s.Fresh[a] && !alive
 }
 
 // Candidates are the nodes that can announce an address.

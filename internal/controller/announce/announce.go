@@ -4,6 +4,7 @@ package announce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -36,9 +37,9 @@ const (
 	// rejoinWithin bounds the search for others after a cable was back, during
 	// which the speaker owns nothing.
 	rejoinWithin = time.Second
-	// handOver bounds the wait for successors on shutdown. It is within the 30 s
+	// handOverWithin bounds the wait for successors on shutdown. It is within the 30 s
 	// that Kubernetes gives a pod to end.
-	handOver = 3 * time.Second
+	handOverWithin = 3 * time.Second
 	// farewell bounds what is said to the others and the API server at the end.
 	farewell = time.Second
 	// forgetAfter is how long the claim on an address that no Service has is
@@ -113,30 +114,36 @@ func (a *Announcer) Start(ctx context.Context) error {
 	if err := a.members.Start(); err != nil {
 		return err
 	}
+	defer a.sayGoodbye(context.WithoutCancel(ctx))
 	if err := a.world.watch(ctx, a.cfg.Cache); err != nil {
 		return err
 	}
-	// What says goodbye must outlive ctx.
+	// What is needed to hand over must outlive ctx.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, background := errgroup.WithContext(background)
 	g.Go(func() error { return netif.Watch(background, func() { poke(a.links) }) })
 	g.Go(func() error { a.status.run(background); return nil })
 	g.Go(func() error { a.lookForLost(background); return nil })
+	err := a.work(ctx, background)
+	stop()
+	a.searches.Wait()
+	return errors.Join(err, g.Wait())
+}
+
+// work joins the others, announces until ctx ends, and hands over.
+func (a *Announcer) work(ctx, background context.Context) error {
 	if err := a.look(background); err != nil {
 		return err
 	}
 	if err := a.join(ctx); err != nil {
 		return err
 	}
-	err := a.loop(ctx, background)
-	a.leave(background)
-	stop()
-	a.searches.Wait()
-	if waitErr := g.Wait(); err == nil {
-		err = waitErr
+	if err := a.loop(ctx, background); err != nil {
+		return err
 	}
-	return err
+	a.handOver(background)
+	return nil
 }
 
 // Joined reports whether the speaker takes part; before that it owns nothing.
@@ -257,7 +264,7 @@ func (a *Announcer) lookForLost(ctx context.Context) {
 // act gathers, decides and acts, once.
 func (a *Announcer) act() speaker.Plan {
 	view := a.members.View()
-	s := speaker.Snapshot{Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Speakers: map[string]speaker.Speaker{}}
+	s := speaker.Snapshot{Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{}}
 	for _, node := range view.Alive {
 		if f, ok := view.Facts[node]; ok {
 			s.Speakers[node] = speaker.Speaker{Interfaces: f.Interfaces, Leaving: f.Leaving}
@@ -317,17 +324,20 @@ func (a *Announcer) tell(plan speaker.Plan, users map[netip.Addr][]lb.ServiceKey
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: fmt.Sprintf("%d speakers in touch", alive),
 	}
+	if !r.ready {
+		r.reason, r.message = v1alpha1.ReasonJoining, "looking for the other speakers"
+	}
 	if a.leaving {
 		r.ready, r.reason, r.message = false, v1alpha1.ReasonStopping, "handing over"
 	}
 	a.status.put(r)
 }
 
-// leave hands over what this node announces, make before break: the others
+// handOver hands over what this node announces, make before break: the others
 // elect a successor for each address, and this node stops as it hears the
 // successor's claim. What nobody takes it announces to the end.
-func (a *Announcer) leave(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, handOver)
+func (a *Announcer) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
 	defer cancel()
 	a.leaving = true
 	a.members.SetFacts(members.Facts{Interfaces: a.interfaces, Leaving: true})
@@ -337,14 +347,18 @@ func (a *Announcer) leave(ctx context.Context) {
 		case <-a.members.Changed():
 		}
 	}
+}
+
+// sayGoodbye stops answering, and tells the others and the API server.
+func (a *Announcer) sayGoodbye(ctx context.Context) {
 	a.layer2.Close()
-	last, done := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-	defer done()
-	if err := a.members.Stop(last); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	if err := a.members.Stop(ctx); err != nil {
 		a.log.Error(err, "cannot leave the gossip")
 	}
 	goodbye := report{interfaces: a.interfaces, reason: v1alpha1.ReasonStopping, message: "the speaker has stopped"}
-	if err := a.status.write(last, goodbye); err != nil {
+	if err := a.status.write(ctx, goodbye); err != nil {
 		a.log.Error(err, "cannot write the Speaker's last status")
 	}
 }
