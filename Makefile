@@ -15,8 +15,9 @@ help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build controller and speaker into bin/
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/controller ./cmd/speaker
 
+test: DEPS := --tests
 test: deps verify assets ## check everything: generated files, lint, unit, API server and lab tests
 	CGO_ENABLED=1 go test -race -timeout 45m ./...
 
@@ -30,7 +31,7 @@ lab-up: deps assets ## bring a lab up to play with
 	@go run ./test/lab/cmd/lab up
 
 lab-down: ## take every lab down that `make demo` or `make lab-up` left
-	@go run ./test/lab/cmd/lab down --all
+	@go run ./test/lab/cmd/lab down --kept
 
 lint: ## go vet, staticcheck, gofmt and more (.golangci.yml)
 	$(TOOL) golangci-lint run ./...
@@ -55,7 +56,7 @@ clean: lab-down ## remove labs and what was built
 	rm -rf bin
 
 deps: ## install the Debian packages that the lab needs, saying which and why
-	@./hack/deps.sh
+	@./hack/deps.sh $(DEPS)
 
 assets: ## build the Kubernetes that the lab runs; takes about ten minutes, once
 	@go run ./test/lab/cmd/lab assets

@@ -3,32 +3,22 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
-	"github.com/go-logr/logr"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/cmd/internal/program"
 	"github.com/fairlead/fairlead/internal/controller/allocate"
 	"github.com/fairlead/fairlead/internal/controller/gossipkey"
 	"github.com/fairlead/fairlead/internal/controller/ledger"
 	"github.com/fairlead/fairlead/internal/controller/poolstatus"
 	"github.com/fairlead/fairlead/internal/controller/references"
 	"github.com/fairlead/fairlead/internal/controller/report"
-	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/version"
 )
 
@@ -42,80 +32,44 @@ const (
 
 // options are the command line.
 type options struct {
-	kubeconfig  string
-	namespace   string
+	program.Options
 	leaderElect bool
-	class       kube.Class
-	metrics     string
-	probes      string
-	logLevel    string
 }
 
 func parse(args []string, errs io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("controller", flag.ContinueOnError)
 	f.SetOutput(errs)
-	f.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` that says how to reach the API server; in a pod not needed")
-	f.StringVar(&o.namespace, "namespace", "fairlead-system", "`namespace` of this install: of the lease and the gossip key")
+	o.Register(f, "the lease and the gossip key")
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "take turns with other controllers")
-	f.StringVar(&o.class.Name, "load-balancer-class", v1alpha1.LoadBalancerClass, "the spec.loadBalancerClass that is ours")
-	f.BoolVar(&o.class.Classless, "handle-classless", true, "Services without a class are ours too")
-	f.StringVar(&o.metrics, "metrics-bind-address", ":7472", "`address` for metrics; 0 for none")
-	f.StringVar(&o.probes, "health-probe-bind-address", ":7473", "`address` for /healthz and /readyz; 0 for none")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return o, f.Parse(args)
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stderr)
-	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "controller:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("controller", run) }
 
 func run(ctx context.Context, args []string, errs io.Writer) error {
 	o, err := parse(args, errs)
 	if err != nil {
 		return err
 	}
-	own, libraries, err := config.Loggers(errs, o.logLevel)
-	if err != nil {
-		return err
-	}
-	ctrl.SetLogger(logr.FromSlogHandler(libraries))
-	klog.SetLogger(logr.FromSlogHandler(libraries).WithName("client-go"))
-	cfg, err := kube.RESTConfig(o.kubeconfig, "fairlead-controller/"+version.String())
-	if err != nil {
-		return err
-	}
-	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme:                        kube.NewScheme(),
-		Cache:                         cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
-		Metrics:                       server.Options{BindAddress: o.metrics},
-		HealthProbeBindAddress:        o.probes,
-		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              "fairlead-controller",
-		LeaderElectionNamespace:       o.namespace,
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 ptr.To(leaseDuration),
-		RenewDeadline:                 ptr.To(renewDeadline),
-		RetryPeriod:                   ptr.To(retryPeriod),
+	mgr, log, err := o.Manager("fairlead-controller", errs, func(c *ctrl.Options) {
+		c.LeaderElection = o.leaderElect
+		c.LeaderElectionID = "fairlead-controller"
+		c.LeaderElectionNamespace = o.Namespace
+		c.LeaderElectionReleaseOnCancel = true
+		c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = ptr.To(leaseDuration), ptr.To(renewDeadline), ptr.To(retryPeriod)
 	})
 	if err != nil {
-		return fmt.Errorf("set up: %w", err)
+		return err
 	}
 	for _, c := range controllers(mgr, o) {
 		if err := c.Register(mgr); err != nil {
 			return fmt.Errorf("set up %s: %w", c.Name(), err)
 		}
 	}
-	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping)); err != nil {
-		return fmt.Errorf("set up probes: %w", err)
+	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("set up: %w", err)
 	}
-	log := logr.FromSlogHandler(own)
 	go func() {
 		<-mgr.Elected()
 		log.Info("leading", "version", version.String())
@@ -135,12 +89,12 @@ type controller interface {
 
 // controllers lists all there are.
 func controllers(mgr ctrl.Manager, o options) []controller {
-	book := ledger.New(mgr.GetAPIReader(), o.class, time.Now)
+	book := ledger.New(mgr.GetAPIReader(), o.Class, time.Now)
 	return []controller{
-		gossipkey.New(mgr.GetClient(), o.namespace),
+		gossipkey.New(mgr.GetClient(), o.Namespace),
 		poolstatus.New(mgr.GetClient(), book, time.Now),
-		allocate.New(mgr.GetClient(), book, o.class, mgr.GetEventRecorder("fairlead-controller")),
+		allocate.New(mgr.GetClient(), book, o.Class, mgr.GetEventRecorder("fairlead-controller")),
 		references.New(mgr.GetClient()),
-		report.New(mgr.GetClient(), o.class, time.Now),
+		report.New(mgr.GetClient(), o.Class, time.Now),
 	}
 }

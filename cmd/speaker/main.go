@@ -11,20 +11,14 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/cmd/internal/program"
 	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/controller/announce"
 	"github.com/fairlead/fairlead/internal/kube"
@@ -33,31 +27,20 @@ import (
 
 // options are the command line.
 type options struct {
-	kubeconfig string
-	namespace  string
+	program.Options
 	node       string
 	gossip     string
 	gossipPort uint
-	class      kube.Class
-	metrics    string
-	probes     string
-	logLevel   string
 }
 
 func parse(args []string, errs io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("speaker", flag.ContinueOnError)
 	f.SetOutput(errs)
-	f.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` that says how to reach the API server; in a pod not needed")
-	f.StringVar(&o.namespace, "namespace", "fairlead-system", "`namespace` of this install: of the gossip key")
+	o.Register(f, "the gossip key")
 	f.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "`name` of the Node that this speaker is on; default $NODE_NAME")
 	f.StringVar(&o.gossip, "gossip-bind-address", "", "`address` to talk to other speakers on; default the Node's InternalIP")
 	f.UintVar(&o.gossipPort, "gossip-port", 7946, "UDP and TCP `port` to talk to other speakers on")
-	f.StringVar(&o.class.Name, "load-balancer-class", v1alpha1.LoadBalancerClass, "the spec.loadBalancerClass that is ours")
-	f.BoolVar(&o.class.Classless, "handle-classless", true, "Services without a class are ours too")
-	f.StringVar(&o.metrics, "metrics-bind-address", ":7472", "`address` for metrics; 0 for none")
-	f.StringVar(&o.probes, "health-probe-bind-address", ":7473", "`address` for /healthz and /readyz; 0 for none")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -70,51 +53,27 @@ func parse(args []string, errs io.Writer) (options, error) {
 	return o, nil
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stderr)
-	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "speaker:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("speaker", run) }
 
 func run(ctx context.Context, args []string, errs io.Writer) error {
 	o, err := parse(args, errs)
 	if err != nil {
 		return err
 	}
-	own, libraries, err := config.Loggers(errs, o.logLevel)
+	mgr, log, err := o.Manager("fairlead-speaker", errs, func(*ctrl.Options) {})
 	if err != nil {
 		return err
-	}
-	log := logr.FromSlogHandler(own)
-	ctrl.SetLogger(logr.FromSlogHandler(libraries))
-	klog.SetLogger(logr.FromSlogHandler(libraries).WithName("client-go"))
-	cfg, err := kube.RESTConfig(o.kubeconfig, "fairlead-speaker/"+version.String())
-	if err != nil {
-		return err
-	}
-	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme:                 kube.NewScheme(),
-		Cache:                  cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
-		Metrics:                server.Options{BindAddress: o.metrics},
-		HealthProbeBindAddress: o.probes,
-	})
-	if err != nil {
-		return fmt.Errorf("set up: %w", err)
 	}
 	bind, err := bindAddress(ctx, mgr.GetAPIReader(), o)
 	if err != nil {
 		return err
 	}
-	key, err := gossipKey(ctx, mgr.GetAPIReader(), o.namespace, log)
+	key, err := gossipKey(ctx, mgr.GetAPIReader(), o.Namespace, log)
 	if err != nil {
 		return err
 	}
 	announcer := announce.New(announce.Config{
-		Node: o.node, Bind: bind, Port: uint16(o.gossipPort), Key: key, Version: version.String(), Class: o.class,
+		Node: o.node, Bind: bind, Port: uint16(o.gossipPort), Key: key, Version: version.String(), Class: o.Class,
 		Cache: mgr.GetCache(), Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Log: log,
 	})
 	joined := func(*http.Request) error {
@@ -123,7 +82,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 		}
 		return nil
 	}
-	if err := cmp.Or(mgr.Add(announcer), mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("joined", joined)); err != nil {
+	if err := cmp.Or(mgr.Add(announcer), mgr.AddReadyzCheck("joined", joined)); err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}
 	return mgr.Start(ctx)

@@ -22,6 +22,7 @@ var lines = [][]string{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/gossipkey",
 		"internal/controller/poolstatus", "internal/controller/references", "internal/controller/report",
 	},
+	{"cmd/internal/program"},
 	{"cmd/controller", "cmd/speaker"},
 }
 
