@@ -176,7 +176,9 @@ func build(ctx context.Context, name, pkg string) (string, error) {
 		return "", fmt.Errorf("build %s: %w", name, err)
 	}
 	bin := filepath.Join(repo, "bin")
-	args := []string{"build"}
+	// Root may build what is another user's checkout, in which git, asked for
+	// the version, would refuse to work.
+	args := []string{"build", "-buildvcs=false"}
 	env := append(os.Environ(), "CGO_ENABLED=0")
 	if os.Getenv(raceEnv) != "" {
 		bin = filepath.Join(bin, "race")

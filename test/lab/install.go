@@ -76,6 +76,9 @@ func (l *Lab) apply(ctx context.Context, api client.Client, path string) ([]*uns
 	}
 	for _, o := range objects {
 		name := o.GetKind() + " " + o.GetName()
+		if namespaced, err := api.IsObjectNamespaced(o); err == nil && namespaced && o.GetNamespace() == "" {
+			o.SetNamespace(metav1.NamespaceDefault) // as kubectl does
+		}
 		err := api.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("fairlead-lab"), client.ForceOwnership)
 		if err != nil {
 			return nil, fmt.Errorf("apply %s: %w", name, err)

@@ -178,6 +178,7 @@ func Remove(id string) error {
 // Info describes a lab on this machine.
 type Info struct {
 	ID      string
+	Dir     string
 	Nodes   int
 	Kept    bool // lives until it is taken down; otherwise it ends with Owner
 	Owner   int  // process id
@@ -195,11 +196,11 @@ func List() ([]Info, error) {
 		if !e.IsDir() || !validID(e.Name()) {
 			continue
 		}
-		info := Info{ID: e.Name()}
+		info := Info{ID: e.Name(), Dir: filepath.Join(defaultRoot, e.Name())}
 		// A lab that never got as far as its state file is listed as well, so
 		// that it can be removed.
-		if s, err := readState(filepath.Join(defaultRoot, e.Name())); err == nil {
-			info = Info{ID: s.ID, Nodes: s.Nodes, Kept: s.Keep, Owner: s.Owner, Started: s.Started}
+		if s, err := readState(info.Dir); err == nil {
+			info.Nodes, info.Kept, info.Owner, info.Started = s.Nodes, s.Keep, s.Owner, s.Started
 		}
 		list = append(list, info)
 	}

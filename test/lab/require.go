@@ -5,17 +5,20 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 )
 
 // Package is something of the system that a lab needs.
 type Package struct {
-	Name    string // of the Debian package
-	Command string // that it brings
-	Why     string
+	Name   string // of the Debian package
+	Brings string // the command that is looked for, or the path of a file
+	Why    string
 }
 
+// packages are those of a lab. Beyond them it uses only what every Debian has
+// (coreutils, grep, mount, a shell), and Go.
 var packages = []Package{
 	{"iproute2", "ip", "makes the namespaces, cables and routes"},
 	{"nftables", "nft", "kube-proxy's rules, and partitions on the switch"},
@@ -24,11 +27,26 @@ var packages = []Package{
 	{"curl", "curl", "to be a client"},
 }
 
-// Missing are the packages that this machine lacks.
-func Missing() []Package {
+// testPackages are what `go test -race` needs beyond them.
+var testPackages = []Package{
+	{"gcc", "gcc", "go test -race links by it"},
+	{"libc6-dev", "/usr/include/stdlib.h", "go test -race compiles against it"},
+}
+
+// Missing are the packages that this machine lacks for a lab.
+func Missing() []Package { return missing(packages) }
+
+// MissingForTests are the packages that this machine lacks for `make test`.
+func MissingForTests() []Package { return append(Missing(), missing(testPackages)...) }
+
+func missing(list []Package) []Package {
 	var missing []Package
-	for _, p := range packages {
-		if _, err := exec.LookPath(p.Command); err != nil {
+	for _, p := range list {
+		find := func() error { _, err := exec.LookPath(p.Brings); return err }
+		if filepath.IsAbs(p.Brings) {
+			find = func() error { _, err := os.Stat(p.Brings); return err }
+		}
+		if find() != nil {
 			missing = append(missing, p)
 		}
 	}
@@ -47,7 +65,7 @@ func check() error {
 	var names, lines []string
 	for _, p := range missing {
 		names = append(names, p.Name)
-		lines = append(lines, fmt.Sprintf("  %s (%s): %s", p.Command, p.Name, p.Why))
+		lines = append(lines, fmt.Sprintf("  %s (%s): %s", p.Brings, p.Name, p.Why))
 	}
 	return fmt.Errorf("lab: commands are missing:\n%s\nOn Debian: apt-get install --yes %s", strings.Join(lines, "\n"), strings.Join(names, " "))
 }
@@ -59,6 +77,9 @@ func unsuitable() error {
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("lab: making network namespaces takes root")
+	}
+	if !mayMakeNamespaces() {
+		return errors.New("lab: this root may not make network namespaces (CAP_SYS_ADMIN and CAP_NET_ADMIN are missing); a container must be privileged")
 	}
 	return nil
 }

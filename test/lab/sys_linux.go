@@ -8,6 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// mayMakeNamespaces reports whether this process has what that takes. Root in a
+// container mostly has not.
+func mayMakeNamespaces() bool {
+	var caps [2]unix.CapUserData
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	if err := unix.Capget(&header, &caps[0]); err != nil {
+		return true // trying says more
+	}
+	const want = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_NET_ADMIN
+	return caps[0].Effective&want == want
+}
+
 // enterNetns moves the calling thread, which must be locked to its goroutine.
 func enterNetns(path string) error {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)

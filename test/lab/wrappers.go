@@ -15,7 +15,7 @@ func (l *Lab) writeWrappers() error {
 [ $# -gt 0 ] || set -- "${SHELL:-/bin/sh}"
 exec nsenter --net='%[3]s/%[4]s' -- env %[5]s='%[2]s' %[6]s='%[1]s' "$@"
 `, h.Name, l.ID, netnsDir, h.NS, envLab, envHost)
-		if err := l.writeWrapper(h.Name, script); err != nil {
+		if err := l.writeWrapper(WrapperName(h.Name), script); err != nil {
 			return err
 		}
 	}
@@ -29,6 +29,15 @@ PATH='%[2]s':$PATH # for plugins
 exec nsenter --net='%[3]s/%[4]s' -- env %[5]s='%[1]s' PATH="$PATH" KUBECONFIG='%[6]s' '%[7]s' "$@"
 `, l.ID, filepath.Join(repo, "bin"), netnsDir, l.ControlPlane.NS, envLab, l.Kubeconfig(Admin), filepath.Join(l.assets, Kubectl))
 	return l.writeWrapper("kubectl", script)
+}
+
+// WrapperName is the command for a host. The control plane's is not its name,
+// cp: whoever has the folder in PATH still wants to copy files.
+func WrapperName(host string) string {
+	if host == "cp" {
+		return "controlplane"
+	}
+	return host
 }
 
 func (l *Lab) writeWrapper(name, script string) error {

@@ -15,24 +15,32 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/go-logr/logr"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/fairlead/fairlead/test/lab"
 )
 
 const usage = `usage: lab COMMAND
 
+  demo                             show what Fairlead does, in a lab that stays
   up [--nodes N] [--bare]          bring up a lab that stays; --bare without Fairlead
-  down [ID... | --all]             take labs down; without ID, the only one there is
+  down [ID... | --kept | --all]    take labs down; without ID, the only one that is kept
   list                             labs on this machine
   exec ID HOST [COMMAND...]        run a command, or a shell, on a host of a lab
   backend ID SERVICE NAME NODE     add a backend to a Service ([NAMESPACE/]SERVICE)
   assets                           build the Kubernetes binaries, if they are not there
-  deps [--names]                   say which Debian packages are missing
+  deps [--tests] [--names]         say which Debian packages are missing, for make test as well
 `
 
 // errUsage is shown with the usage and ends with status 2.
 var errUsage = errors.New("see usage")
 
+// errInterrupted has been told to the user already.
+var errInterrupted = errors.New("interrupted")
+
 func main() {
+	ctrllog.SetLogger(logr.Discard()) // or it complains, after a while, that there is none
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()
@@ -40,6 +48,8 @@ func main() {
 	case err == nil:
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Print(usage)
+	case errors.Is(err, errInterrupted):
+		os.Exit(130) // as a shell says of a program that Ctrl-C has ended
 	case errors.Is(err, errUsage):
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
@@ -54,7 +64,7 @@ func run(ctx context.Context, args []string) error {
 		return errUsage
 	}
 	commands := map[string]func(context.Context, []string) error{
-		"up": up, "down": down, "list": list, "exec": execute, "backend": backend, "assets": assets, "deps": deps,
+		"demo": showDemo, "up": up, "down": down, "list": list, "exec": execute, "backend": backend, "assets": assets, "deps": deps,
 	}
 	command, ok := commands[args[0]]
 	switch {
@@ -113,6 +123,7 @@ Bring it down:         go run ./test/lab/cmd/lab down %[2]s
 
 func down(_ context.Context, args []string) error {
 	flags := flag.NewFlagSet("lab down", flag.ContinueOnError)
+	kept := flags.Bool("kept", false, "take down every lab that demo and up have left")
 	all := flags.Bool("all", false, "take down every lab, of tests that run as well")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -120,7 +131,7 @@ func down(_ context.Context, args []string) error {
 	ids := flags.Args()
 	if len(ids) == 0 {
 		var err error
-		if ids, err = which(*all); err != nil {
+		if ids, err = which(*kept, *all); err != nil {
 			return err
 		}
 	}
@@ -136,7 +147,7 @@ func down(_ context.Context, args []string) error {
 }
 
 // which labs are meant when none was named.
-func which(all bool) ([]string, error) {
+func which(kept, all bool) ([]string, error) {
 	labs, err := lab.List()
 	if err != nil {
 		return nil, err
@@ -147,8 +158,8 @@ func which(all bool) ([]string, error) {
 			ids = append(ids, l.ID)
 		}
 	}
-	if !all && len(ids) > 1 {
-		return nil, fmt.Errorf("there are several labs: name one of %s, or say --all", strings.Join(ids, ", "))
+	if !kept && !all && len(ids) > 1 {
+		return nil, fmt.Errorf("there are several labs: name some of %s, or say --kept", strings.Join(ids, ", "))
 	}
 	if len(ids) == 0 {
 		fmt.Println("there is no lab to take down")
@@ -186,7 +197,7 @@ func execute(_ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	wrapper := filepath.Join(l.Dir, "bin", filepath.Base(args[1]))
+	wrapper := filepath.Join(l.Dir, "bin", lab.WrapperName(filepath.Base(args[1])))
 	if err := syscall.Exec(wrapper, args[1:], os.Environ()); err != nil {
 		return fmt.Errorf("lab %s, host %s: %w", args[0], args[1], err)
 	}
@@ -224,15 +235,20 @@ func assets(ctx context.Context, _ []string) error {
 func deps(_ context.Context, args []string) error {
 	flags := flag.NewFlagSet("lab deps", flag.ContinueOnError)
 	names := flags.Bool("names", false, "only names of packages, for apt-get install")
+	tests := flags.Bool("tests", false, "what make test needs as well")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	for _, p := range lab.Missing() {
+	missing := lab.Missing
+	if *tests {
+		missing = lab.MissingForTests
+	}
+	for _, p := range missing() {
 		if *names {
 			fmt.Println(p.Name)
 			continue
 		}
-		fmt.Printf("%-12s %s: %s\n", p.Name, p.Command, p.Why)
+		fmt.Printf("%-12s %s: %s\n", p.Name, p.Brings, p.Why)
 	}
 	return nil
 }
