@@ -40,7 +40,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("controller", flag.ContinueOnError)
 	f.SetOutput(errs)
-	o.Register(f, "the lease and the gossip key")
+	o.Register(f, "the lease and the gossip key", 7472, 7473)
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "take turns with other controllers")
 	return o, f.Parse(args)
 }

@@ -37,7 +37,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("speaker", flag.ContinueOnError)
 	f.SetOutput(errs)
-	o.Register(f, "the gossip key")
+	o.Register(f, "the gossip key", 7474, 7475)
 	f.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "`name` of the Node that this speaker is on; default $NODE_NAME")
 	f.StringVar(&o.gossip, "gossip-bind-address", "", "`address` to talk to other speakers on; default the Node's InternalIP")
 	f.UintVar(&o.gossipPort, "gossip-port", 7946, "UDP and TCP `port` to talk to other speakers on")

@@ -44,6 +44,8 @@ func TestDecisionSaysWhy(t *testing.T) {
 			"no address: there is no IPAddressPool; create one"},
 		{"unknown pool", []lb.Pool{open("p", wide, nil)}, lb.Request{Families: v4, Pool: "q"}, lb.ReasonUnknownPool,
 			`no address: pool "q": there is no such IPAddressPool`},
+		{"unknown pool, both families", []lb.Pool{open("p", wide, nil)}, lb.Request{Families: both, Pool: "q"}, lb.ReasonUnknownPool,
+			`no address: pool "q": there is no such IPAddressPool`},
 		{"disabled", []lb.Pool{open("p", wide, func(p *lb.Pool) { p.Disabled = true })}, lb.Request{Families: v4}, lb.ReasonPoolDisabled,
 			`no address: pool "p": disabled`},
 		{"deleting", []lb.Pool{open("p", wide, func(p *lb.Pool) { p.Deleting = true })}, lb.Request{Families: v4}, lb.ReasonPoolDeleting,

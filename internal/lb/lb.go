@@ -204,9 +204,11 @@ func (d Decision) String() string {
 		} else if len(d.Grants) > 0 {
 			head = fmt.Sprintf("no %s address", d.Refusals[0].Family)
 		}
-		why := make([]string, len(d.Refusals))
-		for i, r := range d.Refusals {
-			why[i] = r.String()
+		var why []string
+		for _, r := range d.Refusals {
+			if text := r.String(); !slices.Contains(why, text) { // some are the same for both families
+				why = append(why, text)
+			}
 		}
 		parts = append(parts, head+": "+strings.Join(why, "; "))
 	}

@@ -35,14 +35,15 @@ type Options struct {
 	logLevel   string
 }
 
-// Register defines the flags; use is what the namespace is used for.
-func (o *Options) Register(f *flag.FlagSet, use string) {
+// Register defines the flags. use is what the namespace is used for; metrics and
+// probes are default ports, which differ between programs, as they share hosts.
+func (o *Options) Register(f *flag.FlagSet, use string, metrics, probes int) {
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "`file` that says how to reach the API server; in a pod not needed")
 	f.StringVar(&o.Namespace, "namespace", "fairlead-system", "`namespace` of this install: of "+use)
 	f.StringVar(&o.Class.Name, "load-balancer-class", v1alpha1.LoadBalancerClass, "the spec.loadBalancerClass that is ours")
 	f.BoolVar(&o.Class.Classless, "handle-classless", true, "Services without a class are ours too")
-	f.StringVar(&o.metrics, "metrics-bind-address", ":7472", "`address` for metrics; 0 for none")
-	f.StringVar(&o.probes, "health-probe-bind-address", ":7473", "`address` for /healthz and /readyz; 0 for none")
+	f.StringVar(&o.metrics, "metrics-bind-address", fmt.Sprintf(":%d", metrics), "`address` for metrics; 0 for none")
+	f.StringVar(&o.probes, "health-probe-bind-address", fmt.Sprintf(":%d", probes), "`address` for /healthz and /readyz; 0 for none")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 }
 
