@@ -441,7 +441,7 @@ func checkUsage(t *rapid.T, a *Allocator, p lb.Pool, seen map[netip.Addr]lb.Serv
 	}
 	free := map[lb.Family]uint64{}
 	for _, addr := range addresses(p) {
-		if _, used := seen[addr]; !used && !(p.AvoidBuggyIPs && isBuggy(addr)) {
+		if _, used := seen[addr]; !used && (!p.AvoidBuggyIPs || !isBuggy(addr)) {
 			free[lb.FamilyOf(addr)]++
 		}
 	}
