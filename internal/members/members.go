@@ -27,6 +27,16 @@ const (
 	gossipInterval = 50 * time.Millisecond  // only while there is news
 	fullSync       = 10 * time.Second       // with one random member
 	tcpTimeout     = time.Second            // of a full sync
+
+	// claimIsFresh is how long the owner of a claim has to be heard of. Speakers
+	// that meet again tell their claims at once; that those they took for dead
+	// are alive takes a few gossip intervals more.
+	claimIsFresh = time.Second
+
+	// rumour is how long a member that is said to be dead is still taken to be
+	// alive. Who was cut off and comes back says of all others that they have
+	// died; they hear of it and disagree within a gossip interval or two.
+	rumour = 2 * gossipInterval
 )
 
 // Config is what a member needs to know.
@@ -50,8 +60,8 @@ type Members struct {
 
 	mu    sync.Mutex // guards the fields below
 	list  *memberlist.Memberlist
-	facts versioned                // this node's
-	heard map[netip.Addr]time.Time // when another's claim on the address came, for as long as it is fresh
+	facts versioned            // this node's
+	died  map[string]time.Time // node -> when it was said to be dead, for as long as that is a rumour
 }
 
 // View is what this speaker knows of all. It owns its maps.
@@ -66,7 +76,7 @@ type View struct {
 
 // New returns a member that does nothing until Run.
 func New(cfg Config) *Members {
-	m := &Members{cfg: cfg, state: newState(), changed: make(chan struct{}, 1), facts: versioned{Version: cfg.Generation}, heard: map[netip.Addr]time.Time{}}
+	m := &Members{cfg: cfg, state: newState(), changed: make(chan struct{}, 1), facts: versioned{Version: cfg.Generation}, died: map[string]time.Time{}}
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: m.count}
 	return m
 }
@@ -145,45 +155,44 @@ func (m *Members) Changed() <-chan struct{} { return m.changed }
 // View returns what is known now.
 func (m *Members) View() View {
 	all := m.state.all()
-	v := View{Facts: map[string]Facts{}, Claims: all.Claims, Fresh: m.fresh()}
-	for _, n := range m.memberlist().Members() {
-		v.Alive = append(v.Alive, n.Name)
-		if f, ok := all.Facts[n.Name]; ok {
-			v.Facts[n.Name] = f.Facts
+	v := View{Facts: map[string]Facts{}, Claims: all.Claims, Fresh: m.state.fresh()}
+	v.Alive = m.alive()
+	for _, node := range v.Alive {
+		if f, ok := all.Facts[node]; ok {
+			v.Facts[node] = f.Facts
 		}
 	}
-	slices.Sort(v.Alive)
 	return v
 }
 
-// fresh returns the addresses whose claim is fresh and forgets the others.
-func (m *Members) fresh() map[netip.Addr]bool {
+// alive returns the sorted names of the members that are alive, or whose death is
+// still a rumour.
+func (m *Members) alive() []string {
+	var out []string
+	for _, n := range m.memberlist().Members() {
+		out = append(out, n.Name)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := map[netip.Addr]bool{}
-	for a, at := range m.heard {
-		if time.Since(at) < claimIsFresh {
-			out[a] = true
+	for node, at := range m.died {
+		if time.Since(at) < rumour {
+			out = append(out, node)
 		} else {
-			delete(m.heard, a)
+			delete(m.died, node)
 		}
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
-// hear notes that claims of others came, and has them looked at again when they
-// are no longer fresh.
-func (m *Members) hear(claims map[netip.Addr]election.Claim) {
+// saidToBeDead notes that a member was said to be dead, or that it is alive after all.
+func (m *Members) saidToBeDead(node string, dead bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	others := false
-	for a, c := range claims {
-		if c.Owner != m.cfg.Node {
-			m.heard[a], others = time.Now(), true
-		}
-	}
-	if others {
-		time.AfterFunc(claimIsFresh, m.notify)
+	delete(m.died, node)
+	if dead {
+		m.died[node] = time.Now()
+		time.AfterFunc(rumour, m.notify)
 	}
 }
 
@@ -226,7 +235,11 @@ func (m *Members) Forget(keep func(netip.Addr) bool) { m.state.forget(keep) }
 // take merges a message and passes on what was news, as its sender reaches only
 // a few members by itself.
 func (m *Members) take(msg message) {
-	for _, part := range m.state.merge(msg).split() {
+	news := m.state.merge(msg)
+	if len(news.Claims) > 0 {
+		time.AfterFunc(claimIsFresh, m.notify) // what waited for their owners is decided then
+	}
+	for _, part := range news.split() {
 		m.queue.QueueBroadcast(&broadcast{name: part.name(), msg: part.encode()})
 	}
 	m.notify()
@@ -314,11 +327,13 @@ func (d *delegate) MergeRemoteState(b []byte, _ bool) { d.NotifyMsg(b) }
 
 func (d *delegate) NotifyJoin(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker joined", "node", n.Name, "address", n.Address())
+	d.members().saidToBeDead(n.Name, false)
 	d.members().notify()
 }
 
 func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker left or died", "node", n.Name)
+	d.members().saidToBeDead(n.Name, true)
 	d.members().notify()
 }
 

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/memberlist"
 
 	"github.com/fairlead/fairlead/internal/election"
 	"github.com/fairlead/fairlead/internal/netif"
@@ -162,6 +165,39 @@ func TestMergeIsTheSameInAnyOrder(t *testing.T) {
 			t.Errorf("order %d gives %s, not %s", i, got, want)
 		}
 	}
+}
+
+func TestAClaimIsFreshForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newState()
+		claim := message{Claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 1}}}
+		s.merge(claim)
+		time.Sleep(claimIsFresh - time.Millisecond)
+		s.merge(claim) // not news
+		if !s.fresh()[vip] {
+			t.Error("a claim that has just come is not fresh")
+		}
+		time.Sleep(time.Millisecond)
+		if s.fresh()[vip] {
+			t.Error("a claim that came a while ago is fresh")
+		}
+	})
+}
+
+func TestADeathIsARumourAtFirst(t *testing.T) {
+	m := start(t, 1, 1, 1)
+	sees := func(node string) bool { return slices.Contains(m.View().Alive, node) }
+	tell := (*delegate)(m)
+	tell.NotifyLeave(&memberlist.Node{Name: "n2"})
+	tell.NotifyLeave(&memberlist.Node{Name: "n3"})
+	if !sees("n2") || !sees("n3") {
+		t.Errorf("who was just said to be dead is not among %v", m.View().Alive)
+	}
+	tell.NotifyJoin(&memberlist.Node{Name: "n3"}) // it disagreed
+	if sees("n3") {
+		t.Error("n3 is alive because of a rumour that is over")
+	}
+	await(t, m, "n2 is dead", func(View) bool { return !sees("n2") })
 }
 
 func FuzzDecode(f *testing.F) {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/election"
 	"github.com/fairlead/fairlead/internal/netif"
@@ -38,12 +39,14 @@ type state struct {
 	mu        sync.Mutex // guards the fields below
 	facts     map[string]versioned
 	claims    map[netip.Addr]election.Claim
-	contested map[netip.Addr]bool // addresses on which a lower claim was heard, until taken
+	contested map[netip.Addr]bool      // addresses on which a lower claim was heard, until taken
+	heard     map[netip.Addr]time.Time // when the claim on an address came, for as long as it is fresh
 }
 
 func newState() *state {
 	return &state{
-		facts: map[string]versioned{}, claims: map[netip.Addr]election.Claim{}, contested: map[netip.Addr]bool{},
+		facts: map[string]versioned{}, claims: map[netip.Addr]election.Claim{},
+		contested: map[netip.Addr]bool{}, heard: map[netip.Addr]time.Time{},
 	}
 }
 
@@ -62,6 +65,7 @@ func (s *state) merge(m message) (news message) {
 		switch {
 		case c.Compare(held) > 0:
 			s.claims[addr], news.Claims[addr] = c, c
+			s.heard[addr] = time.Now()
 		case c.Compare(held) < 0 && c.Owner != held.Owner:
 			s.contested[addr] = true
 		}
@@ -76,6 +80,21 @@ func (s *state) takeContested() []netip.Addr {
 	defer s.mu.Unlock()
 	out := slices.Collect(maps.Keys(s.contested))
 	clear(s.contested)
+	return out
+}
+
+// fresh returns the addresses whose claim came less than claimIsFresh ago.
+func (s *state) fresh() map[netip.Addr]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[netip.Addr]bool{}
+	for a, at := range s.heard {
+		if time.Since(at) < claimIsFresh {
+			out[a] = true
+		} else {
+			delete(s.heard, a)
+		}
+	}
 	return out
 }
 

@@ -77,6 +77,16 @@ func TestMake(t *testing.T) {
 			reason: lb.ReasonAnnounced, owner: "n2", rejected: []Rejection{{"n3", lb.ReasonNodeNotMember}},
 		},
 		{
+			name: "an owner that is not known to be alive, whose claim has just come, is waited for",
+			change: func(s *Snapshot) {
+				s.Node = "n2"
+				delete(s.Speakers, "n3")
+				s.Claims[vip] = election.Claim{Owner: "n3", Epoch: 7}
+				s.Fresh = map[netip.Addr]bool{vip: true}
+			},
+			reason: lb.ReasonNotOwner, owner: "n2", rejected: []Rejection{{"n3", lb.ReasonNodeNotMember}},
+		},
+		{
 			name:   "a speaker that has not joined owns nothing",
 			change: func(s *Snapshot) { s.Joined = false; delete(s.Claims, vip) },
 			reason: lb.ReasonNotJoined,

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,67 +18,18 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/test/lab"
 )
-
-// control is the lab without nodes that the API tests share. It is started by the first test that asks for it, so that a
-// run of other tests does not pay for it.
-var control struct {
-	once sync.Once
-	lab  *lab.Lab
-	api  client.Client
-	err  error
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if control.lab != nil {
-		if err := control.lab.Close(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = max(code, 1)
-		}
-	}
-	os.Exit(code)
-}
 
 // admin returns a client with all rights to an API server that has Fairlead's kinds. It refuses unknown fields, as
 // kubectl does.
 func admin(t testing.TB) client.Client {
 	t.Helper()
-	lab.Require(t)
-	control.once.Do(func() { control.err = startControl() })
-	if control.err != nil {
-		t.Fatal(control.err)
-	}
-	return control.api
-}
-
-func startControl() error {
-	ctx := context.Background() // the lab would end with it
-	l, err := lab.Start(ctx, lab.Options{ControlPlaneOnly: true})
-	if err != nil {
-		return err
-	}
-	control.lab = l
-	if err := l.Install(ctx); err != nil {
-		return err
-	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
-	c, err := client.New(l.REST("admin"), client.Options{Scheme: scheme})
-	if err != nil {
-		return err
-	}
-	control.api = client.WithFieldValidation(c, metav1.FieldValidationStrict)
-	return nil
+	control.start(t)
+	return client.WithFieldValidation(control.api, metav1.FieldValidationStrict)
 }
 
 // validSpecs are what the cases below change.
@@ -702,7 +652,7 @@ func TestAPINames(t *testing.T) {
 		{"bgppeers", "bgppeer", "BGPPeer"},
 		{"communities", "bgpcommunity", "Community"},
 		{"ipaddressclaims", "ipclaim", "IPAddressClaim"},
-		{"ipaddresspools", "pool", "IPAddressPool"},
+		{"ipaddresspools", "pool,pools", "IPAddressPool"},
 		{"l2advertisements", "l2adv", "L2Advertisement"},
 		{"speakers", "", "Speaker"},
 	}

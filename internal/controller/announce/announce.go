@@ -37,6 +37,8 @@ const (
 	// rejoinWithin bounds the search for others after a cable was back, during
 	// which the speaker owns nothing.
 	rejoinWithin = time.Second
+	// findEvery is how often it tries then.
+	findEvery = 200 * time.Millisecond
 	// handOverWithin bounds the wait for successors on shutdown. It is within the 30 s
 	// that Kubernetes gives a pod to end.
 	handOverWithin = 3 * time.Second
@@ -223,13 +225,30 @@ func (a *Announcer) look(ctx context.Context) error {
 		a.searches.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, rejoinWithin)
 			defer cancel()
-			a.members.Join(ctx, slices.Collect(maps.Values(a.world.others(a.cfg.Node))))
+			a.find(ctx, slices.Collect(maps.Values(a.world.others(a.cfg.Node))))
 			poke(a.rejoined)
 		})
 	}
 	a.interfaces = interfaces
 	a.members.SetFacts(members.Facts{Interfaces: interfaces, Leaving: a.leaving})
 	return nil
+}
+
+// find joins one of the others, in several attempts until ctx ends: a port that
+// just came up may swallow the first packets, and TCP repeats them only after a
+// second.
+func (a *Announcer) find(ctx context.Context, others []netip.AddrPort) {
+	for len(others) > 0 && ctx.Err() == nil {
+		attempt, cancel := context.WithTimeout(ctx, findEvery)
+		found := a.members.Join(attempt, others)
+		if !found {
+			<-attempt.Done()
+		}
+		cancel()
+		if found {
+			return
+		}
+	}
 }
 
 // cameUp reports whether an interface is up that was down.

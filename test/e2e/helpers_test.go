@@ -1,0 +1,451 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/test/lab"
+)
+
+// Two labs serve all tests, one after the other. Each is started by the first
+// test that asks for it, so that a run of other tests does not pay for it.
+var (
+	// control has an API server and Fairlead's kinds; controllers are up to the test.
+	control = shared{options: lab.Options{ControlPlaneOnly: true}, prepare: (*lab.Lab).Install}
+	// cluster has three nodes with Fairlead running.
+	cluster = shared{prepare: func(l *lab.Lab, ctx context.Context) error {
+		if err := l.Install(ctx); err != nil {
+			return err
+		}
+		return l.StartFairlead(ctx)
+	}}
+)
+
+const (
+	// soon is for what takes milliseconds on an idle machine, and shall not fail
+	// on a busy one.
+	soon = 10 * time.Second
+	// layer2 is what a newcomer applies.
+	layer2 = "../../examples/layer2.yaml"
+	// mostLogLines is what a process may log at info level in a run of all tests.
+	mostLogLines = 200
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, s := range []*shared{&cluster, &control} {
+		if err := s.stop(code != 0); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+// shared is a lab that many tests use.
+type shared struct {
+	options lab.Options
+	prepare func(*lab.Lab, context.Context) error
+
+	once sync.Once
+	lab  *lab.Lab
+	api  client.WithWatch
+	err  error
+}
+
+// start starts the lab, unless a test before did.
+func (s *shared) start(t testing.TB) {
+	t.Helper()
+	lab.Require(t)
+	s.once.Do(func() { s.err = s.bringUp() })
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+}
+
+func (s *shared) bringUp() error {
+	ctx := context.Background() // the lab would end with it
+	l, err := lab.Start(ctx, s.options)
+	if err != nil {
+		return err
+	}
+	s.lab = l
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	cfg := l.REST(lab.Admin)
+	cfg.QPS = -1
+	if s.api, err = client.NewWithWatch(cfg, client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	return s.prepare(l, ctx)
+}
+
+// stop ends the lab. An error says that it could not, or that a process of
+// Fairlead wrote more than a person would read.
+func (s *shared) stop(failed bool) error {
+	if s.lab == nil {
+		return nil
+	}
+	var errs []error
+	for _, log := range logs(s.lab) {
+		b, err := os.ReadFile(log)
+		if n := bytes.Count(b, []byte("\n")); n > mostLogLines {
+			err = fmt.Errorf("%s has %d lines, at most %d are wanted at info level", filepath.Base(log), n, mostLogLines)
+		}
+		errs = append(errs, err)
+	}
+	if to := os.Getenv("FAIRLEAD_LAB_LOGS"); to != "" && (failed || errors.Join(errs...) != nil) {
+		errs = append(errs, os.CopyFS(filepath.Join(to, s.lab.ID), os.DirFS(filepath.Join(s.lab.Dir, "logs"))))
+	}
+	return errors.Join(append(errs, s.lab.Close())...)
+}
+
+// logs are the logs of Fairlead's processes.
+func logs(l *lab.Lab) []string {
+	controllers, _ := filepath.Glob(filepath.Join(l.Dir, "logs", "controller*.log"))
+	speakers, _ := filepath.Glob(filepath.Join(l.Dir, "logs", "speaker-*.log"))
+	return append(controllers, speakers...)
+}
+
+// corner is a test's place in a shared lab: what it makes is gone when it ends.
+type corner struct {
+	*lab.Lab
+	api         client.WithWatch
+	namespace   string
+	controllers []*lab.Process // those that the test started
+}
+
+func (s *shared) corner(t *testing.T) *corner {
+	t.Helper()
+	s.start(t)
+	c := &corner{Lab: s.lab, api: s.api, namespace: "e2e-" + strings.ToLower(rand.Text()[:5])}
+	// Nobody in the lab ends namespaces that are deleted, so it stays.
+	must(t, c.api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.namespace}}))
+	before := map[string]int64{}
+	for _, log := range logs(s.lab) {
+		if info, err := os.Stat(log); err == nil {
+			before[log] = info.Size()
+		}
+	}
+	t.Cleanup(func() {
+		for _, log := range logs(s.lab) {
+			checkLog(t, log, before[log])
+		}
+	})
+	// Not before pools are gone, which takes a controller.
+	t.Cleanup(func() {
+		for _, p := range c.controllers {
+			must(t, p.Stop(context.Background()))
+		}
+	})
+	return c
+}
+
+// checkLog looks for what no test may cause: a right that a role does not
+// grant, two goroutines in each other's way, an end that nobody asked for.
+func checkLog(t *testing.T, log string, from int64) {
+	t.Helper()
+	b, err := os.ReadFile(log)
+	must(t, err)
+	for line := range bytes.Lines(b[from:]) {
+		for _, bad := range []string{"forbidden", "DATA RACE", "panic:"} {
+			if bytes.Contains(line, []byte(bad)) {
+				t.Errorf("%s: %s", filepath.Base(log), line[:min(len(line), 300)])
+			}
+		}
+	}
+	if t.Failed() {
+		end := bytes.Split(bytes.TrimSpace(b[from:]), []byte("\n"))
+		t.Logf("the end of %s:\n%s", filepath.Base(log), bytes.Join(end[max(0, len(end)-8):], []byte("\n")))
+	}
+}
+
+// create creates an object that goes when the test ends.
+func (c *corner) create(t *testing.T, o client.Object) {
+	t.Helper()
+	must(t, c.api.Create(t.Context(), o))
+	t.Cleanup(func() { c.remove(t, o) })
+}
+
+// remove deletes an object, if it is still there, and waits until it is gone.
+func (c *corner) remove(t *testing.T, o client.Object) {
+	t.Helper()
+	ctx := context.Background() // that of the test has ended in a cleanup
+	must(t, client.IgnoreNotFound(c.api.Delete(ctx, o)))
+	c.untilGone(t, o)
+}
+
+// untilGone waits until the object is gone.
+func (c *corner) untilGone(t *testing.T, o client.Object) {
+	t.Helper()
+	lab.Eventually(t, soon, func() error {
+		err := c.api.Get(context.Background(), client.ObjectKeyFromObject(o), o)
+		if err == nil {
+			return fmt.Errorf("%T %s is still there", o, o.GetName())
+		}
+		return client.IgnoreNotFound(err)
+	})
+}
+
+// apply applies a file as a user would; what it made goes when the test ends.
+func (c *corner) apply(t *testing.T, file string) {
+	t.Helper()
+	_, err := c.Kubectl(t.Context(), "apply", "-f", file)
+	t.Cleanup(func() {
+		if _, err := c.Kubectl(context.Background(), "delete", "--ignore-not-found", "-f", file); err != nil {
+			t.Error(err)
+		}
+	})
+	must(t, err)
+}
+
+// pool creates a pool.
+func (c *corner) pool(t *testing.T, name string, addresses ...v1alpha1.AddressRange) *v1alpha1.IPAddressPool {
+	t.Helper()
+	p := &v1alpha1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.IPAddressPoolSpec{Addresses: addresses}}
+	c.create(t, p)
+	return p
+}
+
+// newService returns a LoadBalancer Service with a TCP and a UDP port, changed as told.
+func (c *corner) newService(name string, changes ...func(*corev1.Service)) *corev1.Service {
+	svc := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: name, Annotations: map[string]string{}},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeLoadBalancer,
+			Ports: []corev1.ServicePort{
+				{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(8080)},
+				{Name: "echo", Port: 80, Protocol: corev1.ProtocolUDP, TargetPort: intstr.FromInt32(8080)},
+			},
+		},
+	}
+	for _, change := range changes {
+		change(svc)
+	}
+	return svc
+}
+
+// service creates a LoadBalancer Service, changed as told.
+func (c *corner) service(t *testing.T, name string, changes ...func(*corev1.Service)) *corev1.Service {
+	t.Helper()
+	svc := c.newService(name, changes...)
+	c.create(t, svc)
+	return svc
+}
+
+func dualStack(svc *corev1.Service) {
+	svc.Spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyRequireDualStack)
+}
+
+func localTraffic(svc *corev1.Service) {
+	svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+}
+
+func annotated(key, value string) func(*corev1.Service) {
+	return func(svc *corev1.Service) { svc.Annotations[key] = value }
+}
+
+// backend adds a backend to a Service; it goes when the test ends.
+func (c *corner) backend(t *testing.T, svc *corev1.Service, node string) *lab.Backend {
+	t.Helper()
+	b, err := c.AddBackend(t.Context(), lab.BackendSpec{
+		Namespace: svc.Namespace, Service: svc.Name, Name: svc.Name + "-" + node, Node: node,
+	})
+	must(t, err)
+	t.Cleanup(func() { must(t, b.Remove(context.Background())) })
+	return b
+}
+
+// backends adds a backend on each node, all ready.
+func (c *corner) backends(t *testing.T, svc *corev1.Service) map[string]*lab.Backend {
+	t.Helper()
+	all := map[string]*lab.Backend{}
+	for _, node := range c.Nodes {
+		all[node.Name] = c.backend(t, svc, node.Name)
+	}
+	return all
+}
+
+// until reads the object again and again until f is content with it.
+func (c *corner) until(t *testing.T, o client.Object, f func() error) {
+	t.Helper()
+	lab.Eventually(t, soon, func() error {
+		if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// change reads the object, changes and writes it, until nobody came in between.
+func (c *corner) change(t *testing.T, o client.Object, f func()) {
+	t.Helper()
+	lab.Eventually(t, soon, func() error {
+		if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+			return err
+		}
+		f()
+		err := c.api.Update(t.Context(), o)
+		if err != nil && !apierrors.IsConflict(err) {
+			t.Fatal(err)
+		}
+		return err
+	})
+}
+
+// addresses waits until the Service has an address per family and returns them.
+func (c *corner) addresses(t *testing.T, svc *corev1.Service) []netip.Addr {
+	t.Helper()
+	c.until(t, svc, func() error {
+		if got := ingress(svc); len(got) != len(svc.Spec.IPFamilies) {
+			return fmt.Errorf("%s has the addresses %v, conditions %s", svc.Name, got, told(svc.Status.Conditions))
+		}
+		return nil
+	})
+	return ingress(svc)
+}
+
+// ingress is the addresses in the Service's status.
+func ingress(svc *corev1.Service) []netip.Addr {
+	var out []netip.Addr
+	for _, i := range svc.Status.LoadBalancer.Ingress {
+		out = append(out, netip.MustParseAddr(i.IP))
+	}
+	return out
+}
+
+// untilService waits for a condition of a Service.
+func (c *corner) untilService(t *testing.T, svc *corev1.Service, typ string, ok bool, reason string, words ...string) {
+	t.Helper()
+	c.until(t, svc, func() error { return says(svc.Status.Conditions, typ, ok, reason, words...) })
+}
+
+// says checks a condition; its message must have all the words.
+func says(conditions []metav1.Condition, typ string, ok bool, reason string, words ...string) error {
+	status := metav1.ConditionFalse
+	if ok {
+		status = metav1.ConditionTrue
+	}
+	got := meta.FindStatusCondition(conditions, typ)
+	if got != nil && got.Status == status && got.Reason == reason &&
+		!slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(got.Message, w) }) {
+		return nil
+	}
+	return fmt.Errorf("want %s %s %s %q, have %s", typ, status, reason, words, told(conditions))
+}
+
+// told is conditions in one line.
+func told(conditions []metav1.Condition) string {
+	if len(conditions) == 0 {
+		return "no conditions"
+	}
+	var out []string
+	for _, c := range conditions {
+		out = append(out, fmt.Sprintf("%s=%s %s %q", c.Type, c.Status, c.Reason, c.Message))
+	}
+	return strings.Join(out, ", ")
+}
+
+// nextSecond waits until the API server gives another time of creation: they
+// have whole seconds, and names decide between equal ones.
+func nextSecond(t *testing.T, o client.Object) {
+	t.Helper()
+	lab.Eventually(t, soon, func() error {
+		if time.Now().Unix() <= o.GetCreationTimestamp().Unix() {
+			return errors.New("it is the same second")
+		}
+		return nil
+	})
+}
+
+// owner waits until one node alone answers for the address and returns it.
+func (c *corner) owner(t *testing.T, a netip.Addr) string {
+	t.Helper()
+	w, err := c.Observer.WatchNeighbour(a)
+	must(t, err)
+	defer w.Stop()
+	return onlyOwner(t, w, soon)
+}
+
+// onlyOwner waits until one node alone has answered for a while, though not one
+// of others.
+func onlyOwner(t *testing.T, w *lab.NeighbourWatch, within time.Duration, others ...string) string {
+	t.Helper()
+	var who []string
+	lab.Eventually(t, within, func() error {
+		who = w.Answering(100 * time.Millisecond)
+		if len(who) != 1 || slices.Contains(others, who[0]) {
+			return fmt.Errorf("%v answer for %s, want one, not of %v\n%v", who, w.IP, others, w)
+		}
+		return nil
+	})
+	return who[0]
+}
+
+// ask makes one HTTP request and returns the node that answered it.
+func ask(from *lab.Host, to netip.Addr) (node string, err error) {
+	web := &http.Client{Transport: &http.Transport{DialContext: from.Dial, DisableKeepAlives: true}, Timeout: time.Second}
+	res, err := web.Get("http://" + netip.AddrPortFrom(to, 80).String())
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	node, _, _ = strings.Cut(strings.TrimPrefix(string(b), "node="), " ")
+	return node, err
+}
+
+// served waits until a client gets answers from the address: kube-proxy may need
+// a second to hear of it.
+func served(t *testing.T, from *lab.Host, to netip.Addr) {
+	t.Helper()
+	lab.Eventually(t, soon, func() error {
+		_, err := ask(from, to)
+		return err
+	})
+}
+
+// answered waits until a probe has got that many more answers.
+func answered(t *testing.T, p *lab.Probe, more int) {
+	t.Helper()
+	before := p.Report().Answered
+	lab.Eventually(t, 20*time.Second, func() error {
+		if r := p.Report(); r.Answered < before+more {
+			return fmt.Errorf("want %d more answers than %d: %v", more, before, r)
+		}
+		return nil
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
