@@ -357,8 +357,19 @@ func (a *Allocator) decide(h *holding, req lb.Request, now time.Time) (freed []l
 		a.grant(h, g)
 	}
 	h.request = req
-	h.decision = lb.Decision{Grants: taken, Refusals: refusals, Asked: req.Addresses}
+	h.decision = lb.Decision{Grants: taken, Refusals: refusals, Asked: req.Addresses, Met: met(req, taken, refusals)}
 	return replaced
+}
+
+// met reports whether the request has what it must have: something, and of what
+// was refused nothing that it requires or names.
+func met(req lb.Request, taken []lb.Grant, refusals []lb.Refusal) bool {
+	required := func(r lb.Refusal) bool {
+		_, named := req.Exact(r.Family)
+		replaces := slices.ContainsFunc(taken, func(g lb.Grant) bool { return lb.FamilyOf(g.Addr) == r.Family })
+		return req.RequireAll || named || replaces
+	}
+	return len(taken) > 0 && !slices.ContainsFunc(refusals, required)
 }
 
 // asksForOther reports whether the request asks for another address in place of

@@ -62,7 +62,7 @@ func TestDecisionSaysWhy(t *testing.T) {
 			`no address: pool "p": its serviceSelectors do not match the Service's labels`},
 		{"family absent", []lb.Pool{open("p", one, nil)}, lb.Request{Families: []lb.Family{lb.IPv6}}, lb.ReasonFamilyAbsent,
 			`no address: pool "p": has no IPv6 addresses`},
-		{"only one family of two", []lb.Pool{open("p", ranges("10.0.0.2", "10.0.0.2"), nil)}, lb.Request{Families: both}, lb.ReasonFamilyAbsent,
+		{"only one family of two", []lb.Pool{open("p", ranges("10.0.0.2", "10.0.0.2"), nil)}, lb.Request{Families: both}, lb.ReasonAssigned,
 			`10.0.0.2 from pool "p", no IPv6 address: pool "p": has no IPv6 addresses`},
 		{"both or none", []lb.Pool{open("p", ranges("10.0.0.2", "10.0.0.2"), nil)}, lb.Request{Families: both, RequireAll: true}, lb.ReasonFamilyAbsent,
 			`no address: pool "p": has no IPv6 addresses`},

@@ -161,6 +161,9 @@ type Decision struct {
 	Grants   []Grant
 	Refusals []Refusal
 	Asked    []netip.Addr // the exact addresses that the request named
+	// Met says that the Service has what it must have. A second family that is
+	// only preferred may be missing still.
+	Met bool
 }
 
 // Complete reports whether nothing that was asked for is missing.
@@ -175,10 +178,10 @@ func (d Decision) Addresses() []netip.Addr {
 	return as
 }
 
-// Reason returns the reason to show: ReasonAssigned when nothing is missing, else
-// the one that all refusals have, or ReasonNoPoolFits when they differ.
+// Reason returns the reason to show: ReasonAssigned when the request is
+// met, else the one that all refusals have, or ReasonNoPoolFits when they differ.
 func (d Decision) Reason() Reason {
-	if d.Complete() {
+	if d.Met {
 		return ReasonAssigned
 	}
 	reason := d.Refusals[0].Reason

@@ -17,13 +17,13 @@ import (
 	"github.com/fairlead/fairlead/internal/election"
 )
 
-// Timers of the failure detector. A node that stops answering is dead after at
-// most two probe rounds of three nodes and the suspicion that follows; each
-// node sends five probes a second, whatever the size of the cluster.
+// Timers of the failure detector. Each node probes five others a second, whatever
+// the size of the cluster. Of three nodes, one that stops answering is probed
+// within two intervals, suspected at the end of the next and dead after one more.
 const (
 	probeInterval  = 200 * time.Millisecond
 	probeTimeout   = 100 * time.Millisecond // then indirectly and by TCP, until the interval ends
-	suspicionMult  = 2                      // x probeInterval x max(1, log10(nodes))
+	suspicionMult  = 1                      // x probeInterval x max(1, log10(nodes))
 	gossipInterval = 50 * time.Millisecond  // only while there is news
 	fullSync       = 10 * time.Second       // with one random member
 	tcpTimeout     = time.Second            // of a full sync

@@ -143,12 +143,12 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 	had := kube.IngressAddresses(svc)
 	d, foreign := c.ledger.Decide(svc, req)
 	if foreign {
-		return nil
+		return c.disown(ctx, svc)
 	}
 	after := svc.DeepCopy()
 	kube.SetIngress(after, d.Addresses())
 	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
-		d.Complete(), d.Reason().String(), d.String(), svc.Generation)
+		d.Met, d.Reason().String(), d.String(), svc.Generation)
 	if err := c.write(ctx, svc, after); err != nil {
 		return err
 	}
@@ -169,6 +169,14 @@ func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, invalid er
 		c.recorder.Eventf(svc, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", invalid)
 	}
 	return nil
+}
+
+// disown removes what we said of a Service that waited here and was given an
+// address by somebody else. The rest of it is not ours to touch.
+func (c *Controller) disown(ctx context.Context, svc *corev1.Service) error {
+	after := svc.DeepCopy()
+	meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+	return c.write(ctx, svc, after)
 }
 
 // letGo takes back what a Service has of ours that is not ours to serve any
@@ -225,7 +233,7 @@ func (c *Controller) tell(before, after *corev1.Service, had []netip.Addr, d lb.
 	if len(lost) > 0 {
 		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, "Released", "Assign", "Gave up %s", strings.Join(lost, ", "))
 	}
-	if !d.Complete() && message(before) != message(after) {
+	if !d.Met && message(before) != message(after) {
 		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", d)
 	}
 }
