@@ -108,8 +108,19 @@ func comparePrefixes(x, y netip.Prefix) int {
 }
 
 // Watch calls changed once at the start and whenever links or addresses may
-// have changed, until ctx ends or the kernel's notifications stop.
+// have changed, until ctx ends. It fails when the kernel cannot be asked at all.
 func Watch(ctx context.Context, changed func()) error {
+	for ctx.Err() == nil {
+		if err := watch(ctx, changed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watch is Watch until the kernel ends a subscription, as it does with one that
+// does not keep up. What was missed is made good by the call at the next start.
+func watch(ctx context.Context, changed func()) error {
 	done := make(chan struct{})
 	defer close(done)
 	links := make(chan netlink.LinkUpdate, 64)
@@ -120,18 +131,14 @@ func Watch(ctx context.Context, changed func()) error {
 	if err := netlink.AddrSubscribe(addrs, done); err != nil {
 		return fmt.Errorf("subscribe to addresses: %w", err)
 	}
-	changed()
-	for {
-		var ok bool
+	for ok := true; ok; {
+		changed()
 		select {
 		case <-ctx.Done():
 			return nil
 		case _, ok = <-links:
 		case _, ok = <-addrs:
 		}
-		if !ok {
-			return fmt.Errorf("the kernel's notifications about interfaces ended")
-		}
-		changed()
 	}
+	return nil
 }

@@ -156,31 +156,40 @@ func (a *Announcer) Joined() bool { return a.joined.Load() }
 // make itself known finds the other.
 func (a *Announcer) join(ctx context.Context) error {
 	me := report{interfaces: a.interfaces, reason: v1alpha1.ReasonJoining, message: "looking for the other speakers"}
+	var others []netip.AddrPort
 	for {
 		err := a.status.write(ctx, me)
 		if err == nil {
+			others, err = a.known(ctx)
+		}
+		if err == nil {
 			break
 		}
-		a.log.Error(err, "cannot make this speaker known; trying again")
+		a.log.Error(err, "cannot make this speaker known and find the others; trying again")
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(time.Second):
 		}
 	}
-	var list v1alpha1.SpeakerList
-	if err := a.cfg.Reader.List(ctx, &list); err != nil {
-		return fmt.Errorf("list Speakers: %w", err)
-	}
-	var others []netip.AddrPort
-	for _, s := range list.Items {
-		if e, err := netip.ParseAddrPort(s.Status.GossipEndpoint); err == nil && s.Name != a.cfg.Node {
-			others = append(others, e)
-		}
-	}
 	a.members.Join(ctx, others)
 	a.joined.Store(true)
 	return nil
+}
+
+// known returns where the API server says that the other speakers are.
+func (a *Announcer) known(ctx context.Context) ([]netip.AddrPort, error) {
+	var list v1alpha1.SpeakerList
+	if err := a.cfg.Reader.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("list Speakers: %w", err)
+	}
+	var out []netip.AddrPort
+	for _, s := range list.Items {
+		if e, err := netip.ParseAddrPort(s.Status.GossipEndpoint); err == nil && s.Name != a.cfg.Node {
+			out = append(out, e)
+		}
+	}
+	return out, nil
 }
 
 // loop brings what is announced in line with what is so, whenever that changes.

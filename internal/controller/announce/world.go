@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -66,7 +67,7 @@ func newWorld(class kube.Class) *world {
 func (w *world) watch(ctx context.Context, c cache.Cache) error {
 	follow := []struct {
 		kind client.Object
-		set  func(obj any, gone bool)
+		set  func(obj any, gone bool) (matters bool)
 	}{
 		{&corev1.Service{}, on(w.setService)},
 		{&discoveryv1.EndpointSlice{}, on(w.setEndpoints)},
@@ -83,9 +84,11 @@ func (w *world) watch(ctx context.Context, c cache.Cache) error {
 		}
 		set := func(obj any, gone bool) {
 			w.mu.Lock()
-			f.set(obj, gone)
+			matters := f.set(obj, gone)
 			w.mu.Unlock()
-			w.notify()
+			if matters {
+				poke(w.changed)
+			}
 		}
 		registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 			AddFunc:    func(obj any) { set(obj, false) },
@@ -109,73 +112,83 @@ func (w *world) watch(ctx context.Context, c cache.Cache) error {
 }
 
 // on adapts a setter of one kind to any object.
-func on[T client.Object](set func(obj T, gone bool)) func(any, bool) {
-	return func(obj any, gone bool) { set(obj.(T), gone) }
+func on[T client.Object](set func(obj T, gone bool) bool) func(any, bool) bool {
+	return func(obj any, gone bool) bool { return set(obj.(T), gone) }
 }
 
-func (w *world) notify() {
-	select {
-	case w.changed <- struct{}{}:
-	default: // one is waiting already
-	}
-}
+// The setters take in an object and report whether that can change what is
+// announced: most of what happens in a cluster cannot.
 
-func (w *world) setService(svc *corev1.Service, gone bool) {
+func (w *world) setService(svc *corev1.Service, gone bool) bool {
 	key := kube.Key(svc)
 	addrs := kube.IngressAddresses(svc)
+	_, had := w.services[key]
 	if gone || !w.class.Handles(svc) || len(addrs) == 0 {
 		delete(w.services, key)
-		return
+		return had
 	}
 	w.services[key] = service{labels: svc.Labels, policy: kube.TrafficPolicy(svc), addrs: addrs}
+	return true
 }
 
-func (w *world) setEndpoints(s *discoveryv1.EndpointSlice, gone bool) {
+func (w *world) setEndpoints(s *discoveryv1.EndpointSlice, gone bool) bool {
 	key := lb.ServiceKey{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
 	if gone {
 		delete(w.endpoints[key], s.Name)
 		if len(w.endpoints[key]) == 0 {
 			delete(w.endpoints, key)
 		}
-		return
+	} else {
+		if w.endpoints[key] == nil {
+			w.endpoints[key] = map[string]discoveryv1.EndpointSlice{}
+		}
+		w.endpoints[key][s.Name] = *s
 	}
-	if w.endpoints[key] == nil {
-		w.endpoints[key] = map[string]discoveryv1.EndpointSlice{}
-	}
-	w.endpoints[key][s.Name] = *s
+	_, ours := w.services[key]
+	return ours
 }
 
-func (w *world) setNode(n *corev1.Node, gone bool) {
+func (w *world) setNode(n *corev1.Node, gone bool) bool {
+	before, had := w.nodes[n.Name]
 	if gone {
 		delete(w.nodes, n.Name)
-		return
+		return had
 	}
-	w.nodes[n.Name] = kube.Node(n)
+	after := kube.Node(n)
+	w.nodes[n.Name] = after
+	return !had || !reflect.DeepEqual(before, after)
 }
 
-func (w *world) setPool(p *v1alpha1.IPAddressPool, gone bool) {
+func (w *world) setPool(p *v1alpha1.IPAddressPool, gone bool) bool {
+	before, had := w.pools[p.Name]
 	if gone {
 		delete(w.pools, p.Name)
-		return
+		return had
 	}
 	w.pools[p.Name] = *p
+	return !had || before.Generation != p.Generation || !maps.Equal(before.Labels, p.Labels) ||
+		!slices.Equal(before.Status.Retiring, p.Status.Retiring)
 }
 
-func (w *world) setAdvertisement(a *v1alpha1.L2Advertisement, gone bool) {
+func (w *world) setAdvertisement(a *v1alpha1.L2Advertisement, gone bool) bool {
+	before, had := w.adverts[a.Name]
 	if gone {
 		delete(w.adverts, a.Name)
-		return
+		return had
 	}
 	w.adverts[a.Name] = *a
+	return !had || before.Generation != a.Generation
 }
 
-func (w *world) setSpeaker(s *v1alpha1.Speaker, gone bool) {
+// setSpeaker only matters to who looks for lost speakers, which looks by itself.
+func (w *world) setSpeaker(s *v1alpha1.Speaker, gone bool) bool {
 	endpoint, err := netip.ParseAddrPort(s.Status.GossipEndpoint)
 	if gone || err != nil {
 		delete(w.speakers, s.Name)
-		return
+		return false
 	}
 	w.speakers[s.Name] = endpoint
+	return false
 }
 
 // others returns where the speakers of other nodes are to be reached.
