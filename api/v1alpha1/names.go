@@ -123,6 +123,9 @@ const (
 	// what it should.
 	ReasonAnnouncing = "Announcing"
 
+	// ReasonCannotAnnounce: the speaker cannot open an interface on which it should announce.
+	ReasonCannotAnnounce = "CannotAnnounce"
+
 	// ReasonJoining: the speaker looks for the others before it may own anything.
 	ReasonJoining = "Joining"
 

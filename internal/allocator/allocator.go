@@ -48,9 +48,9 @@ func New() *Allocator {
 
 // SetPools replaces the pools. No Service loses an address: one that its pool
 // no longer has is retiring until it is released. SetPools returns the Services
-// whose decision changed: those that waited, oldest first, after those whose
-// address is now another pool's.
-func (a *Allocator) SetPools(pools []lb.Pool, now time.Time) []lb.ServiceKey {
+// whose address is now counted to another pool. Serve must follow, when those
+// that have addresses of new pools already are restored.
+func (a *Allocator) SetPools(pools []lb.Pool) []lb.ServiceKey {
 	overlaps := Overlaps(pools)
 	next := make(map[string]*pool, len(pools))
 	for _, p := range pools {
@@ -63,8 +63,7 @@ func (a *Allocator) SetPools(pools []lb.Pool, now time.Time) []lb.ServiceKey {
 	}
 	a.pools = next
 	a.order = slices.SortedFunc(maps.Values(next), askedBefore)
-	moved := a.attribute()
-	return append(moved, a.serveWaiting(now)...)
+	return a.attribute()
 }
 
 // attribute counts every grant to its pool. A grant whose pool no longer has
@@ -184,6 +183,9 @@ func (p *pool) narrowness() int {
 func (a *Allocator) Restore(req lb.Request, addrs []netip.Addr, retiring map[netip.Addr]string) []lb.Grant {
 	h := &holding{request: req}
 	for _, addr := range addrs {
+		if _, second := h.grantOf(lb.FamilyOf(addr)); second {
+			continue // a Service has one of each family
+		}
 		name, ok := a.origin(addr, retiring)
 		if _, taken := a.owners[addr]; taken || !ok {
 			continue

@@ -87,7 +87,7 @@ func TestDecisionSaysWhy(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			a := New()
-			a.SetPools(tt.pools, epoch)
+			a.SetPools(tt.pools)
 			if tt.reason == lb.ReasonExhausted || tt.reason == lb.ReasonAddressInUse {
 				a.Allocate(lb.Request{Service: lb.ServiceKey{Namespace: "taken", Name: "first"}, Families: v4}, epoch)
 			}
@@ -110,7 +110,7 @@ func TestPoolsAreAskedInOrder(t *testing.T) {
 		{Name: "b-wide", Ranges: ranges("10.0.1.1", "10.0.1.1"), AutoAssign: true, Priority: 2},
 		{Name: "c-narrow", Ranges: ranges("10.0.2.1", "10.0.2.1"), AutoAssign: true, Priority: 2, Namespaces: []string{"default"}},
 		{Name: "d-first", Ranges: ranges("10.0.3.1", "10.0.3.1"), AutoAssign: true, Priority: 1},
-	}, epoch)
+	})
 	var got []string
 	for i := range 4 {
 		d, _ := a.Allocate(lb.Request{
@@ -126,13 +126,13 @@ func TestPoolsAreAskedInOrder(t *testing.T) {
 func TestPoolSplitMovesNothing(t *testing.T) {
 	a := New()
 	whole := lb.Pool{Name: "whole", Created: epoch, Ranges: ranges("10.0.0.1", "10.0.0.8"), AutoAssign: true}
-	a.SetPools([]lb.Pool{whole}, epoch)
+	a.SetPools([]lb.Pool{whole})
 	req := lb.Request{Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Families: []lb.Family{lb.IPv4}, Pool: "whole"}
 	before, _ := a.Allocate(req, epoch)
 
 	whole.Ranges = ranges("10.0.0.5", "10.0.0.8")
 	half := lb.Pool{Name: "half", Created: epoch.Add(time.Hour), Ranges: ranges("10.0.0.1", "10.0.0.4"), AutoAssign: true}
-	a.SetPools([]lb.Pool{whole, half}, epoch)
+	a.SetPools([]lb.Pool{whole, half})
 	after, _ := a.Allocate(req, epoch)
 	if diff := cmp.Diff(before.Addresses(), after.Addresses(), cmp.Comparer(func(x, y netip.Addr) bool { return x == y })); diff != "" {
 		t.Errorf("the Service still names the pool it was given from; a split must not move it (-before +after):\n%s", diff)
@@ -144,7 +144,7 @@ func TestPoolSplitMovesNothing(t *testing.T) {
 
 func TestHugePools(t *testing.T) {
 	a := New()
-	a.SetPools([]lb.Pool{{Name: "huge", AutoAssign: true, Ranges: ranges("10.0.0.0", "10.255.255.255", "fd00::", "fd00::ffff:ffff:ffff:ffff")}}, epoch)
+	a.SetPools([]lb.Pool{{Name: "huge", AutoAssign: true, Ranges: ranges("10.0.0.0", "10.255.255.255", "fd00::", "fd00::ffff:ffff:ffff:ffff")}})
 	d, _ := a.Allocate(lb.Request{
 		Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Families: []lb.Family{lb.IPv4, lb.IPv6},
 	}, epoch)

@@ -41,7 +41,7 @@ func BenchmarkAllocateRelease(b *testing.B) {
 		b.Run(tt.name, func(b *testing.B) {
 			a := New()
 			now := epoch
-			a.SetPools([]lb.Pool{{Name: "p", Ranges: tt.ranges, AutoAssign: true}}, now)
+			a.SetPools([]lb.Pool{{Name: "p", Ranges: tt.ranges, AutoAssign: true}})
 			families := []lb.Family{tt.family}
 			key := func(i int) lb.ServiceKey { return lb.ServiceKey{Namespace: "default", Name: fmt.Sprint(i)} }
 			for i := range tt.fill {
@@ -69,7 +69,7 @@ func BenchmarkFill(b *testing.B) {
 	families := []lb.Family{lb.IPv4}
 	for b.Loop() {
 		a := New()
-		a.SetPools([]lb.Pool{{Name: "p", Ranges: ranges("10.0.0.0", "10.0.255.255"), AutoAssign: true}}, epoch)
+		a.SetPools([]lb.Pool{{Name: "p", Ranges: ranges("10.0.0.0", "10.0.255.255"), AutoAssign: true}})
 		for _, k := range keys {
 			a.Allocate(lb.Request{Service: k, Families: families}, epoch)
 		}

@@ -328,7 +328,8 @@ func TestAgainstModel(t *testing.T) {
 			}
 			m.pools = pools
 			m.attribute()
-			a.SetPools(pools, now)
+			a.SetPools(pools)
+			a.Serve(now)
 			m.settle(now)
 		}
 		t.Repeat(map[string]func(*rapid.T){
@@ -368,7 +369,7 @@ func TestAgainstModel(t *testing.T) {
 				now = now.Add(time.Duration(rapid.IntRange(1, 70).Draw(t, "seconds")) * time.Second)
 			},
 			"restart": func(t *rapid.T) {
-				a = restart(a, m, now)
+				a = restart(a, m)
 				for _, k := range m.byAge() {
 					m.refused[k] = nil
 					for _, g := range a.Holds(k) { // of several pools that overlap, any may be the origin
@@ -392,9 +393,9 @@ func TestAgainstModel(t *testing.T) {
 }
 
 // restart returns an allocator restored from what the API server would have.
-func restart(old *Allocator, m *model, now time.Time) *Allocator {
+func restart(old *Allocator, m *model) *Allocator {
 	a := New()
-	a.SetPools(m.pools, now)
+	a.SetPools(m.pools)
 	retiring := map[netip.Addr]string{}
 	for _, p := range m.pools {
 		u, _ := old.Usage(p.Name)

@@ -29,9 +29,9 @@ func (a *Allocator) stopWaiting(h *holding) {
 	}
 }
 
-// serveWaiting decides anew for every waiting Service and returns those whose
-// decision changed.
-func (a *Allocator) serveWaiting(now time.Time) []lb.ServiceKey {
+// Serve decides anew for every waiting Service and returns those whose decision
+// changed, oldest first.
+func (a *Allocator) Serve(now time.Time) []lb.ServiceKey {
 	due := make(map[*holding]bool, len(a.waiting))
 	for _, h := range a.waiting {
 		due[h] = true

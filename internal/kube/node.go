@@ -35,6 +35,17 @@ func Node(n *corev1.Node) lb.Node {
 	return out
 }
 
+// NodeDown reports whether Kubernetes takes the node for dead: its Ready
+// condition is there and not True.
+func NodeDown(n *corev1.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status != corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
 // InternalIP returns the node's first InternalIP, the default address for
 // gossip.
 func InternalIP(n *corev1.Node) (netip.Addr, bool) {

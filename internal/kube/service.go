@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -117,6 +119,28 @@ func SetIngress(svc *corev1.Service, addrs []netip.Addr) {
 			IP: a.String(), IPMode: ptr.To(corev1.LoadBalancerIPModeVIP),
 		})
 	}
+}
+
+// AssignedCondition returns what we said of the Service's address, or nil when
+// we said nothing yet.
+func AssignedCondition(svc *corev1.Service) *metav1.Condition {
+	return meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+}
+
+// unsupported are the annotations that this version does not act on yet.
+var unsupported = []string{
+	v1alpha1.AnnotationAllowSharedIP,
+	v1alpha1.AnnotationMetalLBAllowSharedIP,
+	v1alpha1.AnnotationMetalLBUniverseAllowSharedIP,
+	v1alpha1.AnnotationClaim,
+}
+
+// Unsupported returns the Service's annotations that nothing comes of.
+func Unsupported(svc *corev1.Service) []string {
+	return slices.DeleteFunc(slices.Clone(unsupported), func(name string) bool {
+		_, has := svc.Annotations[name]
+		return !has
+	})
 }
 
 // TrafficPolicy returns the Service's externalTrafficPolicy.

@@ -44,9 +44,9 @@ func New(log logr.Logger) *Announcer {
 
 // Apply makes rows what is announced, on the interfaces that are up. Addresses
 // new to an interface, or on an interface that came up, are announced at once
-// and a few times more. An error names every interface that could not be
-// opened; the other rows are in force, and calling Apply again tries again.
-func (a *Announcer) Apply(rows []lb.L2Announcement, interfaces []netif.Interface) error {
+// and a few times more. It returns the rows that are in force; an error says
+// what kept others from it, and calling Apply again tries again.
+func (a *Announcer) Apply(rows []lb.L2Announcement, interfaces []netif.Interface) ([]lb.L2Announcement, error) {
 	want := map[linkKey]map[netip.Addr]struct{}{}
 	up := map[string]netif.Interface{}
 	for _, i := range interfaces {
@@ -79,7 +79,25 @@ func (a *Announcer) Apply(rows []lb.L2Announcement, interfaces []netif.Interface
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	var inForce []lb.L2Announcement
+	for _, row := range rows {
+		row.Interfaces = slices.DeleteFunc(slices.Clone(row.Interfaces), func(name string) bool { return !a.answers(name, row.Addr) })
+		if len(row.Interfaces) > 0 {
+			inForce = append(inForce, row)
+		}
+	}
+	return inForce, errors.Join(errs...)
+}
+
+// answers reports whether the address is answered for on the interface.
+func (a *Announcer) answers(name string, addr netip.Addr) bool {
+	for k, l := range a.links {
+		if k.name == name && k.family == lb.FamilyOf(addr) {
+			_, ok := (*l.answers.Load())[addr]
+			return ok
+		}
+	}
+	return false
 }
 
 func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Addr]struct{}) error {
@@ -104,6 +122,9 @@ func compareLinks(x, y linkKey) int {
 // Again announces these addresses anew, those of them that are announced, as
 // after a take-over.
 func (a *Announcer) Again(addrs []netip.Addr) {
+	if len(addrs) == 0 {
+		return
+	}
 	for _, l := range a.links {
 		l.again(addrs)
 	}

@@ -107,7 +107,7 @@ func (h *harness) apply(t *testing.T, ifi netif.Interface, addrs ...netip.Addr) 
 	for _, a := range addrs {
 		rows = append(rows, lb.L2Announcement{Addr: a, Interfaces: []string{"eth0"}})
 	}
-	if err := h.Apply(rows, []netif.Interface{ifi}); err != nil {
+	if _, err := h.Apply(rows, []netif.Interface{ifi}); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Wait()
@@ -240,8 +240,12 @@ func TestInterfaceThatCannotBeOpenedDoesNotHarmOthers(t *testing.T) {
 		}
 		bad := netif.Interface{Name: "bad0", Index: 3, MAC: "02:00:00:00:00:03", Up: true}
 		rows := []lb.L2Announcement{{Addr: vip, Interfaces: []string{"bad0", "eth0"}}}
-		if err := h.Apply(rows, []netif.Interface{bad, eth0}); err == nil {
+		inForce, err := h.Apply(rows, []netif.Interface{bad, eth0})
+		if err == nil {
 			t.Error("the failure is not told")
+		}
+		if len(inForce) != 1 || !slices.Equal(inForce[0].Interfaces, []string{"eth0"}) {
+			t.Errorf("in force %v, want the row on eth0 alone", inForce)
 		}
 		h.ask(vip)
 		if answered, _ := h.wires[0].seen(); len(answered) != 1 {

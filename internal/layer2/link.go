@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
@@ -56,9 +57,12 @@ func (l *link) set(addrs map[netip.Addr]struct{}) error {
 	for a := range addrs {
 		since, had := before[a]
 		if !had {
+			if err := l.wire.Listen(a); err != nil {
+				errs = append(errs, fmt.Errorf("listen for %s: %w", a, err))
+				continue // the next call tries again
+			}
 			since = now
 			gained[a] = now
-			errs = append(errs, l.wire.Listen(a))
 		}
 		after[a] = since
 	}

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 
 	"github.com/mdlayher/arp"
-	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/ndp"
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
@@ -50,62 +49,79 @@ func dial(ifi netif.Interface, f lb.Family) (wire, error) {
 	return dialARP(nif)
 }
 
-// arpWire speaks ARP (RFC 826). Its socket gets no other frames: it is bound to
-// the EtherType.
+// arpWire speaks ARP (RFC 826) over a packet socket that gets no other packets.
 type arpWire struct {
-	client *arp.Client
-	mac    net.HardwareAddr
+	conn *packet.Conn
+	mac  net.HardwareAddr
+	buf  []byte // owned by Next
 }
 
+const etherTypeARP = 0x0806
+
+var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
 func dialARP(ifi *net.Interface) (wire, error) {
-	c, err := arp.Dial(ifi)
+	conn, err := packet.Listen(ifi, packet.Datagram, etherTypeARP, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open ARP on %s: %w", ifi.Name, err)
 	}
-	return &arpWire{client: c, mac: ifi.HardwareAddr}, nil
+	return &arpWire{conn: conn, mac: ifi.HardwareAddr, buf: make([]byte, maxPacket)}, nil
 }
 
 func (w *arpWire) Next() (question, error) {
 	for {
-		p, _, err := w.client.Read()
+		n, _, err := w.conn.ReadFrom(w.buf)
 		if err != nil {
 			return question{}, err
 		}
-		// Requests for the sender's own address are announcements.
-		if p.Operation == arp.OperationRequest && p.SenderIP != p.TargetIP {
-			return question{Target: p.TargetIP, From: p.SenderIP, MAC: p.SenderHardwareAddr}, nil
+		if q, ok := parseRequest(w.buf[:n]); ok {
+			return q, nil
 		}
 	}
 }
 
-func (w *arpWire) Answer(q question) error {
-	p, err := arp.NewPacket(arp.OperationReply, w.mac, q.Target, q.MAC, q.From)
-	if err != nil {
-		return err
+// parseRequest parses an ARP packet that may be a request. Those for the
+// sender's own address are announcements, not questions.
+func parseRequest(b []byte) (question, bool) {
+	var p arp.Packet
+	err := p.UnmarshalBinary(b)
+	if err != nil || p.Operation != arp.OperationRequest || len(p.SenderHardwareAddr) != 6 ||
+		!p.TargetIP.Is4() || !p.SenderIP.Is4() || p.SenderIP == p.TargetIP {
+		return question{}, false
 	}
-	return w.client.WriteTo(p, q.MAC)
+	return question{Target: p.TargetIP, From: p.SenderIP, MAC: p.SenderHardwareAddr}, true
+}
+
+func (w *arpWire) Answer(q question) error {
+	return w.send(arp.OperationReply, q.Target, q.MAC, q.From, q.MAC)
 }
 
 // Announce sends both forms of a gratuitous ARP, as there are systems that heed
 // only one: a request for the address itself (RFC 5227, 3) and a reply.
 func (w *arpWire) Announce(a netip.Addr) error {
-	request, err := arp.NewPacket(arp.OperationRequest, w.mac, a, make(net.HardwareAddr, 6), a)
+	return errors.Join(
+		w.send(arp.OperationRequest, a, make(net.HardwareAddr, 6), a, broadcast),
+		w.send(arp.OperationReply, a, broadcast, a, broadcast),
+	)
+}
+
+// send says that address is here, to target, in a frame to the MAC to.
+func (w *arpWire) send(op arp.Operation, address netip.Addr, targetMAC net.HardwareAddr, target netip.Addr, to net.HardwareAddr) error {
+	p, err := arp.NewPacket(op, w.mac, address, targetMAC, target)
 	if err != nil {
 		return err
 	}
-	if err := w.client.WriteTo(request, ethernet.Broadcast); err != nil {
-		return err
-	}
-	reply, err := arp.NewPacket(arp.OperationReply, w.mac, a, ethernet.Broadcast, a)
+	b, err := p.MarshalBinary()
 	if err != nil {
 		return err
 	}
-	return w.client.WriteTo(reply, ethernet.Broadcast)
+	_, err = w.conn.WriteTo(b, &packet.Addr{HardwareAddr: to})
+	return err
 }
 
 func (w *arpWire) Listen(netip.Addr) error { return nil } // requests are broadcast
 func (w *arpWire) Ignore(netip.Addr) error { return nil }
-func (w *arpWire) Close() error            { return w.client.Close() }
+func (w *arpWire) Close() error            { return w.conn.Close() }
 
 // ndpWire speaks NDP's solicitations and advertisements (RFC 4861, 7.2).
 //

@@ -1,10 +1,13 @@
 package layer2
 
 import (
+	"bytes"
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"testing"
 
+	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ndp"
 	"golang.org/x/net/ipv6"
 )
@@ -41,6 +44,50 @@ func TestParseSolicitation(t *testing.T) {
 			t.Errorf("%s: taken for %+v", name, q)
 		}
 	}
+}
+
+func request(t testing.TB, op arp.Operation, from, target string) []byte {
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	p, err := arp.NewPacket(op, mac, netip.MustParseAddr(from), make(net.HardwareAddr, 6), netip.MustParseAddr(target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := p.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestParseRequest(t *testing.T) {
+	good := request(t, arp.OperationRequest, "192.0.2.50", "192.0.2.100")
+	q, ok := parseRequest(append(good, 0, 0, 0, 0)) // padding of a short frame
+	if !ok || q.Target != vip || q.From != asker || q.MAC.String() != "02:00:00:00:00:01" {
+		t.Errorf("got %+v, %t", q, ok)
+	}
+	wrongLength := bytes.Clone(good)
+	wrongLength[4] = 255 // of hardware addresses
+	for name, b := range map[string][]byte{
+		"a reply":                         request(t, arp.OperationReply, "192.0.2.50", "192.0.2.100"),
+		"an announcement":                 request(t, arp.OperationRequest, "192.0.2.100", "192.0.2.100"),
+		"hardware addresses of 255 bytes": wrongLength,
+		"cut short":                       good[:20],
+		"nothing":                         nil,
+	} {
+		if q, ok := parseRequest(b); ok {
+			t.Errorf("%s: taken for %+v", name, q)
+		}
+	}
+}
+
+func FuzzParseRequest(f *testing.F) {
+	f.Add(request(f, arp.OperationRequest, "192.0.2.50", "192.0.2.100"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		q, ok := parseRequest(b)
+		if ok && (!q.Target.Is4() || !q.From.Is4() || len(q.MAC) != 6) {
+			t.Errorf("%x: %+v", b, q)
+		}
+	})
 }
 
 func FuzzParseSolicitation(f *testing.F) {

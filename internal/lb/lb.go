@@ -303,9 +303,3 @@ type L2Announcement struct {
 	Addr       netip.Addr
 	Interfaces []string // sorted names of the node's interfaces that answer
 }
-
-// BGPRoute is a prefix that a node announces to a peer.
-type BGPRoute struct {
-	Prefix netip.Prefix
-	Peer   string
-}

@@ -28,6 +28,10 @@ const (
 	fullSync       = 10 * time.Second       // with one random member
 	tcpTimeout     = time.Second            // of a full sync
 
+	// maxPacket is what fits into one of memberlist's UDP packets of 1400 bytes
+	// beside its own headers and the encryption.
+	maxPacket = 1200
+
 	// claimIsFresh is how long the owner of a claim has to be heard of. Speakers
 	// that meet again tell their claims at once; that those they took for dead
 	// are alive takes a few gossip intervals more.
@@ -109,8 +113,8 @@ func (m *Members) Start() error {
 }
 
 // Join syncs with the speakers at these endpoints, at the same time, and returns
-// whether one of them was reached. It returns at the first that was, or when all
-// were tried, which takes at most a second, or when ctx ends.
+// whether one of them was reached. It waits for all, since one alone may know
+// nothing yet, which takes at most a second; or until ctx ends.
 func (m *Members) Join(ctx context.Context, endpoints []netip.AddrPort) bool {
 	reached := make(chan bool, len(endpoints))
 	for _, e := range endpoints {
@@ -122,17 +126,16 @@ func (m *Members) Join(ctx context.Context, endpoints []netip.AddrPort) bool {
 			reached <- n > 0
 		}()
 	}
+	found := false
 	for range endpoints {
 		select {
 		case ok := <-reached:
-			if ok {
-				return true
-			}
+			found = found || ok
 		case <-ctx.Done():
-			return false
+			return found
 		}
 	}
-	return false
+	return found
 }
 
 // Stop tells the others that this speaker leaves, and ends the gossip.
@@ -209,12 +212,14 @@ func (m *Members) SetFacts(f Facts) {
 // earlier run whose clock was ahead.
 func (m *Members) refute(heard versioned) {
 	m.mu.Lock()
+	outdone := heard.Version > m.facts.Version
+	if outdone {
+		m.facts.Version = heard.Version + 1
+	}
 	mine := m.facts
-	outdone := heard.Version > mine.Version
-	m.facts.Version = max(mine.Version, heard.Version)
 	m.mu.Unlock()
 	if outdone {
-		m.SetFacts(mine.Facts)
+		m.take(message{Facts: map[string]versioned{m.cfg.Node: mine}})
 	}
 }
 
@@ -228,10 +233,6 @@ func (m *Members) Claim(claims map[netip.Addr]election.Claim) {
 // address meanwhile, so the winner does well to announce it again.
 func (m *Members) Contested() []netip.Addr { return m.state.takeContested() }
 
-// Forget drops the claims on addresses that keep does not want. Every speaker
-// does so by itself; an address that nobody has needs no owner.
-func (m *Members) Forget(keep func(netip.Addr) bool) { m.state.forget(keep) }
-
 // take merges a message and passes on what was news, as its sender reaches only
 // a few members by itself.
 func (m *Members) take(msg message) {
@@ -240,9 +241,32 @@ func (m *Members) take(msg message) {
 		time.AfterFunc(claimIsFresh, m.notify) // what waited for their owners is decided then
 	}
 	for _, part := range news.split() {
-		m.queue.QueueBroadcast(&broadcast{name: part.name(), msg: part.encode()})
+		b := &broadcast{name: part.name(), msg: part.encode()}
+		if len(b.msg) > maxPacket {
+			m.sendToAll(b.msg)
+		} else {
+			m.queue.QueueBroadcast(b)
+		}
 	}
 	m.notify()
+}
+
+// sendToAll sends what does not fit into a packet to every member by TCP.
+func (m *Members) sendToAll(msg []byte) {
+	list := m.memberlist()
+	if list == nil {
+		return // it goes with the first full sync
+	}
+	for _, n := range list.Members() {
+		if n.Name == m.cfg.Node {
+			continue
+		}
+		go func() {
+			if err := list.SendReliable(n, msg); err != nil {
+				m.cfg.Log.V(1).Info("cannot tell a speaker", "node", n.Name, "error", err.Error())
+			}
+		}()
+	}
 }
 
 func (m *Members) notify() {

@@ -153,7 +153,13 @@ func TestMergeIsTheSameInAnyOrder(t *testing.T) {
 			s.merge(messages[(i+2*j)%len(messages)])
 		}
 		for _, m := range messages {
-			if news := s.merge(m); !news.empty() {
+			news := s.merge(m)
+			for addr, c := range news.Claims {
+				if c != s.claims[addr] {
+					t.Errorf("others are told %v, which is not what is held", c)
+				}
+			}
+			if len(news.Facts) > 0 {
 				t.Errorf("%+v is news although all was heard", news)
 			}
 		}

@@ -16,6 +16,8 @@ import (
 // Facts is what a speaker tells the others about its node.
 type Facts struct {
 	Interfaces []netif.Interface `json:"i,omitempty"`
+	// Joined says that the speaker has found the others and may own addresses.
+	Joined bool `json:"j,omitempty"`
 	// Leaving says that the speaker is about to stop: another is to take over
 	// what it owns.
 	Leaving bool `json:"l,omitempty"`
@@ -33,7 +35,10 @@ type versioned struct {
 	Version uint64 `json:"v"`
 }
 
-// state is what this speaker has heard. Merging is commutative and idempotent,
+// state is what this speaker has heard. Claims are never forgotten, so that an
+// address given back and given out again goes on with the next epoch; as the
+// lowest free address is given, there are as many as were ever in use at a time.
+// Merging is commutative and idempotent,
 // so the order and number of deliveries do not matter.
 type state struct {
 	mu        sync.Mutex // guards the fields below
@@ -50,7 +55,8 @@ func newState() *state {
 	}
 }
 
-// merge takes in what is newer in m and returns that part.
+// merge takes in what is newer in m, and returns what others should hear: that
+// part, and the claims held against lower ones in m.
 func (s *state) merge(m message) (news message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,6 +74,7 @@ func (s *state) merge(m message) (news message) {
 			s.heard[addr] = time.Now()
 		case c.Compare(held) < 0 && c.Owner != held.Owner:
 			s.contested[addr] = true
+			news.Claims[addr] = held // for who claims in ignorance of it
 		}
 	}
 	return news
@@ -105,16 +112,7 @@ func (s *state) all() message {
 	return message{Facts: maps.Clone(s.facts), Claims: maps.Clone(s.claims)}
 }
 
-// forget drops the claims on addresses that keep does not want.
-func (s *state) forget(keep func(netip.Addr) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	maps.DeleteFunc(s.claims, func(a netip.Addr, _ election.Claim) bool { return !keep(a) })
-}
-
-func (m message) empty() bool { return len(m.Facts) == 0 && len(m.Claims) == 0 }
-
-// claimsPerMessage keeps an encoded message within one UDP packet.
+// claimsPerMessage usually keeps an encoded message within one UDP packet.
 const claimsPerMessage = 12
 
 // split cuts m into messages that each fit into one packet: the facts of one

@@ -6,6 +6,7 @@ package netif
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -48,11 +49,11 @@ func (i Interface) MatchesAny(globs []string) bool {
 // Ethernet address and broadcast that are not ports of a bridge or bond (their
 // master has the traffic).
 func List() ([]Interface, error) {
-	links, err := netlink.LinkList()
+	links, err := dump(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -74,6 +75,20 @@ func List() ([]Interface, error) {
 	}
 	slices.SortFunc(out, func(x, y Interface) int { return strings.Compare(x.Name, y.Name) })
 	return out, nil
+}
+
+// dump calls list until the kernel's answer is of one piece: it is not while
+// interfaces come and go, which is when one asks.
+func dump[T any](list func() ([]T, error)) ([]T, error) {
+	const attempts = 10
+	var out []T
+	var err error
+	for range attempts {
+		if out, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return out, err
+		}
+	}
+	return nil, err
 }
 
 // isUp reports whether frames can leave. Some drivers leave the operational

@@ -1,6 +1,6 @@
 // Package speaker decides what one node announces.
 //
-// Plan is pure: the same snapshot gives the same plan, on every node the same
+// Make is pure: the same snapshot gives the same plan, on every node the same
 // owner for every address. Effects (gossip, ARP, status) are elsewhere.
 package speaker
 
@@ -30,6 +30,7 @@ type Snapshot struct {
 // Speaker is what a live speaker told the others.
 type Speaker struct {
 	Interfaces []netif.Interface
+	Joined     bool // it may own addresses
 	Leaving    bool
 }
 
@@ -116,10 +117,11 @@ func (s *Snapshot) awaited(a netip.Addr) bool {
 // Candidates are the nodes that can announce an address.
 type Candidates struct {
 	Able     map[string][]string // node -> the interfaces to announce on, sorted
-	Good     []string            // those of them that are not avoided, if any; an owner among them stays
+	Good     []string            // those of them that there is least reason to avoid; an owner among them stays
 	Best     []string            // those of Good that the advertisements prefer, to choose from
 	Rejected []Rejection         // the nodes that cannot, sorted
 	Avoided  []Rejection         // able, but not good, sorted
+	Strained []Rejection         // good for want of a better one, sorted
 	Reason   lb.Reason           // why there is none at all, or 0
 }
 
@@ -139,7 +141,6 @@ func (s *Snapshot) Candidates(as lb.Assignment, g lb.Grant) Candidates {
 	}
 	onSubnet := s.anyNodeHas(g.Addr)
 	c := Candidates{Able: map[string][]string{}}
-	avoid := map[string]lb.Reason{}
 	for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {
 		node := s.Nodes[name]
 		interfaces, reason := s.able(node, as, g.Addr, adverts, onSubnet)
@@ -148,13 +149,8 @@ func (s *Snapshot) Candidates(as lb.Assignment, g lb.Grant) Candidates {
 			continue
 		}
 		c.Able[name] = interfaces
-		if s.Speakers[name].Leaving {
-			avoid[name] = lb.ReasonNodeLeaving
-		} else if len(node.Avoid) > 0 {
-			avoid[name] = node.Avoid[0]
-		}
 	}
-	c.choose(s.Nodes, adverts, avoid)
+	s.choose(&c, adverts)
 	if len(c.Able) == 0 {
 		c.Reason = lb.ReasonNoCandidate
 	}
@@ -215,17 +211,43 @@ func (s *Snapshot) anyNodeHas(addr netip.Addr) bool {
 	return false
 }
 
-// choose fills Good, Best and Avoided from the able nodes and the reasons to
-// avoid some of them.
-func (c *Candidates) choose(nodes map[string]lb.Node, adverts []*lb.L2Advertisement, avoid map[string]lb.Reason) {
+// avoid returns how much there is reason to avoid a node, and the reason: not at
+// all, or because of what Kubernetes says of it, or because it is about to go.
+func (s *Snapshot) avoid(node string) (int, lb.Reason) {
+	switch {
+	case s.Speakers[node].Leaving:
+		return 2, lb.ReasonNodeLeaving
+	case len(s.Nodes[node].Avoid) > 0:
+		return 1, s.Nodes[node].Avoid[0]
+	default:
+		return 0, 0
+	}
+}
+
+// choose fills Good, Best, Avoided and Strained from the able nodes. One that has
+// not joined would not act, so it is not chosen anew.
+func (s *Snapshot) choose(c *Candidates, adverts []*lb.L2Advertisement) {
+	names := slices.Sorted(maps.Keys(c.Able))
+	least := 3
+	for _, name := range names {
+		rank, _ := s.avoid(name)
+		least = min(least, rank)
+	}
 	heaviest := -1
-	for _, name := range slices.Sorted(maps.Keys(c.Able)) {
-		if reason, ok := avoid[name]; ok && len(avoid) < len(c.Able) {
+	for _, name := range names {
+		rank, reason := s.avoid(name)
+		if rank > least {
 			c.Avoided = append(c.Avoided, Rejection{name, reason})
 			continue
 		}
 		c.Good = append(c.Good, name)
-		switch w := weight(nodes[name], adverts); cmp.Compare(w, heaviest) {
+		if rank > 0 {
+			c.Strained = append(c.Strained, Rejection{name, reason})
+		}
+		if !s.Speakers[name].Joined {
+			continue
+		}
+		switch w := weight(s.Nodes[name], adverts); cmp.Compare(w, heaviest) {
 		case 1:
 			heaviest, c.Best = w, []string{name}
 		case 0:

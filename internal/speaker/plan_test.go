@@ -25,7 +25,7 @@ func eth0(prefixes ...string) Speaker {
 	for _, p := range prefixes {
 		i.Prefixes = append(i.Prefixes, netip.MustParsePrefix(p))
 	}
-	return Speaker{Interfaces: []netif.Interface{i}}
+	return Speaker{Interfaces: []netif.Interface{i}, Joined: true}
 }
 
 // cluster is three nodes on the address's subnet, a Service with endpoints on
@@ -172,9 +172,38 @@ func TestMake(t *testing.T) {
 		{
 			name: "an owner that is leaving goes on until its successor claims",
 			change: func(s *Snapshot) {
-				s.Speakers["n1"] = Speaker{Interfaces: s.Speakers["n1"].Interfaces, Leaving: true}
+				s.Speakers["n1"] = Speaker{Interfaces: s.Speakers["n1"].Interfaces, Joined: true, Leaving: true}
 			},
 			announce: announced, reason: lb.ReasonAnnounced, owner: "n1", avoided: []Rejection{{"n1", lb.ReasonNodeLeaving}},
+		},
+		{
+			name: "an owner that is leaving is worse than those that are only to be avoided",
+			change: func(s *Snapshot) {
+				s.Node = "n2"
+				s.Speakers["n1"] = Speaker{Interfaces: s.Speakers["n1"].Interfaces, Joined: true, Leaving: true}
+				s.Nodes["n2"] = lb.Node{Name: "n2", Avoid: []lb.Reason{lb.ReasonNodeExcluded}}
+				delete(s.Nodes, "n3")
+			},
+			claims: map[netip.Addr]election.Claim{vip: {Owner: "n2", Epoch: 4}}, announce: announced,
+			reason: lb.ReasonAnnounced, owner: "n2", avoided: []Rejection{{"n1", lb.ReasonNodeLeaving}},
+		},
+		{
+			name: "a speaker that has not joined is not elected",
+			change: func(s *Snapshot) {
+				s.Node = "n3"
+				s.Speakers["n2"] = Speaker{Interfaces: s.Speakers["n2"].Interfaces}
+				delete(s.Speakers, "n1")
+			},
+			claims: map[netip.Addr]election.Claim{vip: {Owner: "n3", Epoch: 4}}, announce: announced,
+			reason: lb.ReasonAnnounced, owner: "n3", rejected: []Rejection{{"n1", lb.ReasonNodeNotMember}},
+		},
+		{
+			name: "an owner that is joining again stays the owner",
+			change: func(s *Snapshot) {
+				s.Node = "n3"
+				s.Speakers["n1"] = Speaker{Interfaces: s.Speakers["n1"].Interfaces}
+			},
+			reason: lb.ReasonNotOwner, owner: "n1",
 		},
 		{
 			name: "the successor of a cordoned owner claims",

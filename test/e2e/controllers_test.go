@@ -133,6 +133,33 @@ func TestAddressesAreAdopted(t *testing.T) {
 	if foreign.ResourceVersion != before {
 		t.Errorf("a Service with an address of no pool was written: %v, %s", ingress(foreign), told(foreign.Status.Conditions))
 	}
+
+	// A pool for it comes later, and its address is the one to be given first.
+	c.pool(t, "later", "203.0.113.9-203.0.113.10")
+	next := c.service(t, "next", annotated(v1alpha1.AnnotationAddressPool, "later"))
+	c.untilService(t, foreign, assigned, true, "Assigned", `203.0.113.9 from pool "later"`)
+	c.untilService(t, next, assigned, true, "Assigned", `203.0.113.10 from pool "later"`)
+	c.remove(t, foreign) // or the pool, which goes before it, would wait
+}
+
+// A Service that is being deleted, and held by somebody's finalizer, gives its
+// address up before another gets it.
+func TestDeletionThatWaitsFreesTheAddress(t *testing.T) {
+	c := control.corner(t)
+	c.controller(t)
+	c.pool(t, "one", "192.0.2.40/32")
+	held := c.service(t, "held", func(svc *corev1.Service) { svc.Finalizers = []string{"example.com/cleanup"} })
+	c.untilService(t, held, assigned, true, "Assigned", "192.0.2.40")
+	waiting := c.service(t, "waiting")
+	c.untilService(t, waiting, assigned, false, "Exhausted")
+
+	must(t, c.api.Delete(t.Context(), held))
+	c.untilService(t, waiting, assigned, true, "Assigned", "192.0.2.40")
+	must(t, c.api.Get(t.Context(), client.ObjectKeyFromObject(held), held))
+	if got := ingress(held); len(got) != 0 {
+		t.Errorf("both have the address: %v", got)
+	}
+	c.change(t, held, func() { held.Finalizers = nil })
 }
 
 // Two controllers, of which the leader is killed in the midst of 200 creations,

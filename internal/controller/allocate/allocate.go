@@ -73,11 +73,7 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 // clusters, out of the queue, unless they have or had something of ours.
 func (c *Controller) concerns(o client.Object) bool {
 	svc, ok := o.(*corev1.Service)
-	return ok && (svc.Spec.Type == corev1.ServiceTypeLoadBalancer || hasCondition(svc) || len(c.ledger.Holds(kube.Key(svc))) > 0)
-}
-
-func hasCondition(svc *corev1.Service) bool {
-	return meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAddressAssigned) != nil
+	return ok && (svc.Spec.Type == corev1.ServiceTypeLoadBalancer || kube.AssignedCondition(svc) != nil || len(c.ledger.Holds(kube.Key(svc))) > 0)
 }
 
 // servicesIn maps a namespace whose labels changed to its Services.
@@ -148,7 +144,7 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 	after := svc.DeepCopy()
 	kube.SetIngress(after, d.Addresses())
 	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
-		d.Met, d.Reason().String(), d.String(), svc.Generation)
+		d.Met, d.Reason().String(), d.String()+inVain(svc), svc.Generation)
 	if err := c.write(ctx, svc, after); err != nil {
 		return err
 	}
@@ -156,9 +152,21 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 	return nil
 }
 
+// inVain says which annotations nothing comes of in this version.
+func inVain(svc *corev1.Service) string {
+	names := kube.Unsupported(svc)
+	if len(names) == 0 {
+		return ""
+	}
+	return "; not supported by this version of Fairlead, nothing comes of it: annotation " + strings.Join(names, ", ")
+}
+
 // refuse marks a Service whose request cannot be understood. It keeps what it
-// has.
+// has; with nothing, it does not wait any more either.
 func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, invalid error) error {
+	if key := kube.Key(svc); len(kube.IngressAddresses(svc)) == 0 {
+		c.ledger.Release(key)
+	}
 	after := svc.DeepCopy()
 	changed := kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
 		false, lb.ReasonInvalidRequest.String(), invalid.Error(), svc.Generation)
@@ -180,19 +188,22 @@ func (c *Controller) disown(ctx context.Context, svc *corev1.Service) error {
 }
 
 // letGo takes back what a Service has of ours that is not ours to serve any
-// more: its type or class changed, or it is being deleted.
+// more: its type or class changed, or it is being deleted. Nobody else gets the
+// address before it is gone from the status.
 func (c *Controller) letGo(ctx context.Context, svc *corev1.Service) error {
-	released := c.ledger.Release(kube.Key(svc))
+	key := kube.Key(svc)
+	held := c.ledger.Holds(key)
+	ours := func(a netip.Addr) bool {
+		return kube.AssignedCondition(svc) != nil || slices.ContainsFunc(held, func(g lb.Grant) bool { return g.Addr == a })
+	}
 	after := svc.DeepCopy()
+	kube.SetIngress(after, slices.DeleteFunc(kube.IngressAddresses(svc), ours))
 	meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned)
 	meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced)
-	kube.SetIngress(after, slices.DeleteFunc(kube.IngressAddresses(svc), func(a netip.Addr) bool {
-		return slices.ContainsFunc(released, func(g lb.Grant) bool { return g.Addr == a })
-	}))
 	if err := c.write(ctx, svc, after); err != nil {
 		return err
 	}
-	if len(released) > 0 {
+	if released := c.ledger.Release(key); len(released) > 0 {
 		c.recorder.Eventf(svc, nil, corev1.EventTypeNormal, "Released", "Release", "Gave up %s", lb.Decision{Grants: released})
 	}
 	return nil
@@ -240,7 +251,7 @@ func (c *Controller) tell(before, after *corev1.Service, had []netip.Addr, d lb.
 
 // message returns the message of the Service's AddressAssigned condition.
 func message(svc *corev1.Service) string {
-	if c := meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAddressAssigned); c != nil && c.Status == metav1.ConditionFalse {
+	if c := kube.AssignedCondition(svc); c != nil && c.Status == metav1.ConditionFalse {
 		return c.Message
 	}
 	return ""

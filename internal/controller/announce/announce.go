@@ -19,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/election"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/layer2"
 	"github.com/fairlead/fairlead/internal/lb"
@@ -44,9 +43,6 @@ const (
 	handOverWithin = 3 * time.Second
 	// farewell bounds what is said to the others and the API server at the end.
 	farewell = time.Second
-	// forgetAfter is how long the claim on an address that no Service has is
-	// remembered, so that a Service made anew finds its owner again.
-	forgetAfter = time.Minute
 )
 
 // Config is what a speaker is made of.
@@ -68,22 +64,25 @@ func (c Config) endpoint() netip.AddrPort { return netip.AddrPortFrom(c.Bind, c.
 
 // Announcer runs one node's speaker.
 type Announcer struct {
-	cfg      Config
-	log      logr.Logger
-	world    *world
-	members  *members.Members
-	layer2   *layer2.Announcer
-	status   *statusWriter
-	links    chan struct{} // interfaces changed; has room for one
-	rejoined chan struct{} // the search after a cable was back has ended; has room for one
-	joined   atomic.Bool
-	searches sync.WaitGroup
+	cfg     Config
+	log     logr.Logger
+	world   *world
+	members *members.Members
+	layer2  *layer2.Announcer
+	status  *statusWriter
+	links   chan struct{} // interfaces changed; has room for one
+	joined  atomic.Bool
+
+	// After a cable was back the others are searched for.
+	searches  sync.WaitGroup
+	searching atomic.Int32  // searches that go on
+	rejoined  chan struct{} // the last of them has ended; has room for one
 
 	// Owned by the loop of Start.
 	interfaces []netif.Interface
 	leaving    bool
 	since      map[netip.Addr]time.Time // address -> when this node began to announce it
-	unused     map[netip.Addr]time.Time // claimed address -> when it was first without a Service
+	failure    string                   // the last error of layer2, said once
 }
 
 // New returns an Announcer that does nothing until Start.
@@ -91,7 +90,7 @@ func New(cfg Config) *Announcer {
 	return &Announcer{
 		cfg:   cfg,
 		log:   cfg.Log,
-		world: newWorld(cfg.Class),
+		world: newWorld(cfg.Class, cfg.Node),
 		members: members.New(members.Config{
 			Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Key: cfg.Key,
 			Generation: uint64(time.Now().UnixNano()), Log: cfg.Log.WithName("gossip"),
@@ -101,7 +100,6 @@ func New(cfg Config) *Announcer {
 		links:    make(chan struct{}, 1),
 		rejoined: make(chan struct{}, 1),
 		since:    map[netip.Addr]time.Time{},
-		unused:   map[netip.Addr]time.Time{},
 	}
 }
 
@@ -113,6 +111,7 @@ func New(cfg Config) *Announcer {
 
 // Start runs the speaker until ctx ends; then it hands over what it owns.
 func (a *Announcer) Start(ctx context.Context) error {
+	a.look(ctx) // so that the others hear from the beginning that it has not joined yet
 	if err := a.members.Start(); err != nil {
 		return err
 	}
@@ -135,17 +134,12 @@ func (a *Announcer) Start(ctx context.Context) error {
 
 // work joins the others, announces until ctx ends, and hands over.
 func (a *Announcer) work(ctx, background context.Context) error {
-	if err := a.look(background); err != nil {
-		return err
-	}
 	if err := a.join(ctx); err != nil {
 		return err
 	}
-	if err := a.loop(ctx, background); err != nil {
-		return err
-	}
-	a.handOver(background)
-	return nil
+	err := a.loop(ctx, background)
+	a.handOver(context.WithoutCancel(background))
+	return err
 }
 
 // Joined reports whether the speaker takes part; before that it owns nothing.
@@ -173,8 +167,20 @@ func (a *Announcer) join(ctx context.Context) error {
 		}
 	}
 	a.members.Join(ctx, others)
-	a.joined.Store(true)
+	a.setJoined(true)
 	return nil
+}
+
+// setJoined records whether this node may own addresses, and tells the others: a
+// node that may not is not elected.
+func (a *Announcer) setJoined(joined bool) {
+	a.joined.Store(joined)
+	a.tellFacts()
+}
+
+// tellFacts tells the others about this node.
+func (a *Announcer) tellFacts() {
+	a.members.SetFacts(members.Facts{Interfaces: a.interfaces, Joined: a.joined.Load(), Leaving: a.leaving})
 }
 
 // known returns where the API server says that the other speakers are.
@@ -185,7 +191,7 @@ func (a *Announcer) known(ctx context.Context) ([]netip.AddrPort, error) {
 	}
 	var out []netip.AddrPort
 	for _, s := range list.Items {
-		if e, err := netip.ParseAddrPort(s.Status.GossipEndpoint); err == nil && s.Name != a.cfg.Node {
+		if e, err := netip.ParseAddrPort(s.Status.GossipEndpoint); err == nil && s.Name != a.cfg.Node && e != a.cfg.endpoint() {
 			out = append(out, e)
 		}
 	}
@@ -206,12 +212,13 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.world.changed:
 		case <-a.members.Changed():
 		case <-a.links:
-			if err := a.look(background); err != nil {
-				return err
-			}
+			a.look(background)
 		case <-a.rejoined:
-			a.joined.Store(true)
+			if a.searching.Load() == 0 {
+				a.setJoined(true)
+			}
 		case <-tick.C:
+			a.look(background)
 		}
 	}
 }
@@ -219,28 +226,31 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 // look reads the interfaces and tells the others. When a cable is back, others
 // may have taken what this node owned and it has not heard of it: it owns
 // nothing until it has found them, or that there are none.
-func (a *Announcer) look(ctx context.Context) error {
+func (a *Announcer) look(ctx context.Context) {
 	interfaces, err := netif.List()
 	if err != nil {
-		return err
+		a.log.Error(err, "cannot read the interfaces; going on with what is known of them")
+		return
 	}
 	// One without an address is in nobody's subnet and cannot speak ARP.
 	interfaces = slices.DeleteFunc(interfaces, func(i netif.Interface) bool { return len(i.Prefixes) == 0 })
 	if slices.EqualFunc(interfaces, a.interfaces, netif.Interface.Equal) {
-		return nil
+		return
 	}
-	if a.joined.Load() && cameUp(a.interfaces, interfaces) {
+	if a.cameUp(interfaces) {
 		a.joined.Store(false)
+		a.searching.Add(1)
 		a.searches.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, rejoinWithin)
 			defer cancel()
-			a.find(ctx, slices.Collect(maps.Values(a.world.others(a.cfg.Node))))
-			poke(a.rejoined)
+			a.find(ctx, slices.Collect(maps.Values(a.world.others())))
+			if a.searching.Add(-1) == 0 {
+				poke(a.rejoined)
+			}
 		})
 	}
 	a.interfaces = interfaces
-	a.members.SetFacts(members.Facts{Interfaces: interfaces, Leaving: a.leaving})
-	return nil
+	a.tellFacts()
 }
 
 // find joins one of the others, in several attempts until ctx ends: a port that
@@ -260,11 +270,12 @@ func (a *Announcer) find(ctx context.Context, others []netip.AddrPort) {
 	}
 }
 
-// cameUp reports whether an interface is up that was down.
-func cameUp(before, after []netif.Interface) bool {
-	return slices.ContainsFunc(after, func(i netif.Interface) bool {
-		return i.Up && slices.ContainsFunc(before, func(b netif.Interface) bool { return b.Name == i.Name && !b.Up })
-	})
+// cameUp reports whether the interface over which the speakers talk was down and
+// is up now.
+func (a *Announcer) cameUp(now []netif.Interface) bool {
+	talks := func(i netif.Interface) bool { return i.Has(a.cfg.Bind) }
+	was, is := slices.IndexFunc(a.interfaces, talks), slices.IndexFunc(now, talks)
+	return was >= 0 && is >= 0 && !a.interfaces[was].Up && now[is].Up
 }
 
 // lookForLost looks for speakers that are known and not among the members, until
@@ -280,7 +291,7 @@ func (a *Announcer) lookForLost(ctx context.Context) {
 		}
 		alive := a.members.View().Alive
 		var lost []netip.AddrPort
-		for node, endpoint := range a.world.others(a.cfg.Node) {
+		for node, endpoint := range a.world.others() {
 			if _, found := slices.BinarySearch(alive, node); !found {
 				lost = append(lost, endpoint)
 			}
@@ -295,7 +306,7 @@ func (a *Announcer) act() speaker.Plan {
 	s := speaker.Snapshot{Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{}}
 	for _, node := range view.Alive {
 		if f, ok := view.Facts[node]; ok {
-			s.Speakers[node] = speaker.Speaker{Interfaces: f.Interfaces, Leaving: f.Leaving}
+			s.Speakers[node] = speaker.Speaker{Interfaces: f.Interfaces, Joined: f.Joined, Leaving: f.Leaving}
 		}
 	}
 	users := a.world.fill(&s)
@@ -303,37 +314,16 @@ func (a *Announcer) act() speaker.Plan {
 	if len(plan.Claims) > 0 {
 		a.members.Claim(plan.Claims)
 	}
-	if err := a.layer2.Apply(plan.Announcements, a.interfaces); err != nil {
-		a.log.Error(err, "cannot announce on every interface; trying again")
-	}
+	inForce, err := a.layer2.Apply(plan.Announcements, a.interfaces)
 	a.layer2.Again(a.members.Contested())
-	a.forget(view.Claims, users)
-	a.tell(plan, users, len(view.Alive))
+	a.tell(inForce, users, len(view.Alive), err)
 	return plan
 }
 
-// forget drops claims on addresses that have had no Service for a while.
-func (a *Announcer) forget(claims map[netip.Addr]election.Claim, users map[netip.Addr][]lb.ServiceKey) {
-	now := time.Now()
-	for addr := range claims {
-		if _, used := users[addr]; used {
-			delete(a.unused, addr)
-		} else if _, known := a.unused[addr]; !known {
-			a.unused[addr] = now
-		}
-	}
-	old := map[netip.Addr]bool{}
-	maps.DeleteFunc(a.unused, func(addr netip.Addr, since time.Time) bool {
-		old[addr] = now.Sub(since) > forgetAfter
-		return old[addr]
-	})
-	a.members.Forget(func(addr netip.Addr) bool { return !old[addr] })
-}
-
-// tell has the Speaker object say what this node announces.
-func (a *Announcer) tell(plan speaker.Plan, users map[netip.Addr][]lb.ServiceKey, alive int) {
-	since := make(map[netip.Addr]time.Time, len(plan.Announcements))
-	for _, n := range plan.Announcements {
+// tell has the Speaker object say what this node announces, and what failed.
+func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.ServiceKey, alive int, failed error) {
+	since := make(map[netip.Addr]time.Time, len(inForce))
+	for _, n := range inForce {
 		at, ok := a.since[n.Addr]
 		if !ok {
 			at = time.Now()
@@ -348,17 +338,25 @@ func (a *Announcer) tell(plan speaker.Plan, users map[netip.Addr][]lb.ServiceKey
 	}
 	a.since = since
 	r := report{
-		interfaces: a.interfaces, owned: plan.Announcements, users: users, since: since,
+		interfaces: a.interfaces, owned: inForce, users: users, since: since,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: fmt.Sprintf("%d speakers in touch", alive),
 	}
-	if !r.ready {
-		r.reason, r.message = v1alpha1.ReasonJoining, "looking for the other speakers"
-	}
-	if a.leaving {
+	failure := ""
+	switch {
+	case a.leaving:
 		r.ready, r.reason, r.message = false, v1alpha1.ReasonStopping, "handing over"
+	case !r.ready:
+		r.reason, r.message = v1alpha1.ReasonJoining, "looking for the other speakers"
+	case failed != nil:
+		failure = failed.Error()
+		r.ready, r.reason, r.message = false, v1alpha1.ReasonCannotAnnounce, failure
 	}
-	a.status.put(r)
+	if failure != "" && failure != a.failure {
+		a.log.Error(failed, "cannot announce on every interface; trying again")
+	}
+	a.failure = failure
+	a.status.put(r, a.world.speakerIsGone())
 }
 
 // handOver hands over what this node announces, make before break: the others
@@ -368,7 +366,7 @@ func (a *Announcer) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
 	defer cancel()
 	a.leaving = true
-	a.members.SetFacts(members.Facts{Interfaces: a.interfaces, Leaving: true})
+	a.tellFacts()
 	for a.mayHandOver(a.act()) && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():

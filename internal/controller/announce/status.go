@@ -35,6 +35,7 @@ type report struct {
 	ready      bool
 	reason     string
 	message    string
+	anew       bool // the object may not be there any more
 }
 
 // statusWriter writes this node's Speaker object. It works beside the loop that
@@ -60,14 +61,21 @@ func newStatusWriter(cfg Config, log logr.Logger) *statusWriter {
 	}
 }
 
-// put makes r what is to be written, in place of what was not written yet. Only
-// one goroutine may call it.
-func (w *statusWriter) put(r report) {
-	select {
-	case <-w.next:
-	default:
+// put makes r what is to be written, in place of what was not written yet. gone
+// says that somebody deleted the object.
+func (w *statusWriter) put(r report, gone bool) {
+	r.anew = gone
+	for {
+		select {
+		case w.next <- r:
+			return
+		default:
+		}
+		select {
+		case <-w.next: // make room
+		default:
+		}
 	}
-	w.next <- r
 }
 
 // run writes what is put, at most once a second, until ctx ends.
@@ -97,7 +105,7 @@ func (w *statusWriter) run(ctx context.Context) {
 func (w *statusWriter) write(ctx context.Context, r report) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	if w.last == nil {
+	if w.last == nil || r.anew {
 		sp, err := w.ensure(ctx)
 		if err != nil {
 			return err

@@ -21,10 +21,11 @@ import (
 	"github.com/fairlead/fairlead/internal/speaker"
 )
 
-// world is what the API server told, parsed object by object as it came: a
-// change costs what changed. It stays as it is while the API server is away.
+// world is what the API server told. It stays as it is while the API server is
+// away.
 type world struct {
 	class   kube.Class
+	node    string        // this node
 	changed chan struct{} // has room for one
 
 	mu        sync.Mutex // guards the fields below
@@ -48,9 +49,10 @@ type service struct {
 	addrs  []netip.Addr
 }
 
-func newWorld(class kube.Class) *world {
+func newWorld(class kube.Class, node string) *world {
 	return &world{
 		class:     class,
+		node:      node,
 		changed:   make(chan struct{}, 1),
 		services:  map[lb.ServiceKey]service{},
 		endpoints: map[lb.ServiceKey]map[string]discoveryv1.EndpointSlice{},
@@ -191,13 +193,23 @@ func (w *world) setSpeaker(s *v1alpha1.Speaker, gone bool) bool {
 	return false
 }
 
-// others returns where the speakers of other nodes are to be reached.
-func (w *world) others(node string) map[string]netip.AddrPort {
+// others returns where the speakers of other nodes are to be reached. An object
+// that gives this node's own endpoint is left over from a renamed node.
+func (w *world) others() map[string]netip.AddrPort {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := maps.Clone(w.speakers)
-	delete(out, node)
+	maps.DeleteFunc(out, func(node string, e netip.AddrPort) bool { return node == w.node || e == w.speakers[w.node] })
 	return out
+}
+
+// speakerIsGone reports whether this node has no Speaker object, as after its
+// Node was deleted and made anew.
+func (w *world) speakerIsGone() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, there := w.speakers[w.node]
+	return !there
 }
 
 // fill adds to the snapshot what the world knows, and returns the Services of

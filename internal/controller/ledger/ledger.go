@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -31,8 +32,11 @@ type Ledger struct {
 	alloc    *allocator.Allocator
 	pools    map[string]lb.Pool // the last version of each pool that could be parsed
 	invalid  map[string]error
-	onWake   func(lb.ServiceKey)
-	onUse    func(pool string)
+	// strangers are the Services of ours with addresses that no pool has. When
+	// one has, they keep them.
+	strangers map[lb.ServiceKey]*corev1.Service
+	onWake    func(lb.ServiceKey)
+	onUse     func(pool string)
 }
 
 // New returns a Ledger that is empty until Restore. reader must read from the
@@ -41,7 +45,8 @@ func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 	return &Ledger{
 		reader: reader, class: class, now: now,
 		alloc: allocator.New(), pools: map[string]lb.Pool{}, invalid: map[string]error{},
-		onWake: func(lb.ServiceKey) {}, onUse: func(string) {},
+		strangers: map[lb.ServiceKey]*corev1.Service{},
+		onWake:    func(lb.ServiceKey) {}, onUse: func(string) {},
 	}
 }
 
@@ -90,7 +95,9 @@ func (l *Ledger) Restore(ctx context.Context) error {
 			retiring[a] = pools.Items[i].Name
 		}
 	}
-	ours := slices.DeleteFunc(services.Items, func(s corev1.Service) bool { return !l.class.Handles(&s) })
+	// One that is no longer ours and says that it has an address of ours is to be
+	// cleaned first.
+	ours := slices.DeleteFunc(services.Items, func(s corev1.Service) bool { return !l.class.Handles(&s) && kube.AssignedCondition(&s) == nil })
 	oldestFirst(ours)
 	for i := range ours {
 		l.adopt(&ours[i], retiring)
@@ -113,7 +120,11 @@ func (l *Ledger) queue(services []corev1.Service, namespaces []corev1.Namespace)
 	for i := range services {
 		svc := &services[i]
 		req, err := kube.Request(svc, labels[svc.Namespace])
-		if err == nil && len(l.alloc.Holds(req.Service)) < len(req.Families) && !l.foreign(svc) {
+		switch {
+		case !l.class.Handles(svc):
+		case l.foreign(svc):
+			l.strangers[req.Service] = svc
+		case err == nil && len(l.alloc.Holds(req.Service)) < len(req.Families):
 			l.alloc.Allocate(req, l.now())
 		}
 	}
@@ -138,6 +149,9 @@ func (l *Ledger) adopt(svc *corev1.Service, retiring map[netip.Addr]string) {
 	}
 	// A request that cannot be understood still has its key and families.
 	req, _ := kube.Request(svc, nil)
+	if c := kube.AssignedCondition(svc); c != nil && c.Status == metav1.ConditionFalse {
+		req.Pool = "" // what it has is not what it asks for: it goes on asking
+	}
 	l.used(l.alloc.Restore(req, addrs, retiring))
 }
 
@@ -172,10 +186,31 @@ func (l *Ledger) setPools(pools []v1alpha1.IPAddressPool) {
 	for _, p := range next {
 		all = append(all, p)
 	}
-	l.wake(l.alloc.SetPools(all, l.now()))
+	moved := l.alloc.SetPools(all)
+	l.wake(append(moved, l.welcome()...))
+	l.wake(l.alloc.Serve(l.now()))
 	for _, p := range pools {
 		l.onUse(p.Name)
 	}
+}
+
+// welcome adopts the strangers whose addresses a pool has now, oldest first, and
+// returns them.
+func (l *Ledger) welcome() []lb.ServiceKey {
+	var oldest []corev1.Service
+	for _, svc := range l.strangers {
+		oldest = append(oldest, *svc)
+	}
+	oldestFirst(oldest)
+	var known []lb.ServiceKey
+	for i := range oldest {
+		if key := kube.Key(&oldest[i]); !l.foreign(&oldest[i]) {
+			l.adopt(&oldest[i], nil)
+			delete(l.strangers, key)
+			known = append(known, key)
+		}
+	}
+	return known
 }
 
 // Decide answers the Service's request. foreign says that the Service has
@@ -190,8 +225,10 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, for
 	if l.foreign(svc) {
 		// It may have waited here until somebody else gave it an address.
 		l.wake(l.alloc.Release(req.Service, l.now()))
+		l.strangers[req.Service] = svc.DeepCopy()
 		return lb.Decision{}, true
 	}
+	delete(l.strangers, req.Service)
 	before := l.alloc.Holds(req.Service)
 	d, woken := l.alloc.Allocate(req, l.now())
 	l.wake(woken)
@@ -224,6 +261,7 @@ func (l *Ledger) Release(key lb.ServiceKey) []lb.Grant {
 	had := l.alloc.Holds(key)
 	l.wake(l.alloc.Release(key, l.now()))
 	l.used(had)
+	delete(l.strangers, key)
 	return had
 }
 

@@ -84,10 +84,14 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err := c.refresh(ctx, req.Name, &pool, gone); err != nil || gone {
 		return reconcile.Result{}, err
 	}
+	users := c.ledger.Users(pool.Name)
+	if err := c.hold(ctx, &pool, len(users) > 0); err != nil {
+		return reconcile.Result{}, ignoreOutdated(err)
+	}
 	if wait := c.tooSoon(pool.Name); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
-	return reconcile.Result{}, ignoreOutdated(c.write(ctx, &pool))
+	return reconcile.Result{}, ignoreOutdated(c.write(ctx, &pool, users))
 }
 
 // ignoreOutdated drops the error of a write to a pool that was changed or
@@ -106,7 +110,7 @@ func (c *Controller) refresh(ctx context.Context, name string, pool *v1alpha1.IP
 		version = fmt.Sprint(pool.UID, pool.Generation, pool.DeletionTimestamp != nil)
 	}
 	c.mu.Lock()
-	known := c.seen[name] == version
+	known := !gone && c.seen[name] == version
 	c.mu.Unlock()
 	if known {
 		return nil
@@ -133,18 +137,15 @@ func (c *Controller) tooSoon(name string) time.Duration {
 	return c.written[name].Add(writeEvery).Sub(c.now())
 }
 
-// write brings the pool's finalizer and status in line with its use.
-func (c *Controller) write(ctx context.Context, pool *v1alpha1.IPAddressPool) error {
-	users := c.ledger.Users(pool.Name)
-	if err := c.hold(ctx, pool, len(users) > 0); err != nil {
-		return err
-	}
+// write brings the pool's status in line with its use.
+func (c *Controller) write(ctx context.Context, pool *v1alpha1.IPAddressPool, users []lb.ServiceKey) error {
 	after := pool.DeepCopy()
 	usage, invalid, ok := c.ledger.Usage(pool.Name)
 	if ok {
 		setUsage(&after.Status, usage)
 	}
-	ready, reason, message := judge(pool, usage, invalid, users)
+	ready, reason, message := judge(pool, usage, invalid, ok, users)
+	message += inVain(&pool.Spec)
 	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionReady, ready, reason, message, pool.Generation)
 	if equality.Semantic.DeepEqual(pool.Status, after.Status) {
 		return nil
@@ -186,11 +187,31 @@ func setUsage(s *v1alpha1.IPAddressPoolStatus, u allocator.Usage) {
 
 func saturate(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
-// judge returns the pool's Ready condition.
-func judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, invalid error, users []lb.ServiceKey) (ready bool, reason, message string) {
+// inVain says which fields of the spec nothing comes of in this version.
+func inVain(s *v1alpha1.IPAddressPoolSpec) string {
+	var fields []string
+	if s.MaxPerNamespace > 0 {
+		fields = append(fields, "spec.maxPerNamespace")
+	}
+	if s.Sharing == v1alpha1.SharingCluster {
+		fields = append(fields, "spec.sharing")
+	}
+	if len(fields) == 0 {
+		return ""
+	}
+	return "; not supported by this version of Fairlead, nothing comes of it: " + strings.Join(fields, ", ")
+}
+
+// judge returns the pool's Ready condition. inForce says that the ledger has the
+// pool, if only as it was before it became invalid.
+func judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, invalid error, inForce bool, users []lb.ServiceKey) (ready bool, reason, message string) {
 	switch {
+	case pool.DeletionTimestamp != nil && len(users) == 0:
+		return false, v1alpha1.ReasonInUse, "being deleted; waits for " + strings.Join(pool.Finalizers, ", ")
 	case pool.DeletionTimestamp != nil:
 		return false, v1alpha1.ReasonInUse, fmt.Sprintf("being deleted; waits for %s", some(users))
+	case invalid != nil && !inForce:
+		return false, v1alpha1.ReasonInvalid, invalid.Error()
 	case invalid != nil:
 		return false, v1alpha1.ReasonInvalid, invalid.Error() + "; what was in force before stays in force"
 	case u.Overlaps != "":

@@ -4,6 +4,7 @@ package references
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -93,31 +94,24 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 			n.communities = append(n.communities, string(alias.Name))
 		}
 	}
+	var errs []error
 	for i := range l2.Items {
 		o := &l2.Items[i]
-		if err := c.write(ctx, o, &o.Status.Conditions, judgeL2(o, n)); err != nil {
-			return reconcile.Result{}, err
-		}
+		errs = append(errs, c.write(ctx, o, &o.Status.Conditions, judgeL2(o, n)))
 	}
 	for i := range bgp.Items {
 		o := &bgp.Items[i]
-		if err := c.write(ctx, o, &o.Status.Conditions, judgeBGP(o, n)); err != nil {
-			return reconcile.Result{}, err
-		}
+		errs = append(errs, c.write(ctx, o, &o.Status.Conditions, judgeBGP(o, n)))
 	}
 	for i := range peers.Items {
 		o := &peers.Items[i]
-		if err := c.write(ctx, o, &o.Status.Conditions, judgePeer(o, n)); err != nil {
-			return reconcile.Result{}, err
-		}
+		errs = append(errs, c.write(ctx, o, &o.Status.Conditions, judgePeer(o, n)))
 	}
 	for i := range claims.Items {
 		o := &claims.Items[i]
-		if err := c.write(ctx, o, &o.Status.Conditions, notYet("claims")); err != nil {
-			return reconcile.Result{}, err
-		}
+		errs = append(errs, c.write(ctx, o, &o.Status.Conditions, notYet("claims")))
 	}
-	return reconcile.Result{}, nil
+	return reconcile.Result{}, errors.Join(errs...) // one that fails does not keep the others waiting
 }
 
 // write sets the object's Ready condition, if it differs.

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -93,8 +94,8 @@ func (c *Controller) concerns(o client.Object) bool {
 // nodeFactsChanged lets through what changes who may announce, not heartbeats.
 var nodeFactsChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		before, after := kube.Node(e.ObjectOld.(*corev1.Node)), kube.Node(e.ObjectNew.(*corev1.Node))
-		return !equality.Semantic.DeepEqual(before, after)
+		before, after := e.ObjectOld.(*corev1.Node), e.ObjectNew.(*corev1.Node)
+		return kube.NodeDown(before) != kube.NodeDown(after) || !equality.Semantic.DeepEqual(kube.Node(before), kube.Node(after))
 	},
 }
 
@@ -174,10 +175,11 @@ func speakerOf(o client.Object) speakerFacts {
 // Reconcile writes one Service's Announced condition.
 func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	var svc corev1.Service
-	if err := c.client.Get(ctx, req.NamespacedName, &svc); err != nil {
-		return reconcile.Result{}, client.IgnoreNotFound(err)
-	}
-	if !c.concerns(&svc) {
+	switch err := c.client.Get(ctx, req.NamespacedName, &svc); {
+	case client.IgnoreNotFound(err) != nil:
+		return reconcile.Result{}, fmt.Errorf("get Service %s: %w", req, err)
+	case err != nil || !c.concerns(&svc):
+		c.bear(req.NamespacedName, false)
 		return reconcile.Result{}, nil
 	}
 	s, as, err := c.gather(ctx, &svc)
@@ -189,6 +191,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	after := svc.DeepCopy()
 	if len(as.Grants) == 0 {
+		c.bear(req.NamespacedName, false)
 		meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced)
 	} else {
 		st := judge(s, as)
@@ -200,8 +203,9 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if equality.Semantic.DeepEqual(svc.Status, after.Status) {
 		return reconcile.Result{}, nil
 	}
-	// Conditions merge by type, so this cannot undo another's write.
-	if err := c.client.Status().Patch(ctx, after, client.StrategicMergeFrom(&svc)); client.IgnoreNotFound(err) != nil {
+	// A Service that was changed meanwhile comes again by the watch.
+	patch := client.StrategicMergeFrom(&svc, client.MergeFromWithOptimisticLock{})
+	if err := c.client.Status().Patch(ctx, after, patch); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 		return reconcile.Result{}, fmt.Errorf("write status of Service %s: %w", req, err)
 	}
 	return reconcile.Result{}, nil
@@ -241,8 +245,11 @@ func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (view, lb.
 	}
 	v := view{owners: map[string]owner{}}
 	v.Nodes, v.Speakers = map[string]lb.Node{}, map[string]speaker.Speaker{}
+	down := map[string]bool{}
 	for i := range nodes.Items {
-		v.Nodes[nodes.Items[i].Name] = kube.Node(&nodes.Items[i])
+		n := &nodes.Items[i]
+		v.Nodes[n.Name] = kube.Node(n)
+		down[n.Name] = kube.NodeDown(n)
 	}
 	for i := range adverts.Items {
 		if a, err := kube.L2Advertisement(&adverts.Items[i], pools.Items); err == nil {
@@ -250,7 +257,9 @@ func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (view, lb.
 		}
 	}
 	for i := range speakers.Items {
-		v.add(&speakers.Items[i])
+		if !down[speakers.Items[i].Name] { // its speaker can no longer say what is so
+			v.add(&speakers.Items[i])
+		}
 	}
 	return v, kube.Assignment(svc, endpoints.Items, kube.NewPoolSet(pools.Items)), nil
 }
@@ -273,7 +282,7 @@ func (v *view) add(s *v1alpha1.Speaker) {
 	if !meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady) {
 		return
 	}
-	sp := speaker.Speaker{}
+	sp := speaker.Speaker{Joined: true}
 	for _, i := range s.Status.Interfaces {
 		n := netif.Interface{Name: i.Name, Up: i.Up}
 		for _, a := range i.Addresses {
@@ -304,11 +313,12 @@ func judge(v view, as lb.Assignment) state {
 	st := state{announced: true, reason: lb.ReasonAnnounced}
 	var parts []string
 	for _, g := range as.Grants {
-		if o, ok := v.owners[g.Addr.String()]; ok {
-			parts = append(parts, fmt.Sprintf("%s by layer 2 from %s (%s)", g.Addr, o.node, strings.Join(o.Interfaces, ", ")))
+		c := v.Candidates(as, g)
+		o, ok := v.owners[g.Addr.String()]
+		if _, able := c.Able[o.node]; ok && able {
+			parts = append(parts, fmt.Sprintf("%s by layer 2 from %s (%s)", g.Addr, o.node, strings.Join(o.Interfaces, ", "))+strain(c, o.node))
 			continue
 		}
-		c := v.Candidates(as, g)
 		reason, why := c.Reason, c.Reason.Words()
 		if reason == 0 {
 			st.pending = true
@@ -321,6 +331,16 @@ func judge(v view, as lb.Assignment) state {
 	}
 	st.message = strings.Join(parts, "; ")
 	return st
+}
+
+// strain says why another node would announce, if there were a better one.
+func strain(c speaker.Candidates, node string) string {
+	for _, r := range c.Strained {
+		if r.Node == node {
+			return fmt.Sprintf(", for want of a better node: %s %s", node, r.Reason.Words())
+		}
+	}
+	return ""
 }
 
 // rejections names the nodes that cannot announce, by reason.
