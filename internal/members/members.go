@@ -17,16 +17,21 @@ import (
 	"github.com/fairlead/fairlead/internal/election"
 )
 
-// Timers of the failure detector. Each node probes five others a second, whatever
+// Timers of the failure detector. Each node probes seven times a second, whatever
 // the size of the cluster. Of three nodes, one that stops answering is probed
-// within two intervals, suspected at the end of the next and dead after one more.
+// within two intervals, suspected at the end of the next and dead after one more;
+// a node that misses answers doubts itself and takes up to twice as long.
 const (
-	probeInterval  = 200 * time.Millisecond
-	probeTimeout   = 100 * time.Millisecond // then indirectly and by TCP, until the interval ends
-	suspicionMult  = 1                      // x probeInterval x max(1, log10(nodes))
-	gossipInterval = 50 * time.Millisecond  // only while there is news
-	fullSync       = 10 * time.Second       // with one random member
-	tcpTimeout     = time.Second            // of a full sync
+	probeInterval = 150 * time.Millisecond
+	// probeTimeout is how long a probe's answer may take, before it is repeated by
+	// way of others and by TCP until the interval ends. Others wait as long before
+	// they say that they have no answer either; less than half of the interval
+	// leaves time to hear that, or the prober would doubt itself.
+	probeTimeout   = 50 * time.Millisecond
+	suspicionMult  = 1                     // x probeInterval x max(1, log10(nodes))
+	gossipInterval = 50 * time.Millisecond // only while there is news
+	fullSync       = 10 * time.Second      // with one random member
+	tcpTimeout     = time.Second           // of a full sync
 
 	// maxPacket is what fits into one of memberlist's UDP packets of 1400 bytes
 	// beside its own headers and the encryption.
