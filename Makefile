@@ -49,8 +49,8 @@ bench: deps assets ## measure: the allocator, and the controller and speaker in 
 	go test -run '^$$' -bench . -benchmem ./internal/...
 	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench/...
 
-images: ## build the container image (from the issue on installation on)
-	@echo 'make images: there is no image yet; run bin/controller and bin/speaker (make build) outside of a pod' >&2; exit 1
+images: ## build the container image; not there yet
+	@echo 'make images: there is no container image yet; run bin/controller and bin/speaker (make build) outside of a pod' >&2; exit 1
 
 clean: lab-down ## remove labs and what was built
 	rm -rf bin
