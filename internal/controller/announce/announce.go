@@ -34,8 +34,9 @@ const (
 	// tryAgain is how often it retries what failed, such as to open an interface.
 	tryAgain = 2 * time.Second
 	// rejoinWithin bounds the search for others after a cable was back, during
-	// which the speaker owns nothing.
-	rejoinWithin = time.Second
+	// which the speaker owns nothing. It is longer than the second after which
+	// the kernel repeats an ARP request that went into the void.
+	rejoinWithin = 2 * time.Second
 	// findEvery is how often it tries then.
 	findEvery = 200 * time.Millisecond
 	// handOverWithin bounds the wait for successors on shutdown. It is within the 30 s
