@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -141,6 +142,16 @@ func Unsupported(svc *corev1.Service) []string {
 		_, has := svc.Annotations[name]
 		return !has
 	})
+}
+
+// InVain says that nothing comes in this version of what a user wrote, as the end
+// of a condition's message; "" when there is nothing to say. what goes before
+// the names.
+func InVain(what string, names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return "; not supported by this version of Fairlead, nothing comes of it: " + what + strings.Join(names, ", ")
 }
 
 // TrafficPolicy returns the Service's externalTrafficPolicy.

@@ -83,7 +83,7 @@ type View struct {
 	Fresh map[netip.Addr]bool
 }
 
-// New returns a member that does nothing until Run.
+// New returns a member that does nothing until Start.
 func New(cfg Config) *Members {
 	m := &Members{cfg: cfg, state: newState(), changed: make(chan struct{}, 1), facts: versioned{Version: cfg.Generation}, died: map[string]time.Time{}}
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: m.count}

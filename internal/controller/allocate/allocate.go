@@ -144,21 +144,12 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 	after := svc.DeepCopy()
 	kube.SetIngress(after, d.Addresses())
 	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
-		d.Met, d.Reason().String(), d.String()+inVain(svc), svc.Generation)
+		d.Met, d.Reason().String(), d.String()+kube.InVain("annotation ", kube.Unsupported(svc)), svc.Generation)
 	if err := c.write(ctx, svc, after); err != nil {
 		return err
 	}
 	c.tell(svc, after, had, d)
 	return nil
-}
-
-// inVain says which annotations nothing comes of in this version.
-func inVain(svc *corev1.Service) string {
-	names := kube.Unsupported(svc)
-	if len(names) == 0 {
-		return ""
-	}
-	return "; not supported by this version of Fairlead, nothing comes of it: annotation " + strings.Join(names, ", ")
 }
 
 // refuse marks a Service whose request cannot be understood. It keeps what it

@@ -168,14 +168,14 @@ func (a *Announcer) join(ctx context.Context) error {
 		}
 	}
 	a.members.Join(ctx, others)
-	a.setJoined(true)
+	a.hasJoined()
 	return nil
 }
 
-// setJoined records whether this node may own addresses, and tells the others: a
+// hasJoined records that this node may own addresses, and tells the others: a
 // node that may not is not elected.
-func (a *Announcer) setJoined(joined bool) {
-	a.joined.Store(joined)
+func (a *Announcer) hasJoined() {
+	a.joined.Store(true)
 	a.tellFacts()
 }
 
@@ -216,7 +216,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 			a.look(background)
 		case <-a.rejoined:
 			if a.searching.Load() == 0 {
-				a.setJoined(true)
+				a.hasJoined()
 			}
 		case <-tick.C:
 			a.look(background)
@@ -233,7 +233,8 @@ func (a *Announcer) look(ctx context.Context) {
 		a.log.Error(err, "cannot read the interfaces; going on with what is known of them")
 		return
 	}
-	// One without an address is in nobody's subnet and cannot speak ARP.
+	// One without an address is in nobody's subnet, and a node may have hundreds:
+	// the host's ends of its pods' interfaces.
 	interfaces = slices.DeleteFunc(interfaces, func(i netif.Interface) bool { return len(i.Prefixes) == 0 })
 	if slices.EqualFunc(interfaces, a.interfaces, netif.Interface.Equal) {
 		return

@@ -102,10 +102,7 @@ func (l *Ledger) Restore(ctx context.Context) error {
 	for i := range ours {
 		l.adopt(&ours[i], retiring)
 	}
-	l.queue(ours, namespaces.Items)
-	for _, p := range pools.Items {
-		l.onUse(p.Name)
-	}
+	l.queue(ours, namespaces.Items) // setPools has told of every pool's use already
 	l.restored = true
 	return nil
 }

@@ -145,7 +145,7 @@ func (c *Controller) write(ctx context.Context, pool *v1alpha1.IPAddressPool, us
 		setUsage(&after.Status, usage)
 	}
 	ready, reason, message := judge(pool, usage, invalid, ok, users)
-	message += inVain(&pool.Spec)
+	message += kube.InVain("", unsupported(&pool.Spec))
 	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionReady, ready, reason, message, pool.Generation)
 	if equality.Semantic.DeepEqual(pool.Status, after.Status) {
 		return nil
@@ -187,19 +187,15 @@ func setUsage(s *v1alpha1.IPAddressPoolStatus, u allocator.Usage) {
 
 func saturate(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
-// inVain says which fields of the spec nothing comes of in this version.
-func inVain(s *v1alpha1.IPAddressPoolSpec) string {
-	var fields []string
+// unsupported returns the fields of the spec that nothing comes of in this version.
+func unsupported(s *v1alpha1.IPAddressPoolSpec) (fields []string) {
 	if s.MaxPerNamespace > 0 {
 		fields = append(fields, "spec.maxPerNamespace")
 	}
 	if s.Sharing == v1alpha1.SharingCluster {
 		fields = append(fields, "spec.sharing")
 	}
-	if len(fields) == 0 {
-		return ""
-	}
-	return "; not supported by this version of Fairlead, nothing comes of it: " + strings.Join(fields, ", ")
+	return fields
 }
 
 // judge returns the pool's Ready condition. inForce says that the ledger has the
