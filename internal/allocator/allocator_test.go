@@ -11,6 +11,10 @@ import (
 	"github.com/fairlead/fairlead/internal/lb"
 )
 
+func svc(namespace, name string) lb.Holder {
+	return lb.ServiceKey{Namespace: namespace, Name: name}.Holder()
+}
+
 func ranges(pairs ...string) []lb.Range {
 	var out []lb.Range
 	for i := 0; i < len(pairs); i += 2 {
@@ -89,9 +93,9 @@ func TestDecisionSaysWhy(t *testing.T) {
 			a := New()
 			a.SetPools(tt.pools)
 			if tt.reason == lb.ReasonExhausted || tt.reason == lb.ReasonAddressInUse {
-				a.Allocate(lb.Request{Service: lb.ServiceKey{Namespace: "taken", Name: "first"}, Families: v4}, epoch)
+				a.Allocate(lb.Request{Holder: svc("taken", "first"), Families: v4}, epoch)
 			}
-			tt.req.Service = lb.ServiceKey{Namespace: "default", Name: "web"}
+			tt.req.Holder = svc("default", "web")
 			d, _ := a.Allocate(tt.req, epoch)
 			if diff := cmp.Diff(tt.want, d.String()); diff != "" {
 				t.Errorf("the decision reads otherwise (-want +got):\n%s", diff)
@@ -114,7 +118,7 @@ func TestPoolsAreAskedInOrder(t *testing.T) {
 	var got []string
 	for i := range 4 {
 		d, _ := a.Allocate(lb.Request{
-			Service: lb.ServiceKey{Namespace: "default", Name: fmt.Sprint(i)}, Families: []lb.Family{lb.IPv4},
+			Holder: svc("default", fmt.Sprint(i)), Families: []lb.Family{lb.IPv4},
 		}, epoch)
 		got = append(got, d.Grants[0].Pool)
 	}
@@ -127,7 +131,7 @@ func TestPoolSplitMovesNothing(t *testing.T) {
 	a := New()
 	whole := lb.Pool{Name: "whole", Created: epoch, Ranges: ranges("10.0.0.1", "10.0.0.8"), AutoAssign: true}
 	a.SetPools([]lb.Pool{whole})
-	req := lb.Request{Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Families: []lb.Family{lb.IPv4}, Pool: "whole"}
+	req := lb.Request{Holder: svc("default", "web"), Families: []lb.Family{lb.IPv4}, Pool: "whole"}
 	before, _ := a.Allocate(req, epoch)
 
 	whole.Ranges = ranges("10.0.0.5", "10.0.0.8")
@@ -146,7 +150,7 @@ func TestHugePools(t *testing.T) {
 	a := New()
 	a.SetPools([]lb.Pool{{Name: "huge", AutoAssign: true, Ranges: ranges("10.0.0.0", "10.255.255.255", "fd00::", "fd00::ffff:ffff:ffff:ffff")}})
 	d, _ := a.Allocate(lb.Request{
-		Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Families: []lb.Family{lb.IPv4, lb.IPv6},
+		Holder: svc("default", "web"), Families: []lb.Family{lb.IPv4, lb.IPv6},
 	}, epoch)
 	if got, want := d.String(), `10.0.0.0 from pool "huge", fd00:: from pool "huge"`; got != want {
 		t.Errorf("got %s, want %s", got, want)

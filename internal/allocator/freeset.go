@@ -84,7 +84,7 @@ func (s *freeSet) has(a netip.Addr) bool {
 	if s.avoidBuggy && isBuggy(a) {
 		return false
 	}
-	if _, ok := s.coolingSince[a]; ok {
+	if s.cools(a) {
 		return true
 	}
 	r, ok := s.atOrBefore(a)
@@ -107,9 +107,15 @@ func (s *freeSet) lowest(now time.Time) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
+// cools reports whether a was freed so lately that others are given before it.
+func (s *freeSet) cools(a netip.Addr) bool {
+	_, ok := s.coolingSince[a]
+	return ok
+}
+
 // take removes a from the set and reports whether it was there.
 func (s *freeSet) take(a netip.Addr) bool {
-	if _, ok := s.coolingSince[a]; ok {
+	if s.cools(a) {
 		delete(s.coolingSince, a)
 		s.dropStale()
 		return true

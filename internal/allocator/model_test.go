@@ -2,28 +2,25 @@ package allocator
 
 import (
 	"cmp"
-	"flag"
-	"fmt"
 	"net/netip"
-	"os"
 	"slices"
-	"testing"
 	"time"
-
-	"pgregory.net/rapid"
 
 	"github.com/fairlead/fairlead/internal/lb"
 )
 
 // model is the allocator's rules written down in the most naive way: it looks
-// at every address, every time.
+// at every address and every holder, every time.
 type model struct {
 	pools    []lb.Pool
-	grants   map[lb.ServiceKey][]netip.Addr
-	requests map[lb.ServiceKey]lb.Request
-	refused  map[lb.ServiceKey]map[lb.Family]bool
+	requests map[lb.Holder]lb.Request
+	held     map[lb.Holder][]netip.Addr
+	leaving  map[lb.Holder][]netip.Addr
+	refused  map[lb.Holder]map[lb.Family]bool
+	lent     map[lb.Holder]lb.Holder         // claim -> Service
 	from     map[netip.Addr]string           // assigned address -> its pool
 	cooling  map[string]map[netip.Addr]freed // by pool
+	unsaid   map[lb.Holder]bool              // claims whose status does not have their addresses
 	freed    int
 }
 
@@ -35,19 +32,39 @@ type freed struct {
 
 func newModel() *model {
 	return &model{
-		grants: map[lb.ServiceKey][]netip.Addr{}, requests: map[lb.ServiceKey]lb.Request{},
-		refused: map[lb.ServiceKey]map[lb.Family]bool{}, from: map[netip.Addr]string{},
-		cooling: map[string]map[netip.Addr]freed{},
+		requests: map[lb.Holder]lb.Request{}, held: map[lb.Holder][]netip.Addr{}, leaving: map[lb.Holder][]netip.Addr{},
+		refused: map[lb.Holder]map[lb.Family]bool{}, lent: map[lb.Holder]lb.Holder{}, from: map[netip.Addr]string{},
+		cooling: map[string]map[netip.Addr]freed{}, unsaid: map[lb.Holder]bool{},
 	}
 }
 
-func (m *model) owner(a netip.Addr) (lb.ServiceKey, bool) {
-	for k, addrs := range m.grants {
-		if slices.Contains(addrs, a) {
-			return k, true
+func (m *model) pool(name string) *lb.Pool {
+	for i := range m.pools {
+		if m.pools[i].Name == name {
+			return &m.pools[i]
 		}
 	}
-	return lb.ServiceKey{}, false
+	return nil
+}
+
+// at returns who has the address, or is about to lose it.
+func (m *model) at(a netip.Addr) (out []lb.Holder) {
+	for h := range m.requests {
+		if slices.Contains(m.held[h], a) || slices.Contains(m.leaving[h], a) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// lender returns the claim that has lent the Service the address.
+func (m *model) lender(h lb.Holder, a netip.Addr) (lb.Holder, bool) {
+	for _, o := range m.at(a) {
+		if o.Kind == lb.KindClaim && m.lent[o] == h {
+			return o, true
+		}
+	}
+	return lb.Holder{}, false
 }
 
 // overlapped reports whether an older pool in force shares an address with p.
@@ -74,24 +91,107 @@ func addresses(p lb.Pool) []netip.Addr {
 	return out
 }
 
+// compatible reports whether two Services can be at one address.
+func compatible(x, y lb.Request) bool {
+	return x.ShareKey != "" && x.ShareKey == y.ShareKey && x.Backends == y.Backends &&
+		!slices.ContainsFunc(x.Ports, func(p lb.Port) bool { return slices.Contains(y.Ports, p) })
+}
+
+// may reports whether the holder can be at the address with those who are.
+func (m *model) may(h lb.Holder, req lb.Request, a netip.Addr, stays bool) bool {
+	p := m.inForce(a)
+	for _, o := range m.at(a) {
+		theirs := m.requests[o]
+		switch {
+		case o == h || stays && !slices.Contains(m.held[o], a):
+		case stays && (m.lent[o] == h || m.lent[h] == o):
+		case h.Kind == lb.KindClaim && o.Kind == lb.KindService:
+			if _, lent := m.lent[h]; lent || o.Namespace != h.Namespace || theirs.Claim != h.Name || theirs.ShareKey != "" || !slices.Contains(m.held[o], a) {
+				return false
+			}
+		case !slices.Contains(m.held[o], a):
+			return false
+		case h.Kind == lb.KindClaim || o.Kind == lb.KindClaim || !compatible(req, theirs):
+			return false
+		case stays || slices.Contains(m.at(a), h):
+		case p == nil || p.Sharing == lb.SharingNever || p.Sharing == lb.SharingNamespace && o.Namespace != h.Namespace:
+			return false
+		}
+	}
+	return true
+}
+
+// inForce returns the pool that gives the address.
+func (m *model) inForce(a netip.Addr) *lb.Pool {
+	for i := range m.pools {
+		if m.pools[i].Contains(a) && !m.overlapped(m.pools[i]) {
+			return &m.pools[i]
+		}
+	}
+	return nil
+}
+
+// full reports whether the namespace can have no other address of the pool.
+func (m *model) full(p lb.Pool, h lb.Holder, f lb.Family, next []netip.Addr) bool {
+	n := 0
+	for a, from := range m.from {
+		var mates []lb.Holder
+		for _, o := range m.at(a) {
+			if _, borrowed := m.lender(o, a); o.Namespace == h.Namespace && !borrowed {
+				mates = append(mates, o)
+			}
+		}
+		gone := lb.FamilyOf(a) == f && len(mates) == 1 && mates[0] == h
+		if from == p.Name && len(mates) > 0 && !gone {
+			n++
+		}
+	}
+	for _, a := range next {
+		if q := m.inForce(a); q != nil && q.Name == p.Name && !m.seated(h, a) {
+			n++
+		}
+	}
+	return p.MaxPerNamespace > 0 && n >= p.MaxPerNamespace
+}
+
+// seated reports whether somebody of the namespace has the address.
+func (m *model) seated(h lb.Holder, a netip.Addr) bool {
+	return slices.ContainsFunc(m.at(a), func(o lb.Holder) bool { return o.Namespace == h.Namespace })
+}
+
 // pick returns the address that the request is to get, if any, and its pool.
-func (m *model) pick(req lb.Request, f lb.Family, now time.Time) (netip.Addr, string) {
+func (m *model) pick(h lb.Holder, req lb.Request, f lb.Family, next []netip.Addr, now time.Time) (netip.Addr, string) {
+	if req.Claim != "" {
+		claim := lb.Claim(h.Namespace, req.Claim)
+		user, lent := m.lent[claim]
+		for _, a := range m.held[claim] {
+			if lb.FamilyOf(a) == f && (user == h || !lent && !m.requests[claim].Deleting) && !m.unsaid[claim] {
+				return a, m.from[a]
+			}
+		}
+		return netip.Addr{}, ""
+	}
+	if req.Deleting {
+		return netip.Addr{}, ""
+	}
 	for _, p := range m.asked() {
 		want, exact := req.Exact(f)
 		named := req.Pool == p.Name
 		if req.Pool != "" && !named || p.Disabled || p.Deleting || m.overlapped(p) || !p.AutoAssign && !named && !exact {
 			continue
 		}
-		if len(p.Namespaces) > 0 && !slices.Contains(p.Namespaces, req.Service.Namespace) {
+		if len(p.Namespaces) > 0 && !slices.Contains(p.Namespaces, h.Namespace) {
 			continue
 		}
 		var best netip.Addr
 		for _, a := range addresses(p) {
-			_, used := m.owner(a)
-			if used || lb.FamilyOf(a) != f || exact && a != want || p.AvoidBuggyIPs && isBuggy(a) {
-				continue
-			}
-			if !best.IsValid() || m.before(p.Name, a, best, now) {
+			users := m.at(a)
+			switch {
+			case lb.FamilyOf(a) != f || exact && a != want || !m.may(h, req, a, false):
+			case len(users) == 0 && p.AvoidBuggyIPs && isBuggy(a):
+			case !m.seated(h, a) && m.full(p, h, f, next):
+			case !exact && len(users) > 0 && req.ShareKey == "" && !slices.Contains(m.leaving[h], a):
+			case !best.IsValid() || m.before(p.Name, h, a, best, now):
 				best = a
 			}
 		}
@@ -102,13 +202,21 @@ func (m *model) pick(req lb.Request, f lb.Family, now time.Time) (netip.Addr, st
 	return netip.Addr{}, ""
 }
 
-// before reports whether the pool gives a before b: those not cooling first, by
-// address; then those that cooled longest.
-func (m *model) before(pool string, a, b netip.Addr, now time.Time) bool {
+// before reports whether the pool gives a before b: what the holder is about to
+// lose first, then those to share, then those not cooling, each by address; then those that cooled longest.
+func (m *model) before(pool string, h lb.Holder, a, b netip.Addr, now time.Time) bool {
+	sharedA, sharedB := len(m.at(a)) > 0, len(m.at(b)) > 0
 	fa, coolA := m.cooling[pool][a]
 	fb, coolB := m.cooling[pool][b]
 	coolA, coolB = coolA && now.Sub(fa.at) < cooldown, coolB && now.Sub(fb.at) < cooldown
+	lostA, lostB := slices.Contains(m.leaving[h], a), slices.Contains(m.leaving[h], b)
 	switch {
+	case lostA || lostB:
+		return lostA && (!lostB || slices.Index(m.leaving[h], a) < slices.Index(m.leaving[h], b))
+	case sharedA != sharedB:
+		return sharedA
+	case sharedA:
+		return a.Less(b)
 	case coolA != coolB:
 		return coolB
 	case coolA:
@@ -132,39 +240,52 @@ func (m *model) asked() []lb.Pool {
 
 // attribute moves assigned addresses to the pool that has them now.
 func (m *model) attribute() {
-	for _, addrs := range m.grants {
-		for _, a := range addrs {
-			i := slices.IndexFunc(m.pools, func(p lb.Pool) bool { return p.Name == m.from[a] })
-			if i >= 0 && m.pools[i].Contains(a) && !m.overlapped(m.pools[i]) {
-				continue
-			}
-			for _, p := range m.pools {
-				if p.Contains(a) && !m.overlapped(p) {
-					m.from[a] = p.Name
-				}
-			}
+	for a, name := range m.from {
+		if p := m.pool(name); p != nil && p.Contains(a) && !m.overlapped(*p) {
+			continue
+		}
+		if p := m.inForce(a); p != nil {
+			m.from[a] = p.Name
 		}
 	}
 }
 
-// inUse returns the pool if Services have addresses of it.
+// inUse returns the pool if somebody has addresses of it.
 func (m *model) inUse(name string) (lb.Pool, bool) {
-	i := slices.IndexFunc(m.pools, func(p lb.Pool) bool { return p.Name == name })
-	if i < 0 {
-		return lb.Pool{}, false
-	}
 	for _, from := range m.from {
-		if from == name {
-			return m.pools[i], true
+		if p := m.pool(name); from == name && p != nil {
+			return *p, true
 		}
 	}
 	return lb.Pool{}, false
 }
 
-// decide does for one Service what can be done, and reports whether its
+// asks reports whether the request asks for another address in place of a.
+func (m *model) asks(h lb.Holder, req, last lb.Request, a netip.Addr) bool {
+	lender, borrowed := m.lender(h, a)
+	_, lent := m.lent[h]
+	want, exact := req.Exact(lb.FamilyOf(a))
+	switch {
+	case lent:
+		return false
+	case req.Claim != "":
+		return !borrowed || lender.Name != req.Claim
+	case borrowed:
+		return true
+	case exact:
+		return want != a
+	default:
+		return req.Pool != "" && m.from[a] != req.Pool && (last.Pool != req.Pool || m.refused[h][lb.FamilyOf(a)])
+	}
+}
+
+// decide does for one holder what can be done, and reports whether its
 // addresses changed.
-func (m *model) decide(key lb.ServiceKey, req lb.Request, now time.Time) bool {
-	had := m.grants[key]
+func (m *model) decide(h lb.Holder, req lb.Request, now time.Time) bool {
+	last := m.requests[h]
+	m.requests[h] = req
+	m.inherit(h, req)
+	had := m.held[h]
 	refused := map[lb.Family]bool{}
 	picked := map[netip.Addr]string{}
 	var next []netip.Addr
@@ -175,20 +296,17 @@ func (m *model) decide(key lb.ServiceKey, req lb.Request, now time.Time) bool {
 	}
 	for _, f := range req.Families {
 		i := slices.IndexFunc(had, func(a netip.Addr) bool { return lb.FamilyOf(a) == f })
-		if i >= 0 {
-			want, exact := req.Exact(f)
-			asks := req.Pool != "" && m.from[had[i]] != req.Pool && (m.requests[key].Pool != req.Pool || m.refused[key][f])
-			if exact && had[i] == want || !exact && !asks {
-				next = append(next, had[i])
-				continue
-			}
+		may := i >= 0 && m.may(h, req, had[i], true)
+		if may && !m.asks(h, req, last, had[i]) {
+			next = append(next, had[i])
+			continue
 		}
-		a, pool := m.pick(req, f, now)
+		a, pool := m.pick(h, req, f, next, now)
 		switch {
 		case pool != "":
 			next = append(next, a)
 			picked[a] = pool
-		case i >= 0:
+		case may:
 			next = append(next, had[i])
 			refused[f] = true
 		default:
@@ -198,25 +316,91 @@ func (m *model) decide(key lb.ServiceKey, req lb.Request, now time.Time) bool {
 	if req.RequireAll && len(next) < len(req.Families) && len(had) == 0 {
 		next, picked = nil, nil
 	}
-	for _, a := range had {
-		if !slices.Contains(next, a) {
-			m.cool(a, now)
-			delete(m.from, a)
-		}
-	}
-	for a, pool := range picked {
-		m.from[a] = pool
-	}
-	m.grants[key], m.requests[key], m.refused[key] = next, req, refused
+	m.exchange(h, next, picked)
+	m.refused[h] = refused
 	return !slices.Equal(had, next)
 }
 
-func (m *model) cool(a netip.Addr, now time.Time) {
-	m.freed++
-	for _, p := range m.pools {
-		if p.Contains(a) {
+// exchange makes next what the holder has.
+func (m *model) exchange(h lb.Holder, next []netip.Addr, picked map[netip.Addr]string) {
+	for _, a := range m.held[h] {
+		if !slices.Contains(next, a) && !slices.Contains(m.leaving[h], a) {
+			m.leaving[h] = append(m.leaving[h], a)
+		}
+	}
+	m.leaving[h] = slices.DeleteFunc(m.leaving[h], func(a netip.Addr) bool { return slices.Contains(next, a) })
+	m.unsaid[h] = m.unsaid[h] || h.Kind == lb.KindClaim && len(picked) > 0
+	for a, pool := range picked {
+		m.from[a] = pool
+		for _, o := range m.at(a) {
+			switch {
+			case o != h && o.Kind == lb.KindClaim:
+				m.lent[o] = h
+			case o != h && h.Kind == lb.KindClaim:
+				m.lent[h] = o
+			}
+		}
+	}
+	m.held[h] = next
+}
+
+// inherit makes the addresses of a claim that goes the Service's that had them
+// and no longer names the claim.
+func (m *model) inherit(h lb.Holder, req lb.Request) {
+	for _, a := range m.held[h] {
+		if lender, ok := m.lender(h, a); ok && m.requests[lender].Deleting && req.Claim != lender.Name {
+			m.held[lender] = slices.DeleteFunc(slices.Clone(m.held[lender]), func(o netip.Addr) bool { return o == a })
+		}
+	}
+	m.endLoans()
+}
+
+// endLoans ends the loans of claims of which the Service has nothing any more.
+func (m *model) endLoans() {
+	for claim, h := range m.lent {
+		if !slices.ContainsFunc(slices.Concat(m.held[h], m.leaving[h]), func(a netip.Addr) bool { return slices.Contains(m.held[claim], a) }) {
+			delete(m.lent, claim)
+		}
+	}
+}
+
+// written frees what the holder gave up.
+func (m *model) written(h lb.Holder, now time.Time) {
+	left := m.leaving[h]
+	delete(m.leaving, h)
+	delete(m.unsaid, h)
+	m.endLoans()
+	m.free(left, now)
+}
+
+// free cools the addresses that nobody has any more.
+func (m *model) free(addrs []netip.Addr, now time.Time) {
+	for _, a := range addrs {
+		if len(m.at(a)) > 0 {
+			continue
+		}
+		delete(m.from, a)
+		m.freed++
+		if p := m.inForce(a); p != nil {
 			m.cooling[p.Name][a] = freed{now, m.freed}
 		}
+	}
+}
+
+// release forgets the holder.
+func (m *model) release(h lb.Holder, now time.Time) {
+	had := slices.Concat(m.held[h], m.leaving[h])
+	heir, lent := m.lent[h]
+	delete(m.held, h)
+	delete(m.leaving, h)
+	delete(m.refused, h)
+	delete(m.unsaid, h)
+	delete(m.requests, h)
+	delete(m.lent, h)
+	m.endLoans()
+	m.free(had, now)
+	if lent {
+		m.decide(heir, m.requests[heir], now)
 	}
 }
 
@@ -224,8 +408,8 @@ func (m *model) cool(a netip.Addr, now time.Time) {
 func (m *model) settle(now time.Time) {
 	for changed := true; changed; {
 		changed = false
-		for _, key := range m.byAge() {
-			if len(m.refused[key]) > 0 && m.decide(key, m.requests[key], now) {
+		for _, h := range m.byAge() {
+			if len(m.refused[h]) > 0 && m.decide(h, m.requests[h], now) {
 				changed = true
 				break
 			}
@@ -233,222 +417,13 @@ func (m *model) settle(now time.Time) {
 	}
 }
 
-func (m *model) byAge() []lb.ServiceKey {
-	var keys []lb.ServiceKey
+func (m *model) byAge() []lb.Holder {
+	var keys []lb.Holder
 	for k := range m.requests {
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, func(x, y lb.ServiceKey) int {
+	slices.SortFunc(keys, func(x, y lb.Holder) int {
 		return cmp.Or(m.requests[x].Created.Compare(m.requests[y].Created), x.Compare(y))
 	})
 	return keys
-}
-
-func TestMain(m *testing.M) {
-	// Each check is some thirty operations; -rapid.checks on the command line wins.
-	if err := flag.Set("rapid.checks", "1000"); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
-}
-
-var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// ranges from which pools are made, small enough to be exhausted all the time.
-var blocks = []lb.Range{
-	{From: netip.MustParseAddr("10.0.0.254"), To: netip.MustParseAddr("10.0.1.2")},
-	{From: netip.MustParseAddr("10.0.1.3"), To: netip.MustParseAddr("10.0.1.5")},
-	{From: netip.MustParseAddr("10.0.1.4"), To: netip.MustParseAddr("10.0.1.9")},
-	{From: netip.MustParseAddr("10.0.2.1"), To: netip.MustParseAddr("10.0.2.1")},
-	{From: netip.MustParseAddr("fd00::1"), To: netip.MustParseAddr("fd00::4")},
-	{From: netip.MustParseAddr("fd00::fffe"), To: netip.MustParseAddr("fd00::1:0")},
-}
-
-func drawPool(t *rapid.T, name string) lb.Pool {
-	p := lb.Pool{
-		Name:          name,
-		Created:       epoch.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "created")) * time.Second),
-		AutoAssign:    rapid.IntRange(0, 3).Draw(t, "auto") > 0,
-		AvoidBuggyIPs: rapid.Bool().Draw(t, "avoid"),
-		Disabled:      rapid.IntRange(0, 5).Draw(t, "disabled") == 0,
-		Priority:      rapid.IntRange(0, 2).Draw(t, "priority"),
-	}
-	if rapid.IntRange(0, 3).Draw(t, "narrow") == 0 {
-		p.Namespaces = []string{"a"}
-	}
-	for i, b := range blocks {
-		overlapsLast := len(p.Ranges) > 0 && p.Ranges[len(p.Ranges)-1].Overlaps(b)
-		if !overlapsLast && rapid.Bool().Draw(t, fmt.Sprint("block", i)) {
-			p.Ranges = append(p.Ranges, b)
-		}
-	}
-	return p
-}
-
-func drawRequest(t *rapid.T, key lb.ServiceKey, created time.Time) lb.Request {
-	r := lb.Request{Service: key, Created: created}
-	r.Families = rapid.SampledFrom([][]lb.Family{{lb.IPv4}, {lb.IPv6}, {lb.IPv4, lb.IPv6}, {lb.IPv6, lb.IPv4}}).Draw(t, "families")
-	r.RequireAll = len(r.Families) == 1 || rapid.Bool().Draw(t, "all")
-	if rapid.IntRange(0, 4).Draw(t, "named") == 0 {
-		r.Pool = rapid.SampledFrom([]string{"p0", "p1", "none"}).Draw(t, "pool")
-	}
-	if rapid.IntRange(0, 4).Draw(t, "exact") == 0 {
-		b := rapid.SampledFrom(blocks).Draw(t, "block")
-		r.Addresses = []netip.Addr{rapid.SampledFrom(addresses(lb.Pool{Ranges: []lb.Range{b}})).Draw(t, "addr")}
-	}
-	return r
-}
-
-// TestAgainstModel does the same thousands of random operations on the
-// allocator and on the model, and compares who has what after each.
-func TestAgainstModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		a, m, now := New(), newModel(), epoch
-		born := map[lb.ServiceKey]time.Time{}
-		key := rapid.Custom(func(t *rapid.T) lb.ServiceKey {
-			return lb.ServiceKey{
-				Namespace: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "namespace"),
-				Name:      fmt.Sprint("s", rapid.IntRange(0, 7).Draw(t, "name")),
-			}
-		})
-		allocate := func(req lb.Request) {
-			d, _ := a.Allocate(req, now)
-			m.decide(req.Service, req, now)
-			m.settle(now)
-			if d.Complete() != (len(d.Refusals) == 0) || len(d.Refusals) == 0 && len(d.Grants) != len(req.Families) {
-				t.Fatalf("decision %+v does not say what is missing", d)
-			}
-		}
-		setPools := func(pools []lb.Pool) {
-			for _, p := range pools {
-				i := slices.IndexFunc(m.pools, func(o lb.Pool) bool { return o.Name == p.Name })
-				if i < 0 || fmt.Sprint(m.pools[i]) != fmt.Sprint(p) {
-					m.cooling[p.Name] = map[netip.Addr]freed{}
-				}
-			}
-			m.pools = pools
-			m.attribute()
-			a.SetPools(pools)
-			a.Serve(now)
-			m.settle(now)
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"allocate": func(t *rapid.T) {
-				k := key.Draw(t, "service")
-				if _, ok := born[k]; !ok {
-					born[k] = now
-				}
-				allocate(drawRequest(t, k, born[k]))
-			},
-			"release": func(t *rapid.T) {
-				k := key.Draw(t, "service")
-				a.Release(k, now)
-				for _, addr := range m.grants[k] {
-					m.cool(addr, now)
-					delete(m.from, addr)
-				}
-				delete(m.grants, k)
-				delete(m.refused, k)
-				delete(m.requests, k)
-				delete(born, k)
-				m.settle(now)
-			},
-			"pools": func(t *rapid.T) {
-				var pools []lb.Pool
-				for _, name := range []string{"p0", "p1", "p2"} {
-					if rapid.IntRange(0, 3).Draw(t, "there") > 0 {
-						pools = append(pools, drawPool(t, name))
-					} else if p, ok := m.inUse(name); ok { // its finalizer holds it
-						p.Deleting = true
-						pools = append(pools, p)
-					}
-				}
-				setPools(pools)
-			},
-			"wait": func(t *rapid.T) {
-				now = now.Add(time.Duration(rapid.IntRange(1, 70).Draw(t, "seconds")) * time.Second)
-			},
-			"restart": func(t *rapid.T) {
-				a = restart(a, m)
-				for _, k := range m.byAge() {
-					m.refused[k] = nil
-					for _, g := range a.Holds(k) { // of several pools that overlap, any may be the origin
-						m.from[g.Addr] = g.Pool
-					}
-				}
-				for _, p := range m.pools {
-					m.cooling[p.Name] = map[netip.Addr]freed{}
-				}
-				before := fmt.Sprint(m.grants)
-				for _, k := range m.byAge() {
-					allocate(m.requests[k])
-				}
-				if after := fmt.Sprint(m.grants); after != before {
-					t.Fatalf("a restart moved addresses: %s became %s", before, after)
-				}
-			},
-			"": func(t *rapid.T) { compare(t, a, m) },
-		})
-	})
-}
-
-// restart returns an allocator restored from what the API server would have.
-func restart(old *Allocator, m *model) *Allocator {
-	a := New()
-	a.SetPools(m.pools)
-	retiring := map[netip.Addr]string{}
-	for _, p := range m.pools {
-		u, _ := old.Usage(p.Name)
-		for _, r := range u.Retiring {
-			retiring[r.Addr] = p.Name
-		}
-	}
-	for _, k := range m.byAge() {
-		a.Restore(m.requests[k], m.grants[k], retiring)
-	}
-	return a
-}
-
-// compare checks that both agree on who has what, and the books add up.
-func compare(t *rapid.T, a *Allocator, m *model) {
-	seen := map[netip.Addr]lb.ServiceKey{}
-	for k := range m.requests {
-		got := lb.Decision{Grants: a.Holds(k)}.Addresses()
-		if !slices.Equal(got, m.grants[k]) {
-			t.Fatalf("%s has %v; the model says %v", k, got, m.grants[k])
-		}
-		for _, addr := range got {
-			if other, twice := seen[addr]; twice {
-				t.Fatalf("%s is both %s's and %s's", addr, other, k)
-			}
-			seen[addr] = k
-			if o, ok := a.owners[addr]; !ok || o != k {
-				t.Fatalf("%s is %s's, but the owners say %s", addr, k, o)
-			}
-		}
-	}
-	if len(a.owners) != len(seen) {
-		t.Fatalf("%d addresses have owners; Services have %d", len(a.owners), len(seen))
-	}
-	for _, p := range m.pools {
-		checkUsage(t, a, p, seen)
-	}
-}
-
-func checkUsage(t *rapid.T, a *Allocator, p lb.Pool, seen map[netip.Addr]lb.ServiceKey) {
-	u, ok := a.Usage(p.Name)
-	if !ok {
-		t.Fatalf("pool %s has no usage", p.Name)
-	}
-	free := map[lb.Family]uint64{}
-	for _, addr := range addresses(p) {
-		if _, used := seen[addr]; !used && (!p.AvoidBuggyIPs || !isBuggy(addr)) {
-			free[lb.FamilyOf(addr)]++
-		}
-	}
-	for _, f := range []lb.Family{lb.IPv4, lb.IPv6} {
-		if u.Available[f] != free[f] {
-			t.Fatalf("pool %s says %d %s addresses are available; there are %d", p.Name, u.Available[f], f, free[f])
-		}
-	}
 }

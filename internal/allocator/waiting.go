@@ -3,100 +3,171 @@ package allocator
 import (
 	"cmp"
 	"net/netip"
-	"reflect"
 	"slices"
 	"time"
+
+	"github.com/google/btree"
 
 	"github.com/fairlead/fairlead/internal/lb"
 )
 
-// byAge orders holdings by the creation of their Services.
-func byAge(x, y *holding) int {
-	return cmp.Or(x.request.Created.Compare(y.request.Created), x.request.Service.Compare(y.request.Service))
+// topic is what a holder waits for. The zero topic is that anything changes:
+// everybody waits for that.
+type topic struct {
+	pool   *pool
+	family lb.Family  // with pool: an address becomes free
+	space  *space     // with pool: the namespace has fewer of its addresses; with claim: see there
+	group  group      // with pool: an address of the group becomes easier to share
+	addr   netip.Addr // it is in less use
+	claim  string     // with space: its addresses can be had
 }
 
+// waiter is a holding in a queue.
+type waiter struct {
+	created time.Time
+	key     lb.Holder
+	*holding
+}
+
+// queue is who waits for a topic, in order of age.
+type queue = *btree.BTreeG[waiter]
+
+func waiterOf(h *holding) waiter { return waiter{h.more.request.Created, h.holder(), h} }
+
+func (w waiter) olderThan(o waiter) bool {
+	return cmp.Or(w.created.Compare(o.created), w.key.Compare(o.key)) < 0
+}
+
+// startWaiting queues a holding that lacks something.
 func (a *Allocator) startWaiting(h *holding) {
-	if h.decision.Complete() {
+	if len(h.extra().refusals) == 0 {
 		return
 	}
-	i, _ := slices.BinarySearchFunc(a.waiting, h, byAge)
-	a.waiting = slices.Insert(a.waiting, i, h)
+	h.more.topics = a.awaited(h)
+	for _, t := range h.more.topics {
+		if a.queues[t] == nil {
+			a.queues[t] = btree.NewG(16, waiter.olderThan)
+		}
+		a.queues[t].ReplaceOrInsert(waiterOf(h))
+	}
 }
 
 func (a *Allocator) stopWaiting(h *holding) {
-	if i, ok := slices.BinarySearchFunc(a.waiting, h, byAge); ok && a.waiting[i] == h {
-		a.waiting = slices.Delete(a.waiting, i, i+1)
-	}
-}
-
-// Serve decides anew for every waiting Service and returns those whose decision
-// changed, oldest first.
-func (a *Allocator) Serve(now time.Time) []lb.ServiceKey {
-	due := make(map[*holding]bool, len(a.waiting))
-	for _, h := range a.waiting {
-		due[h] = true
-	}
-	return a.serve(due, nil, now)
-}
-
-// handOn offers the freed addresses to the waiting Services. This happens here
-// and now: a Service created later cannot come in between. It returns the
-// Services whose decision changed.
-func (a *Allocator) handOn(freed []lb.Grant, now time.Time) []lb.ServiceKey {
-	if len(freed) == 0 {
-		return nil
-	}
-	return a.serve(nil, freed, now)
-}
-
-// serve decides anew, oldest first, for the waiting Services that are due and
-// those that a freed address fits, and so on with what those give up in turn.
-func (a *Allocator) serve(due map[*holding]bool, freed []lb.Grant, now time.Time) []lb.ServiceKey {
-	var changed []lb.ServiceKey
-	for i := 0; i < len(a.waiting); {
-		h := a.waiting[i]
-		if !due[h] && !slices.ContainsFunc(freed, func(g lb.Grant) bool { return a.fits(h, g.Addr) }) {
-			i++
-			continue
-		}
-		delete(due, h)
-		differs, gaveUp := a.retry(h, now)
-		if differs {
-			changed = append(changed, h.request.Service)
-		}
-		freed = slices.DeleteFunc(slices.Concat(freed, gaveUp), func(g lb.Grant) bool {
-			_, taken := a.owners[g.Addr]
-			return taken
-		})
-		switch {
-		case len(gaveUp) > 0:
-			i = 0 // it may fit one that was passed over
-		case i < len(a.waiting) && a.waiting[i] == h:
-			i++ // it waits on
+	for _, t := range h.extra().topics { // one may be in it twice, for two families
+		if q := a.queues[t]; q != nil {
+			if q.Delete(waiterOf(h)); q.Len() == 0 {
+				delete(a.queues, t)
+			}
 		}
 	}
-	return changed
+	if h.more != nil {
+		h.more.topics = nil
+	}
 }
 
-// fits reports whether a freed address could serve the waiting Service: a
-// cheap test that spares deciding anew for thousands that it cannot help.
-func (a *Allocator) fits(h *holding, addr netip.Addr) bool {
-	f := lb.FamilyOf(addr)
-	if want, ok := h.request.Exact(f); ok && want != addr {
+// awaited returns what has to happen for any of the refusals to go. What only an
+// edit of pools or of the request can mend is under the zero topic alone.
+func (a *Allocator) awaited(h *holding) []topic {
+	out := []topic{{}}
+	for _, r := range h.more.refusals {
+		p := a.pools[r.Pool]
+		_, exact := h.more.request.Exact(r.Family)
+		switch r.Reason {
+		case lb.ReasonClaimNotFound, lb.ReasonClaimInUse, lb.ReasonClaimPending, lb.ReasonClaimDeleting, lb.ReasonClaimLacksFamily:
+			out = append(out, topic{space: h.space, claim: r.Other})
+		case lb.ReasonQuota:
+			out = append(out, topic{pool: p, space: h.space})
+			if h.more.request.ShareKey != "" {
+				out = append(out, topic{pool: p, group: p.groupOf(h.space, h.more.request.ShareKey)})
+			}
+		case lb.ReasonExhausted, lb.ReasonAddressInUse,
+			lb.ReasonPortConflict, lb.ReasonKeyDiffers, lb.ReasonSharingNotAllowed, lb.ReasonBackendsDiffer:
+			if exact {
+				out = append(out, topic{addr: r.Addr})
+				continue
+			}
+			out = append(out, topic{pool: p, family: r.Family})
+			if h.more.request.ShareKey != "" {
+				out = append(out, topic{pool: p, group: p.groupOf(h.space, h.more.request.ShareKey)})
+			}
+		}
+	}
+	for g := range h.grants {
+		if lender := a.lender(h, g.addr); lender != nil { // it is the Service's own when the claim goes
+			out = append(out, topic{space: h.space, claim: lender.name})
+		}
+	}
+	return out
+}
+
+// over reports whether what those who wait for the topic could have is gone.
+func (a *Allocator) over(t topic) bool {
+	switch {
+	case t.pool != nil && t.family != 0:
+		free := t.pool.free[t.family]
+		return free == nil || free.available() == 0
+	case t.pool != nil && t.space != nil:
+		most := t.pool.MaxPerNamespace
+		return most > 0 && len(t.pool.seats[t.space]) > most // one of them may be for exchange
+	default:
 		return false
 	}
-	return slices.ContainsFunc(h.decision.Refusals, func(r lb.Refusal) bool {
-		p := a.pools[r.Pool]
-		return r.Family == f && p != nil && p.Contains(addr)
-	})
 }
 
-// retry decides anew for a waiting Service. It reports whether the answer
-// changed, and what the Service gave up for it.
-func (a *Allocator) retry(h *holding, now time.Time) (changed bool, freed []lb.Grant) {
-	before := h.decision
-	a.stopWaiting(h)
-	freed = a.decide(h, h.request, now)
-	a.startWaiting(h)
-	return !reflect.DeepEqual(before, h.decision), freed
+// Serve decides anew for everybody who waits and returns those whose decision
+// changed.
+func (a *Allocator) Serve(now time.Time) []lb.Holder { return a.serve([]topic{{}}, now) }
+
+// serve decides anew, oldest first, for those who wait for what has happened. This
+// is done here and now: nobody who asks later can come in between. It returns
+// those whose answer or loan changed.
+func (a *Allocator) serve(happened []topic, now time.Time) []lb.Holder {
+	var last waiter
+	for {
+		w, ok := a.next(happened, last)
+		if !ok {
+			told := a.touched
+			a.touched = nil
+			return told
+		}
+		last = w
+		differs, more := a.retry(w.holding, now)
+		if differs && !slices.Contains(a.touched, w.key) {
+			a.touched = append(a.touched, w.key)
+		}
+		if len(more) > 0 {
+			happened = append(happened, more...)
+			last = waiter{} // somebody older may have waited for this
+		}
+	}
+}
+
+// next returns the oldest of those who wait for one of the topics and are
+// younger than last.
+func (a *Allocator) next(topics []topic, last waiter) (oldest waiter, found bool) {
+	for _, t := range topics {
+		q := a.queues[t]
+		if q == nil || a.over(t) {
+			continue
+		}
+		q.AscendGreaterOrEqual(last, func(w waiter) bool {
+			if !last.olderThan(w) {
+				return true // last itself
+			}
+			if !found || w.olderThan(oldest) {
+				oldest, found = w, true
+			}
+			return false
+		})
+	}
+	return oldest, found
+}
+
+// retry decides anew for a waiting holder. It reports whether the answer
+// changed, and what others may have waited for.
+func (a *Allocator) retry(h *holding, now time.Time) (changed bool, more []topic) {
+	had, refused := h.granted(), h.more.refusals
+	req := h.more.request
+	d, more := a.decide(h, &req, now)
+	return !slices.Equal(had, d.Grants) || !slices.Equal(refused, d.Refusals), more
 }

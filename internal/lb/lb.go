@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
-	"time"
 )
 
 // ServiceKey names a Kubernetes Service.
@@ -21,6 +19,43 @@ func (k ServiceKey) String() string { return k.Namespace + "/" + k.Name }
 // Compare orders keys by namespace, then name.
 func (k ServiceKey) Compare(o ServiceKey) int {
 	return cmp.Or(cmp.Compare(k.Namespace, o.Namespace), cmp.Compare(k.Name, o.Name))
+}
+
+// HolderKind is a kind of Holder. The zero HolderKind is none.
+type HolderKind uint8
+
+// The kinds of holder.
+const (
+	KindService HolderKind = iota + 1
+	KindClaim
+)
+
+// Holder is what can have addresses: a Service, or an IPAddressClaim, which
+// keeps them for one.
+type Holder struct {
+	Kind            HolderKind
+	Namespace, Name string
+}
+
+// Holder returns the Service as one that can have addresses.
+func (k ServiceKey) Holder() Holder { return Holder{KindService, k.Namespace, k.Name} }
+
+// Claim returns the IPAddressClaim of this name.
+func Claim(namespace, name string) Holder { return Holder{KindClaim, namespace, name} }
+
+// String returns "namespace/name" of a Service and "IPAddressClaim
+// namespace/name" of a claim.
+func (h Holder) String() string {
+	name := h.Namespace + "/" + h.Name
+	if h.Kind == KindClaim {
+		return "IPAddressClaim " + name
+	}
+	return name
+}
+
+// Compare orders holders by namespace, then name, then kind.
+func (h Holder) Compare(o Holder) int {
+	return cmp.Or(cmp.Compare(h.Namespace, o.Namespace), cmp.Compare(h.Name, o.Name), cmp.Compare(h.Kind, o.Kind))
 }
 
 // Family is an IP address family. The zero Family is not one.
@@ -73,157 +108,6 @@ func (r Range) String() string {
 		return r.From.String()
 	}
 	return r.From.String() + "-" + r.To.String()
-}
-
-// Pool is an IPAddressPool, parsed.
-type Pool struct {
-	Name    string
-	Created time.Time // breaks ties between overlapping pools: the older goes on
-
-	// Ranges is what the pool may give: sorted, disjoint, excludes taken out.
-	Ranges []Range
-
-	AutoAssign    bool // gives addresses to Services that did not name the pool
-	AvoidBuggyIPs bool // never gives an IPv4 address ending in .0 or .255
-	Disabled      bool // keeps what is assigned, gives nothing new
-	Deleting      bool // like Disabled, until the last address is back
-
-	// Priority is 1 for the pool asked first; 0 is asked last.
-	Priority int
-	// Namespaces and the selectors narrow who may take an address. Empty lists
-	// do not narrow; where both name namespaces, either admits one.
-	Namespaces         []string
-	NamespaceSelectors []Selector
-	ServiceSelectors   []Selector
-}
-
-// Contains reports whether a is in the pool's ranges.
-func (p *Pool) Contains(a netip.Addr) bool {
-	i, found := slices.BinarySearchFunc(p.Ranges, a, func(r Range, a netip.Addr) int { return r.From.Compare(a) })
-	return found || i > 0 && p.Ranges[i-1].Contains(a)
-}
-
-// Request is what a Service asks for.
-type Request struct {
-	Service         ServiceKey
-	Created         time.Time // waiting Services are served in this order
-	Labels          map[string]string
-	NamespaceLabels map[string]string
-
-	// Families are the families wanted, the first one first. RequireAll says
-	// that some of them are not enough (RequireDualStack and SingleStack).
-	Families   []Family
-	RequireAll bool
-
-	Pool      string       // the only pool to take from; "" for any that fits
-	Addresses []netip.Addr // the exact addresses wanted, at most one per family
-}
-
-// Exact returns the address that the request names for the family, if any.
-func (r *Request) Exact(f Family) (netip.Addr, bool) {
-	for _, a := range r.Addresses {
-		if FamilyOf(a) == f {
-			return a, true
-		}
-	}
-	return netip.Addr{}, false
-}
-
-// Grant is one address of a Service and the pool it is from.
-type Grant struct {
-	Addr netip.Addr
-	Pool string
-}
-
-// Refusal says why a pool did not give an address of a family.
-type Refusal struct {
-	Pool   string // "" when no one pool refused, as with ReasonNoPool
-	Family Family
-	Reason Reason
-	Detail string // what the reason's text needs: the other Service, the count
-}
-
-// String returns a phrase such as `pool "a": no free IPv4 address (50 in use)`.
-func (r Refusal) String() string {
-	s := r.Reason.text(r.Family)
-	if r.Detail != "" {
-		s += " (" + r.Detail + ")"
-	}
-	if r.Pool == "" {
-		return s
-	}
-	return fmt.Sprintf("pool %q: %s", r.Pool, s)
-}
-
-// Decision is the allocator's answer to a Request: what the Service has, and
-// for each family that it lacks every pool considered and why it refused.
-type Decision struct {
-	Grants   []Grant
-	Refusals []Refusal
-	Asked    []netip.Addr // the exact addresses that the request named
-	// Met says that the Service has what it must have. A second family that is
-	// only preferred may be missing still.
-	Met bool
-}
-
-// Complete reports whether nothing that was asked for is missing.
-func (d Decision) Complete() bool { return len(d.Refusals) == 0 }
-
-// Addresses returns the granted addresses in the order of the request.
-func (d Decision) Addresses() []netip.Addr {
-	as := make([]netip.Addr, len(d.Grants))
-	for i, g := range d.Grants {
-		as[i] = g.Addr
-	}
-	return as
-}
-
-// Reason returns the reason to show: ReasonAssigned when the request is
-// met, else the one that all refusals have, or ReasonNoPoolFits when they differ.
-func (d Decision) Reason() Reason {
-	if d.Met {
-		return ReasonAssigned
-	}
-	reason := d.Refusals[0].Reason
-	for _, r := range d.Refusals {
-		if r.Reason != reason {
-			return ReasonNoPoolFits
-		}
-	}
-	return reason
-}
-
-// String tells the decision in one line for a person, the same for the same
-// decision.
-func (d Decision) String() string {
-	var parts []string
-	for _, g := range d.Grants {
-		parts = append(parts, fmt.Sprintf("%s from pool %q", g.Addr, g.Pool))
-	}
-	if len(d.Refusals) > 0 {
-		head := "no address"
-		if len(d.Asked) > 0 {
-			head = "cannot give " + joinAddrs(d.Asked)
-		} else if len(d.Grants) > 0 {
-			head = fmt.Sprintf("no %s address", d.Refusals[0].Family)
-		}
-		var why []string
-		for _, r := range d.Refusals {
-			if text := r.String(); !slices.Contains(why, text) { // some are the same for both families
-				why = append(why, text)
-			}
-		}
-		parts = append(parts, head+": "+strings.Join(why, "; "))
-	}
-	return strings.Join(parts, ", ")
-}
-
-func joinAddrs(as []netip.Addr) string {
-	s := make([]string, len(as))
-	for i, a := range as {
-		s[i] = a.String()
-	}
-	return strings.Join(s, ", ")
 }
 
 // TrafficPolicy is a Service's externalTrafficPolicy. The zero value is none.

@@ -24,6 +24,26 @@ const (
 	ReasonAddressNotInPool           // the exact address is not the pool's to give
 	ReasonFamilyMismatch             // the exact address is of a family not wanted
 	ReasonInvalidRequest             // an annotation or field cannot be understood
+	ReasonQuota                      // maxPerNamespace
+	ReasonPortConflict               // who has the address uses one of the ports too
+	ReasonKeyDiffers                 // who has the address shares it by another key
+	ReasonSharingNotAllowed          // the pool's sharing
+	ReasonBackendsDiffer             // externalTrafficPolicy Local and not the same pods
+	ReasonClaimNotFound              // the Service names an IPAddressClaim that does not exist
+	ReasonClaimInUse                 // another Service has the claim's addresses
+	ReasonClaimPending               // the claim itself waits for an address
+	ReasonClaimDeleting              // the claim is on its way out
+	ReasonClaimLacksFamily           // the claim keeps no address of the family
+)
+
+// Why the allocator gave this address and no other.
+const (
+	ReasonKept         Reason = iota + 40 // the holder had it
+	ReasonLowest                          // the lowest free address
+	ReasonFreedLongest                    // none was free for a minute; this one was for longest
+	ReasonNamed                           // the request names the address
+	ReasonShared                          // others of the same key have it, and the ports differ
+	ReasonClaimed                         // the claim keeps it
 )
 
 // Reasons of the speaker, about one node and one address.
@@ -62,6 +82,23 @@ var reasonNames = map[Reason]string{
 	ReasonAddressNotInPool:    "AddressNotInPool",
 	ReasonFamilyMismatch:      "FamilyMismatch",
 	ReasonInvalidRequest:      "InvalidRequest",
+	ReasonQuota:               "NamespaceQuota",
+	ReasonPortConflict:        "PortConflict",
+	ReasonKeyDiffers:          "SharingKeyDiffers",
+	ReasonSharingNotAllowed:   "SharingNotAllowed",
+	ReasonBackendsDiffer:      "BackendsDiffer",
+	ReasonClaimNotFound:       "ClaimNotFound",
+	ReasonClaimInUse:          "ClaimInUse",
+	ReasonClaimPending:        "ClaimPending",
+	ReasonClaimDeleting:       "ClaimDeleting",
+	ReasonClaimLacksFamily:    "ClaimLacksFamily",
+
+	ReasonKept:         "Kept",
+	ReasonLowest:       "LowestFree",
+	ReasonFreedLongest: "FreedLongest",
+	ReasonNamed:        "Named",
+	ReasonShared:       "Shared",
+	ReasonClaimed:      "Claimed",
 
 	ReasonAnnounced:       "Announced",
 	ReasonNoAdvertisement: "NoAdvertisement",
@@ -88,43 +125,20 @@ func (r Reason) String() string {
 	return fmt.Sprintf("Reason%d", uint8(r))
 }
 
-// text says the reason in words, for a refusal of family f.
-func (r Reason) text(f Family) string {
-	switch r {
-	case ReasonNoPool:
-		return "there is no IPAddressPool; create one"
-	case ReasonUnknownPool:
-		return "there is no such IPAddressPool"
-	case ReasonPoolDisabled:
-		return "disabled"
-	case ReasonPoolDeleting:
-		return "being deleted"
-	case ReasonPoolOverlap:
-		return "overlaps an older pool"
-	case ReasonNotAutoAssign:
-		return "autoAssign is false and the Service does not name it"
-	case ReasonNamespaceNotAllowed:
-		return "not for this namespace"
-	case ReasonServiceNotSelected:
-		return "its serviceSelectors do not match the Service's labels"
-	case ReasonFamilyAbsent:
-		return "has no " + f.String() + " addresses"
-	case ReasonExhausted:
-		return "no free " + f.String() + " address"
-	case ReasonAddressInUse:
-		return "the address is in use"
-	case ReasonAddressNotInPool:
-		return "does not have the address"
-	case ReasonFamilyMismatch:
-		return "the Service does not ask for " + f.String()
-	default:
-		return r.Words()
-	}
-}
-
-// Words says a speaker's reason about a node in words.
+// Words says a speaker's reason about a node, or the allocator's about a
+// choice, in words.
 func (r Reason) Words() string {
 	switch r {
+	case ReasonKept, ReasonClaimed:
+		return ""
+	case ReasonLowest:
+		return "the lowest that is free"
+	case ReasonFreedLongest:
+		return "the one that has been free for longest"
+	case ReasonNamed:
+		return "as asked for"
+	case ReasonShared:
+		return "shared by its key"
 	case ReasonNoAdvertisement:
 		return "no L2Advertisement selects the Service"
 	case ReasonNotOwner:
