@@ -23,6 +23,7 @@ type IPAddressClaim struct {
 	// spec is what to keep.
 	//
 	// +optional
+	// +kubebuilder:default={}
 	Spec IPAddressClaimSpec `json:"spec,omitempty"`
 
 	// status is what is kept, and for whom.
@@ -35,6 +36,9 @@ type IPAddressClaim struct {
 // +kubebuilder:validation:XValidation:rule=`!has(self.addresses) || self.addresses.size() == 2 && self.addresses[0] == self.addresses[1] || self.addresses.filter(a, isIP(a) && ip(a).family() == 4).size() < 2 && self.addresses.filter(a, isIP(a) && ip(a).family() == 6).size() < 2`,fieldPath=`.addresses`,message=`addresses has two of one family; write at most one IPv4 and one IPv6 address, and another claim for the rest`
 // +kubebuilder:validation:XValidation:rule=`!has(self.addresses) || !has(self.families) || self.addresses.all(a, !isIP(a) || (ip(a).family() == 4 ? 'IPv4' : 'IPv6') in self.families)`,fieldPath=`.addresses`,messageExpression=`'addresses has one whose family is not in families; write families: [%s], or leave families out'.format([self.addresses.all(a, ip(a).family() == 4) ? 'IPv4' : self.addresses.all(a, ip(a).family() == 6) ? 'IPv6' : 'IPv4, IPv6'])`
 // +kubebuilder:validation:XValidation:rule=`!has(self.addresses) || !has(self.families) || self.addresses.size() == 0 || self.addresses.exists(a, isIP(a) && !((ip(a).family() == 4 ? 'IPv4' : 'IPv6') in self.families)) || self.families.all(f, self.addresses.exists(a, !isIP(a) || (ip(a).family() == 4 ? 'IPv4' : 'IPv6') == f))`,fieldPath=`.families`,message=`families has one that addresses has no address of; write an address of each family, or leave addresses out`
+// +kubebuilder:validation:XValidation:rule=`has(self.pool) == has(oldSelf.pool) && (!has(self.pool) || self.pool == oldSelf.pool)`,fieldPath=`.pool`,message=`pool of a claim cannot be changed: the Service that uses it would move; create another claim and name that in the Service's annotation fairlead.dev/claim`
+// +kubebuilder:validation:XValidation:rule=`has(self.families) == has(oldSelf.families) && (!has(self.families) || self.families == oldSelf.families)`,fieldPath=`.families`,message=`families of a claim cannot be changed: the Service that uses it would move; create another claim and name that in the Service's annotation fairlead.dev/claim`
+// +kubebuilder:validation:XValidation:rule=`has(self.addresses) == has(oldSelf.addresses) && (!has(self.addresses) || self.addresses == oldSelf.addresses)`,fieldPath=`.addresses`,message=`addresses of a claim cannot be changed: the Service that uses it would move; create another claim and name that in the Service's annotation fairlead.dev/claim`
 type IPAddressClaimSpec struct {
 	// pool is the name of the IPAddressPool to take from. Default: any pool that a
 	// Service of this namespace would be given an address of.
@@ -90,7 +94,7 @@ type IPAddressClaimStatus struct {
 	// +kubebuilder:validation:MaxItems=2
 	Addresses []string `json:"addresses,omitempty"`
 
-	// pool is the pool that they are of.
+	// pool is the pool that they are of; both, where each family has its own.
 	//
 	// +optional
 	Pool string `json:"pool,omitempty"`

@@ -8,6 +8,10 @@ const LoadBalancerClass = "fairlead.dev/fairlead"
 // an address of it.
 const FinalizerPoolInUse = "fairlead.dev/pool-in-use"
 
+// FinalizerClaimInUse holds a claim that is being deleted until no Service has
+// its addresses.
+const FinalizerClaimInUse = "fairlead.dev/claim-in-use"
+
 // Annotations that a user writes on a Service.
 const (
 	// AnnotationLoadBalancerIPs asks for exact addresses, comma-separated, at most
@@ -53,7 +57,8 @@ const (
 	ConditionAnnounced = "fairlead.dev/Announced"
 )
 
-// Reasons of ConditionReady on the objects of this package.
+// Reasons of ConditionReady on the objects of this package. A claim that lacks an
+// address has the reason that a Service in its place would have (internal/lb).
 const (
 	// ReasonAccepted: the object is in effect as written.
 	ReasonAccepted = "Accepted"
@@ -73,8 +78,8 @@ const (
 	// ReasonDisabled: a pool gives nothing new, because its spec says so.
 	ReasonDisabled = "Disabled"
 
-	// ReasonInUse: a pool is being deleted, and waits for the Services that have
-	// its addresses.
+	// ReasonInUse: a pool or claim is being deleted, and waits for the Services
+	// that have its addresses.
 	ReasonInUse = "InUse"
 
 	// ReasonPoolNotFound: no pool has a name that the object mentions.
@@ -106,18 +111,6 @@ const (
 
 	// ReasonReserved: the claim has its addresses, and no Service uses them now.
 	ReasonReserved = "Reserved"
-
-	// ReasonAddressInUse: an address that the claim asks for belongs to someone
-	// else.
-	ReasonAddressInUse = "AddressInUse"
-
-	// ReasonAddressNotInPool: an address that the claim asks for is in no pool it
-	// may use.
-	ReasonAddressNotInPool = "AddressNotInPool"
-
-	// ReasonPoolExhausted: the pool has no free address of a family that the claim
-	// asks for.
-	ReasonPoolExhausted = "PoolExhausted"
 
 	// ReasonAnnouncing: the speaker is a member among its peers, and announces
 	// what it should.

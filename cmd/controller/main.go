@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead/fairlead/cmd/internal/program"
 	"github.com/fairlead/fairlead/internal/controller/allocate"
+	"github.com/fairlead/fairlead/internal/controller/claims"
 	"github.com/fairlead/fairlead/internal/controller/gossipkey"
 	"github.com/fairlead/fairlead/internal/controller/ledger"
 	"github.com/fairlead/fairlead/internal/controller/poolstatus"
@@ -90,10 +91,12 @@ type controller interface {
 // controllers lists all there are.
 func controllers(mgr ctrl.Manager, o options) []controller {
 	book := ledger.New(mgr.GetAPIReader(), o.Class, time.Now)
+	events := mgr.GetEventRecorder("fairlead-controller")
 	return []controller{
 		gossipkey.New(mgr.GetClient(), o.Namespace),
-		poolstatus.New(mgr.GetClient(), book, time.Now),
-		allocate.New(mgr.GetClient(), book, o.Class, mgr.GetEventRecorder("fairlead-controller")),
+		poolstatus.New(mgr.GetClient(), book, events, time.Now),
+		allocate.New(mgr.GetClient(), book, o.Class, events),
+		claims.New(mgr.GetClient(), book, time.Now),
 		references.New(mgr.GetClient()),
 		report.New(mgr.GetClient(), o.Class, time.Now),
 	}

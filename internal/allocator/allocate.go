@@ -103,7 +103,14 @@ func (a *Allocator) decide(h *holding, req *lb.Request, now time.Time) (lb.Decis
 	next := make([]grant, 0, 2)
 	for _, f := range req.Families {
 		have, has := h.grantOf(f)
-		may := has && a.clash(h, req, have.addr, staying) == nil
+		may := has
+		if has {
+			if r := a.clash(h, req, have.addr, staying); r != nil {
+				may = false
+				r.Pool, r.Family = have.pool.Name, f
+				d.Conflicts = append(d.Conflicts, *r)
+			}
+		}
 		if may && !a.asksForOther(h, req, have, last) {
 			next, d.Picked = append(next, have), append(d.Picked, lb.ReasonKept)
 			continue

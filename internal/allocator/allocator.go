@@ -111,17 +111,26 @@ func (a *Allocator) rightful(g grant) *pool {
 
 // Restore records that the holder has these addresses already, before anything
 // new is given. Of two Services that have one address and do not share it the
-// older keeps it. Restore reports which of the addresses it accepted: those that
+// older keeps it. Restore returns which of the addresses it accepted: those that
 // a pool has, or had (retiring names the pool by address), and no older Service
-// holds. Call it once per holder: claims first, then Services, oldest first.
-func (a *Allocator) Restore(req lb.Request, addrs []netip.Addr, retiring map[netip.Addr]string) []lb.Grant {
+// holds; and why not those that one does. Call it once per holder: claims first,
+// then Services, oldest first.
+func (a *Allocator) Restore(req lb.Request, addrs []netip.Addr, retiring map[netip.Addr]string) ([]lb.Grant, []lb.Refusal) {
 	h := a.enter(req.Holder)
 	var had []grant
+	var conflicts []lb.Refusal
 	for _, addr := range addrs {
 		second := slices.ContainsFunc(had, func(g grant) bool { return lb.FamilyOf(g.addr) == lb.FamilyOf(addr) })
-		if p := a.origin(addr, retiring); !second && p != nil && a.mayRestore(h, &req, addr) {
-			had = append(had, grant{addr, p})
+		p := a.origin(addr, retiring)
+		if second || p == nil {
+			continue
 		}
+		if r := a.conflict(h, &req, addr); r != nil {
+			r.Pool, r.Family = p.Name, lb.FamilyOf(addr)
+			conflicts = append(conflicts, *r)
+			continue
+		}
+		had = append(had, grant{addr, p})
 	}
 	a.become(h, &req, had, nil)
 	if h.more != nil {
@@ -131,22 +140,22 @@ func (a *Allocator) Restore(req lb.Request, addrs []netip.Addr, retiring map[net
 	if !h.first.addr.IsValid() {
 		a.leave(h)
 	}
-	return h.granted()
+	return h.granted(), conflicts
 }
 
-// mayRestore reports whether the holder can have an address that it says it has:
-// it is free, or shared, or lent to it by a claim of its namespace.
-func (a *Allocator) mayRestore(h *holding, req *lb.Request, addr netip.Addr) bool {
+// conflict says why the holder cannot have an address that it says it has: it is
+// neither free, nor shared, nor lent to it by a claim of its namespace.
+func (a *Allocator) conflict(h *holding, req *lb.Request, addr netip.Addr) *lb.Refusal {
 	owner := a.owners[addr]
-	switch {
-	case owner == nil:
-		return true
-	case owner.kind() == lb.KindClaim:
-		lent := owner.more.lentTo
-		return owner.space == h.space && req.Holder.Kind == lb.KindService && (lent == nil || lent == h)
-	default:
-		return a.clash(h, req, addr, staying) == nil
+	if owner == nil {
+		return nil
 	}
+	if owner.kind() == lb.KindClaim && owner.space == h.space && req.Holder.Kind == lb.KindService {
+		if lent := owner.more.lentTo; lent == nil || lent == h {
+			return nil
+		}
+	}
+	return a.clash(h, req, addr, staying)
 }
 
 // origin returns the pool that an address in use is counted to: the one in force

@@ -71,6 +71,47 @@ func TestRequest(t *testing.T) {
 			want: lb.Request{Families: []lb.Family{lb.IPv4}, RequireAll: true, Addresses: ip("192.0.2.8")},
 		},
 		{
+			name: "a key to share by, under externalTrafficPolicy Cluster",
+			change: func(s *corev1.Service) {
+				s.Annotations[v1alpha1.AnnotationMetalLBAllowSharedIP] = "dns"
+				s.Spec.Ports = []corev1.ServicePort{{Port: 53, Protocol: corev1.ProtocolUDP}, {Port: 53, Protocol: corev1.ProtocolTCP}}
+				s.Spec.Selector = map[string]string{"app": "dns"}
+			},
+			want: lb.Request{
+				Families: []lb.Family{lb.IPv4}, RequireAll: true, ShareKey: "dns",
+				Ports: []lb.Port{{Protocol: "UDP", Number: 53}, {Protocol: "TCP", Number: 53}},
+			},
+		},
+		{
+			name: "a key to share by, under externalTrafficPolicy Local: the pods count",
+			change: func(s *corev1.Service) {
+				s.Annotations[v1alpha1.AnnotationAllowSharedIP] = "dns"
+				s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+				s.Spec.Selector = map[string]string{"b": "2", "a": "1"}
+			},
+			want: lb.Request{Families: []lb.Family{lb.IPv4}, RequireAll: true, ShareKey: "dns", Backends: "default/a=1,b=2"},
+		},
+		{
+			name: "a claim", change: func(s *corev1.Service) { s.Annotations[v1alpha1.AnnotationClaim] = "web" },
+			want: lb.Request{Families: []lb.Family{lb.IPv4}, RequireAll: true, Claim: "web"},
+		},
+		{
+			name: "a claim and a pool",
+			change: func(s *corev1.Service) {
+				s.Annotations[v1alpha1.AnnotationClaim] = "web"
+				s.Annotations[v1alpha1.AnnotationMetalLBAddressPool] = "lan"
+			},
+			err: `annotation fairlead.dev/claim: the Service has what IPAddressClaim "web" keeps, so annotation metallb.io/address-pool means nothing; remove one of them`,
+		},
+		{
+			name: "a claim and an address",
+			change: func(s *corev1.Service) {
+				s.Annotations[v1alpha1.AnnotationClaim] = "web"
+				s.Spec.LoadBalancerIP = "192.0.2.8"
+			},
+			err: `so spec.loadBalancerIP means nothing`,
+		},
+		{
 			name:   "an annotation that is no address",
 			change: func(s *corev1.Service) { s.Annotations[v1alpha1.AnnotationMetalLBLoadBalancerIPs] = "web" },
 			err:    `annotation metallb.io/loadBalancerIPs: "web" is not an IP address`,
@@ -89,7 +130,7 @@ func TestRequest(t *testing.T) {
 				}
 				return
 			}
-			tt.want.Service = lb.ServiceKey{Namespace: "default", Name: "web"}
+			tt.want.Holder = lb.ServiceKey{Namespace: "default", Name: "web"}.Holder()
 			if diff := cmp.Diff(tt.want, got, addrs); err != nil || diff != "" {
 				t.Errorf("%v (-want +got):\n%s", err, diff)
 			}

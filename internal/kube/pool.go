@@ -18,13 +18,15 @@ func Pool(p *v1alpha1.IPAddressPool) (lb.Pool, error) {
 		return lb.Pool{}, err
 	}
 	out := lb.Pool{
-		Name:          p.Name,
-		Created:       p.CreationTimestamp.Time,
-		Ranges:        ranges,
-		AutoAssign:    ptr.Deref(p.Spec.AutoAssign, true),
-		AvoidBuggyIPs: p.Spec.AvoidBuggyIPs,
-		Disabled:      p.Spec.Disabled,
-		Deleting:      p.DeletionTimestamp != nil,
+		Name:            p.Name,
+		Created:         p.CreationTimestamp.Time,
+		Ranges:          ranges,
+		AutoAssign:      ptr.Deref(p.Spec.AutoAssign, true),
+		AvoidBuggyIPs:   p.Spec.AvoidBuggyIPs,
+		Disabled:        p.Spec.Disabled,
+		Deleting:        p.DeletionTimestamp != nil,
+		MaxPerNamespace: int(p.Spec.MaxPerNamespace),
+		Sharing:         sharing(p.Spec.Sharing),
 	}
 	if a := p.Spec.ServiceAllocation; a != nil {
 		out.Priority = int(a.Priority)
@@ -39,6 +41,17 @@ func Pool(p *v1alpha1.IPAddressPool) (lb.Pool, error) {
 		}
 	}
 	return out, nil
+}
+
+func sharing(s v1alpha1.SharingPolicy) lb.Sharing {
+	switch s {
+	case v1alpha1.SharingCluster:
+		return lb.SharingCluster
+	case v1alpha1.SharingNever:
+		return lb.SharingNever
+	default:
+		return lb.SharingNamespace
+	}
 }
 
 // Retiring returns the addresses that are in use and no longer in the pool's

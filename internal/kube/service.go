@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -51,6 +51,11 @@ var (
 		v1alpha1.AnnotationMetalLBAddressPool,
 		v1alpha1.AnnotationMetalLBUniverseAddressPool,
 	}
+	annotationsShare = []string{
+		v1alpha1.AnnotationAllowSharedIP,
+		v1alpha1.AnnotationMetalLBAllowSharedIP,
+		v1alpha1.AnnotationMetalLBUniverseAllowSharedIP,
+	}
 )
 
 // annotation returns the first of the annotations that the Service has.
@@ -67,34 +72,89 @@ func annotation(svc *corev1.Service, names []string) (name, value string) {
 // field that cannot be understood.
 func Request(svc *corev1.Service, namespaceLabels map[string]string) (lb.Request, error) {
 	r := lb.Request{
-		Service:         Key(svc),
+		Holder:          Key(svc).Holder(),
 		Created:         svc.CreationTimestamp.Time,
 		Labels:          svc.Labels,
 		NamespaceLabels: namespaceLabels,
 		RequireAll:      ptr.Deref(svc.Spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack) != corev1.IPFamilyPolicyPreferDualStack,
+		Claim:           svc.Annotations[v1alpha1.AnnotationClaim],
 	}
 	for _, f := range svc.Spec.IPFamilies {
-		if f == corev1.IPv6Protocol {
-			r.Families = append(r.Families, lb.IPv6)
-		} else {
-			r.Families = append(r.Families, lb.IPv4)
-		}
+		r.Families = append(r.Families, family(string(f)))
 	}
 	_, r.Pool = annotation(svc, annotationsPool)
-	if name, ips := annotation(svc, annotationsIPs); name != "" {
-		addrs, err := config.Addresses(ips)
-		if err != nil {
-			return r, fmt.Errorf("annotation %s: %w", name, err)
-		}
-		r.Addresses = addrs
-	} else if ip := svc.Spec.LoadBalancerIP; ip != "" {
-		addr, err := config.Address(ip)
-		if err != nil {
-			return r, fmt.Errorf("spec.loadBalancerIP: %w", err)
-		}
-		r.Addresses = []netip.Addr{addr}
+	if _, r.ShareKey = annotation(svc, annotationsShare); r.ShareKey != "" {
+		r.Ports, r.Backends = ports(svc), backends(svc)
 	}
-	return r, nil
+	what, addrs, err := exactAddresses(svc)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", what, err)
+	}
+	r.Addresses = addrs
+	return r, claimAlone(svc, &r, what)
+}
+
+// exactAddresses returns the addresses that the Service names, and the
+// annotation or field where it does.
+func exactAddresses(svc *corev1.Service) (where string, addrs []netip.Addr, err error) {
+	if name, ips := annotation(svc, annotationsIPs); name != "" {
+		addrs, err = config.Addresses(ips)
+		return "annotation " + name, addrs, err
+	}
+	if ip := svc.Spec.LoadBalancerIP; ip != "" {
+		addr, err := config.Address(ip)
+		return "spec.loadBalancerIP", []netip.Addr{addr}, err
+	}
+	return "", nil, nil
+}
+
+// claimAlone refuses what contradicts a claim, which says all there is to say of
+// the Service's addresses. where is where the Service names addresses, or "".
+func claimAlone(svc *corev1.Service, r *lb.Request, where string) error {
+	if r.Claim == "" {
+		return nil
+	}
+	if where == "" && r.Pool != "" {
+		name, _ := annotation(svc, annotationsPool)
+		where = "annotation " + name
+	}
+	if where == "" && r.ShareKey != "" {
+		name, _ := annotation(svc, annotationsShare)
+		where = "annotation " + name
+	}
+	if where == "" {
+		return nil
+	}
+	return fmt.Errorf("annotation %s: the Service has what IPAddressClaim %q keeps, so %s means nothing; remove one of them",
+		v1alpha1.AnnotationClaim, r.Claim, where)
+}
+
+// ports returns the ports by which clients reach the Service.
+func ports(svc *corev1.Service) (out []lb.Port) {
+	for _, p := range svc.Spec.Ports {
+		out = append(out, lb.Port{Protocol: string(p.Protocol), Number: uint16(p.Port)}) //nolint:gosec // validated by the API server
+	}
+	return out
+}
+
+// backends tells apart the pods that serve, where that matters for sharing (see
+// lb.Request). Without a selector nobody knows them but the Service.
+func backends(svc *corev1.Service) string {
+	switch {
+	case TrafficPolicy(svc) != lb.TrafficLocal:
+		return ""
+	case len(svc.Spec.Selector) == 0:
+		return "those of " + Key(svc).String()
+	default:
+		return svc.Namespace + "/" + labels.FormatLabels(svc.Spec.Selector)
+	}
+}
+
+func family(name string) lb.Family {
+	if name == string(corev1.IPv6Protocol) {
+		return lb.IPv6
+	}
+	return lb.IPv4
 }
 
 // IngressAddresses returns the addresses in the Service's status, in order.
@@ -126,32 +186,6 @@ func SetIngress(svc *corev1.Service, addrs []netip.Addr) {
 // we said nothing yet.
 func AssignedCondition(svc *corev1.Service) *metav1.Condition {
 	return meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAddressAssigned)
-}
-
-// unsupported are the annotations that this version does not act on yet.
-var unsupported = []string{
-	v1alpha1.AnnotationAllowSharedIP,
-	v1alpha1.AnnotationMetalLBAllowSharedIP,
-	v1alpha1.AnnotationMetalLBUniverseAllowSharedIP,
-	v1alpha1.AnnotationClaim,
-}
-
-// Unsupported returns the Service's annotations that nothing comes of.
-func Unsupported(svc *corev1.Service) []string {
-	return slices.DeleteFunc(slices.Clone(unsupported), func(name string) bool {
-		_, has := svc.Annotations[name]
-		return !has
-	})
-}
-
-// InVain says that nothing comes in this version of what a user wrote, as the end
-// of a condition's message; "" when there is nothing to say. what goes before
-// the names.
-func InVain(what string, names []string) string {
-	if len(names) == 0 {
-		return ""
-	}
-	return "; not supported by this version of Fairlead, nothing comes of it: " + what + strings.Join(names, ", ")
 }
 
 // TrafficPolicy returns the Service's externalTrafficPolicy.

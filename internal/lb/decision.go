@@ -74,6 +74,9 @@ type Decision struct {
 	Passed []Refusal
 	Asked  []netip.Addr // the exact addresses that the request named
 	Claim  string       // the claim that the request named
+	// Conflicts are addresses that the holder loses because somebody else has
+	// them, and why they cannot both.
+	Conflicts []Refusal
 	// Met says that the holder has what it must have. A second family that is
 	// only preferred may be missing still.
 	Met bool

@@ -62,25 +62,29 @@ type Rejection struct {
 // only better left out goes on until it hears its successor's claim.
 func Make(s Snapshot) Plan {
 	p := Plan{Claims: map[netip.Addr]election.Claim{}}
-	done := map[netip.Addr]bool{}
+	users := map[netip.Addr][]lb.Assignment{}
 	for _, as := range s.Assignments {
 		for _, g := range as.Grants {
-			if done[g.Addr] {
-				continue
+			users[g.Addr] = append(users[g.Addr], as)
+		}
+	}
+	for _, as := range s.Assignments {
+		for _, g := range as.Grants {
+			if sharers := users[g.Addr]; sharers != nil {
+				p.Outcomes = append(p.Outcomes, s.place(sharers, g, &p))
+				delete(users, g.Addr)
 			}
-			done[g.Addr] = true
-			out := s.place(as, g, &p)
-			p.Outcomes = append(p.Outcomes, out)
 		}
 	}
 	slices.SortFunc(p.Announcements, func(x, y lb.L2Announcement) int { return x.Addr.Compare(y.Addr) })
 	return p
 }
 
-// place decides for one address and adds what follows to the plan.
-func (s *Snapshot) place(as lb.Assignment, g lb.Grant, p *Plan) Outcome {
-	c := s.Candidates(as, g)
-	out := Outcome{Service: as.Service, Addr: g.Addr, Rejected: c.Rejected, Avoided: c.Avoided}
+// place decides for one address, which these Services have, and adds what follows
+// to the plan.
+func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, p *Plan) Outcome {
+	c := s.Candidates(users, g)
+	out := Outcome{Service: users[0].Service, Addr: g.Addr, Rejected: c.Rejected, Avoided: c.Avoided}
 	if c.Reason != 0 {
 		out.Reason = c.Reason
 		return out
@@ -125,14 +129,16 @@ type Candidates struct {
 	Reason   lb.Reason           // why there is none at all, or 0
 }
 
-// Candidates finds who can announce the address.
-func (s *Snapshot) Candidates(as lb.Assignment, g lb.Grant) Candidates {
+// Candidates finds who can announce the address for the Services that have it.
+func (s *Snapshot) Candidates(users []lb.Assignment, g lb.Grant) Candidates {
 	var adverts []*lb.L2Advertisement
 	for i := range s.Advertisements {
-		if a := &s.Advertisements[i]; a.Selects(g, as.Labels) {
+		a := &s.Advertisements[i]
+		if slices.ContainsFunc(users, func(as lb.Assignment) bool { return a.Selects(g, as.Labels) }) {
 			adverts = append(adverts, a)
 		}
 	}
+	as := together(users)
 	switch {
 	case len(adverts) == 0:
 		return Candidates{Reason: lb.ReasonNoAdvertisement}
@@ -155,6 +161,25 @@ func (s *Snapshot) Candidates(as lb.Assignment, g lb.Grant) Candidates {
 		c.Reason = lb.ReasonNoCandidate
 	}
 	return c
+}
+
+// together returns the Services that share an address as if they were one: a
+// node that can serve any of them can announce it. Under externalTrafficPolicy
+// Local those that share have the same pods.
+func together(users []lb.Assignment) lb.Assignment {
+	all := users[0]
+	if len(users) == 1 {
+		return all
+	}
+	for _, as := range users[1:] {
+		all.ReadyNodes = slices.Concat(all.ReadyNodes, as.ReadyNodes)
+		if as.Policy == lb.TrafficLocal {
+			all.Policy = as.Policy
+		}
+	}
+	slices.Sort(all.ReadyNodes)
+	all.ReadyNodes = slices.Compact(all.ReadyNodes)
+	return all
 }
 
 // able returns the interfaces on which the node can announce the address, or

@@ -397,6 +397,9 @@ func TestAPIRulesAreAllProven(t *testing.T) {
 			fmt.Fprintln(&answers, err)
 		}
 	}
+	for _, c := range refusedChanges {
+		fmt.Fprintln(&answers, tryChange(t, api, c))
+	}
 	files, err := filepath.Glob("../../config/crd/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("config/crd: %d files, %v", len(files), err)
@@ -514,34 +517,40 @@ func TestAPIAccepts(t *testing.T) {
 	}
 }
 
-// What is refused on creation is refused on a change too.
+// refusedChanges are refused when they change a valid object: what is refused on
+// creation, and what cannot be changed at all.
+var refusedChanges = []refusal{
+	{"IPAddressPool", `addresses: ["192.0.2.9-192.0.2.1"]`, "spec.addresses[0]", "write the lower address first"},
+	{"IPAddressClaim", `addresses: [192.0.2.1]`, "spec.addresses", "addresses of a claim cannot be changed: the Service that uses it would move; create another claim and name that in the Service's annotation fairlead.dev/claim"},
+	{"IPAddressClaim", `families: [IPv6]`, "spec.families", "families of a claim cannot be changed: the Service that uses it would move; create another claim and name that in the Service's annotation fairlead.dev/claim"},
+	{"IPAddressClaim", `pool: private`, "spec.pool", "pool of a claim cannot be changed: the Service that uses it would move; create another claim and name that in the Service's annotation fairlead.dev/claim"},
+	{"IPAddressClaim", `pool: null`, "spec.pool", "create another claim"},
+	{"L2Advertisement", `interfaces: ["bond["]`, "spec.interfaces[0]", "is no pattern"},
+	{"BGPAdvertisement", `communities: ["65536:1"]`, "spec.communities[0]", "above 65535"},
+	{"BGPPeer", `holdTime: 2s`, "spec.holdTime", `write at least "3s"`},
+	{"BGPPeer", `interface: eth1`, "spec.interface", "write only one of them"},
+	{"BFDProfile", `detectMultiplier: 1`, "spec.detectMultiplier", "greater than or equal to 2"},
+	{"Community", `communities: [{name: a, value: b}]`, "spec.communities[0].value", "is no community"},
+}
+
 func TestAPIRefusesChanges(t *testing.T) {
 	api := admin(t)
-	for _, c := range []refusal{
-		{"IPAddressPool", `addresses: ["192.0.2.9-192.0.2.1"]`, "spec.addresses[0]", "write the lower address first"},
-		{"IPAddressClaim", `addresses: [192.0.2.1, 192.0.2.2]`, "spec.addresses", "two of one family"},
-		{"L2Advertisement", `interfaces: ["bond["]`, "spec.interfaces[0]", "is no pattern"},
-		{"BGPAdvertisement", `communities: ["65536:1"]`, "spec.communities[0]", "above 65535"},
-		{"BGPPeer", `holdTime: 2s`, "spec.holdTime", `write at least "3s"`},
-		{"BGPPeer", `interface: eth1`, "spec.interface", "write only one of them"},
-		{"BFDProfile", `detectMultiplier: 1`, "spec.detectMultiplier", "greater than or equal to 2"},
-		{"Community", `communities: [{name: a, value: b}]`, "spec.communities[0].value", "is no community"},
-	} {
+	for _, c := range refusedChanges {
 		t.Run(c.kind+" "+c.changes, func(t *testing.T) {
-			o := object(t, c.kind, `{}`)
-			if err := api.Create(t.Context(), o); err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := api.Delete(context.WithoutCancel(t.Context()), o); err != nil {
-					t.Error(err)
-				}
-			}()
-			changed := object(t, c.kind, c.changes)
-			changed.SetResourceVersion(o.GetResourceVersion())
-			wantRefusal(t, api.Update(t.Context(), changed, client.DryRunAll), c.field, c.words)
+			wantRefusal(t, tryChange(t, api, c), c.field, c.words)
 		})
 	}
+}
+
+// tryChange makes a valid object, and tries the change.
+func tryChange(t *testing.T, api client.Client, c refusal) error {
+	t.Helper()
+	o := object(t, c.kind, `{}`)
+	must(t, api.Create(t.Context(), o))
+	defer func() { must(t, api.Delete(context.WithoutCancel(t.Context()), o)) }()
+	changed := object(t, c.kind, c.changes)
+	changed.SetResourceVersion(o.GetResourceVersion())
+	return api.Update(t.Context(), changed, client.DryRunAll)
 }
 
 // The defaults that the doc comments promise, also where there is no spec at all.
@@ -550,6 +559,7 @@ func TestAPIDefaults(t *testing.T) {
 	api := admin(t)
 	for _, c := range []struct{ kind, changes, want string }{
 		{"IPAddressPool", `{}`, `{addresses: ["192.0.2.0/24"], autoAssign: true, sharing: Namespace}`},
+		{"IPAddressClaim", noSpec, `{}`},
 		{"BGPAdvertisement", `{}`, `{aggregationLength: 32, aggregationLengthV6: 128}`},
 		{"BGPAdvertisement", noSpec, `{aggregationLength: 32, aggregationLengthV6: 128}`},
 		{"BGPPeer", `passwordSecret: {name: bgp}`, `{myASN: 64512, peerASN: 64513, peerAddress: 192.0.2.1, peerPort: 179, holdTime: 90s, connectTime: 10s, gracefulRestart: true, passwordSecret: {name: bgp, key: password}}`},

@@ -99,21 +99,16 @@ func TestMistakesAreToldOnTheObject(t *testing.T) {
 		}
 	})
 
-	t.Run("BGP and claims", func(t *testing.T) {
+	t.Run("BGP", func(t *testing.T) {
 		peer := &v1alpha1.BGPPeer{}
 		advert := &v1alpha1.BGPAdvertisement{}
-		claim := &v1alpha1.IPAddressClaim{}
-		for kind, o := range map[string]client.Object{"BGPPeer": peer, "BGPAdvertisement": advert, "IPAddressClaim": claim} {
+		for kind, o := range map[string]client.Object{"BGPPeer": peer, "BGPAdvertisement": advert} {
 			u := object(t, kind, `{}`)
-			if kind == "IPAddressClaim" {
-				u.SetNamespace(c.namespace)
-			}
 			c.create(t, u)
 			o.SetName(u.GetName())
-			o.SetNamespace(u.GetNamespace())
 		}
 		for o, conditions := range map[client.Object]*[]metav1.Condition{
-			peer: &peer.Status.Conditions, advert: &advert.Status.Conditions, claim: &claim.Status.Conditions,
+			peer: &peer.Status.Conditions, advert: &advert.Status.Conditions,
 		} {
 			c.until(t, o, func() error { return says(*conditions, ready, false, v1alpha1.ReasonNotSupported) })
 		}
@@ -154,7 +149,7 @@ func TestPoolInUseIsNotDeleted(t *testing.T) {
 		t.Helper()
 		c.until(t, pool, func() error { return says(pool.Status.Conditions, ready, false, v1alpha1.ReasonInUse, by...) })
 	}
-	inUse("2 Services", c.namespace+"/user-a", c.namespace+"/user-b")
+	inUse(c.namespace+"/user-a", c.namespace+"/user-b")
 	late := c.service(t, "too-late")
 	c.untilService(t, late, assigned, false, "PoolDeleting", `pool "leaving"`)
 	c.remove(t, late)
@@ -162,7 +157,7 @@ func TestPoolInUseIsNotDeleted(t *testing.T) {
 	c.othersGoOn(t, "beside-leaving")
 
 	c.remove(t, users[0])
-	inUse("1 Services", c.namespace+"/user-b")
+	inUse("waits for "+c.namespace+"/user-b")
 	kept := c.addresses(t, users[1])
 	c.change(t, users[1], func() { users[1].Labels = map[string]string{"a": "b"} })
 	if got := c.addresses(t, users[1]); fmt.Sprint(got) != fmt.Sprint(kept) {

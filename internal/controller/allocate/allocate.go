@@ -73,7 +73,7 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 // clusters, out of the queue, unless they have or had something of ours.
 func (c *Controller) concerns(o client.Object) bool {
 	svc, ok := o.(*corev1.Service)
-	return ok && (svc.Spec.Type == corev1.ServiceTypeLoadBalancer || kube.AssignedCondition(svc) != nil || len(c.ledger.Holds(kube.Key(svc))) > 0)
+	return ok && (svc.Spec.Type == corev1.ServiceTypeLoadBalancer || kube.AssignedCondition(svc) != nil || len(c.ledger.Holds(kube.Key(svc).Holder())) > 0)
 }
 
 // servicesIn maps a namespace whose labels changed to its Services.
@@ -94,7 +94,7 @@ func (c *Controller) servicesIn(ctx context.Context, ns client.Object) []reconci
 
 // wakeFrom queues the Services that the ledger says are to look again.
 func (c *Controller) wakeFrom(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	c.ledger.OnWake(func(k lb.ServiceKey) {
+	c.ledger.OnWake(lb.KindService, func(k lb.Holder) {
 		q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: k.Namespace, Name: k.Name}})
 	})
 	return nil
@@ -109,7 +109,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	var svc corev1.Service
 	switch err := c.client.Get(ctx, req.NamespacedName, &svc); {
 	case apierrors.IsNotFound(err):
-		c.ledger.Release(key)
+		c.ledger.Release(key.Holder())
 		return reconcile.Result{}, nil
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("get Service %s: %w", key, err)
@@ -144,10 +144,11 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 	after := svc.DeepCopy()
 	kube.SetIngress(after, d.Addresses())
 	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
-		d.Met, d.Reason().String(), d.String()+kube.InVain("annotation ", kube.Unsupported(svc)), svc.Generation)
+		d.Met, d.Reason().String(), d.String(), svc.Generation)
 	if err := c.write(ctx, svc, after); err != nil {
 		return err
 	}
+	c.ledger.Written(req.Holder)
 	c.tell(svc, after, had, d)
 	return nil
 }
@@ -155,8 +156,8 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 // refuse marks a Service whose request cannot be understood. It keeps what it
 // has; with nothing, it does not wait any more either.
 func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, invalid error) error {
-	if key := kube.Key(svc); len(kube.IngressAddresses(svc)) == 0 {
-		c.ledger.Release(key)
+	if len(kube.IngressAddresses(svc)) == 0 {
+		c.ledger.Release(kube.Key(svc).Holder())
 	}
 	after := svc.DeepCopy()
 	changed := kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
@@ -182,7 +183,7 @@ func (c *Controller) disown(ctx context.Context, svc *corev1.Service) error {
 // more: its type or class changed, or it is being deleted. Nobody else gets the
 // address before it is gone from the status.
 func (c *Controller) letGo(ctx context.Context, svc *corev1.Service) error {
-	key := kube.Key(svc)
+	key := kube.Key(svc).Holder()
 	held := c.ledger.Holds(key)
 	ours := func(a netip.Addr) bool {
 		return kube.AssignedCondition(svc) != nil || slices.ContainsFunc(held, func(g lb.Grant) bool { return g.Addr == a })
@@ -217,23 +218,25 @@ func (c *Controller) write(ctx context.Context, before, after *corev1.Service) e
 // tell records an event for what changed. All addresses of one change are in one
 // event: the recorder would fold two alike into one and lose the first.
 func (c *Controller) tell(before, after *corev1.Service, had []netip.Addr, d lb.Decision) {
-	var gained lb.Decision
-	for _, g := range d.Grants {
+	var gained, lost []string
+	for i, g := range d.Grants {
 		if !slices.Contains(had, g.Addr) {
-			gained.Grants = append(gained.Grants, g)
+			gained = append(gained, d.Story(i))
 		}
 	}
-	var lost []string
 	for _, a := range had {
 		if !slices.Contains(d.Addresses(), a) {
 			lost = append(lost, a.String())
 		}
 	}
-	if len(gained.Grants) > 0 {
-		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, "Assigned", "Assign", "Assigned %s", gained)
+	if len(gained) > 0 {
+		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, "Assigned", "Assign", "Assigned %s", strings.Join(gained, ", "))
 	}
 	if len(lost) > 0 {
 		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, "Released", "Assign", "Gave up %s", strings.Join(lost, ", "))
+	}
+	for _, r := range d.Conflicts {
+		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "Conflict", "Assign", "Cannot keep %s: %s", r.Addr, r)
 	}
 	if !d.Met && message(before) != message(after) {
 		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", d)

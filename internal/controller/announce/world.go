@@ -124,13 +124,14 @@ func on[T client.Object](set func(obj T, gone bool) bool) func(any, bool) bool {
 func (w *world) setService(svc *corev1.Service, gone bool) bool {
 	key := kube.Key(svc)
 	addrs := kube.IngressAddresses(svc)
-	_, had := w.services[key]
+	before, had := w.services[key]
 	if gone || !w.class.Handles(svc) || len(addrs) == 0 {
 		delete(w.services, key)
 		return had
 	}
-	w.services[key] = service{labels: svc.Labels, policy: kube.TrafficPolicy(svc), addrs: addrs}
-	return true
+	after := service{labels: svc.Labels, policy: kube.TrafficPolicy(svc), addrs: addrs}
+	w.services[key] = after
+	return !had || !reflect.DeepEqual(before, after)
 }
 
 func (w *world) setEndpoints(s *discoveryv1.EndpointSlice, gone bool) bool {

@@ -3,6 +3,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -35,7 +36,8 @@ type Ledger struct {
 	// strangers are the Services of ours with addresses that no pool has. When
 	// one has, they keep them.
 	strangers map[lb.ServiceKey]*corev1.Service
-	onWake    func(lb.ServiceKey)
+	conflicts map[lb.Holder][]lb.Refusal // addresses in a status that are somebody else's; told once
+	onWake    map[lb.HolderKind]func(lb.Holder)
 	onUse     func(pool string)
 }
 
@@ -45,17 +47,17 @@ func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 	return &Ledger{
 		reader: reader, class: class, now: now,
 		alloc: allocator.New(), pools: map[string]lb.Pool{}, invalid: map[string]error{},
-		strangers: map[lb.ServiceKey]*corev1.Service{},
-		onWake:    func(lb.ServiceKey) {}, onUse: func(string) {},
+		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{},
+		onWake: map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
 	}
 }
 
-// OnWake sets who is told of a Service that was waiting and whose decision
-// changed.
-func (l *Ledger) OnWake(f func(lb.ServiceKey)) {
+// OnWake sets who is told of a Service or claim whose decision changed, or whose
+// loan did, by what another asked for or gave up.
+func (l *Ledger) OnWake(kind lb.HolderKind, f func(lb.Holder)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.onWake = f
+	l.onWake[kind] = f
 }
 
 // OnUse sets who is told of a pool whose use changed.
@@ -65,8 +67,8 @@ func (l *Ledger) OnUse(f func(pool string)) {
 	l.onUse = f
 }
 
-// Restore reads all pools and all addresses in Services' status, once, before
-// the first is given (invariant A2). Later calls do nothing.
+// Restore reads all pools and all addresses in the status of claims and Services,
+// once, before the first is given (invariant A2). Later calls do nothing.
 //
 // Call it from a reconciler, when the watches are registered already: what is
 // deleted after the list was made then comes as an event.
@@ -77,16 +79,13 @@ func (l *Ledger) Restore(ctx context.Context) error {
 		return nil
 	}
 	var pools v1alpha1.IPAddressPoolList
-	if err := l.reader.List(ctx, &pools); err != nil {
-		return fmt.Errorf("restore pools: %w", err)
-	}
+	var claims v1alpha1.IPAddressClaimList
 	var services corev1.ServiceList
-	if err := l.reader.List(ctx, &services); err != nil {
-		return fmt.Errorf("restore assignments: %w", err)
-	}
 	var namespaces corev1.NamespaceList
-	if err := l.reader.List(ctx, &namespaces); err != nil {
-		return fmt.Errorf("restore assignments: %w", err)
+	for _, list := range []client.ObjectList{&pools, &claims, &services, &namespaces} {
+		if err := l.reader.List(ctx, list); err != nil {
+			return fmt.Errorf("restore assignments: list %T: %w", list, err)
+		}
 	}
 	l.setPools(pools.Items)
 	retiring := map[netip.Addr]string{}
@@ -95,24 +94,35 @@ func (l *Ledger) Restore(ctx context.Context) error {
 			retiring[a] = pools.Items[i].Name
 		}
 	}
+	oldestFirst(claims.Items, func(c *v1alpha1.IPAddressClaim) *metav1.ObjectMeta { return &c.ObjectMeta })
+	for i := range claims.Items {
+		l.adoptClaim(&claims.Items[i], retiring)
+	}
 	// One that is no longer ours and says that it has an address of ours is to be
 	// cleaned first.
 	ours := slices.DeleteFunc(services.Items, func(s corev1.Service) bool { return !l.class.Handles(&s) && kube.AssignedCondition(&s) == nil })
-	oldestFirst(ours)
+	oldestFirst(ours, metaOfService)
 	for i := range ours {
 		l.adopt(&ours[i], retiring)
 	}
-	l.queue(ours, namespaces.Items) // setPools has told of every pool's use already
+	l.queue(ours, claims.Items, namespaces.Items) // setPools has told of every pool's use already
 	l.restored = true
 	return nil
 }
 
-// queue decides for the Services that lack something, oldest first: they waited
-// in that order before, and are reconciled in any.
-func (l *Ledger) queue(services []corev1.Service, namespaces []corev1.Namespace) {
+// queue decides for those that lack something, oldest first: they waited in that
+// order before, and are reconciled in any.
+func (l *Ledger) queue(services []corev1.Service, claims []v1alpha1.IPAddressClaim, namespaces []corev1.Namespace) {
 	labels := map[string]map[string]string{}
 	for _, n := range namespaces {
 		labels[n.Name] = n.Labels
+	}
+	var lacking []lb.Request
+	for i := range claims {
+		req, err := kube.ClaimRequest(&claims[i], labels[claims[i].Namespace])
+		if err == nil && !req.Deleting && len(l.alloc.Holds(req.Holder)) < len(req.Families) {
+			lacking = append(lacking, req)
+		}
 	}
 	for i := range services {
 		svc := &services[i]
@@ -120,21 +130,27 @@ func (l *Ledger) queue(services []corev1.Service, namespaces []corev1.Namespace)
 		switch {
 		case !l.class.Handles(svc):
 		case l.foreign(svc):
-			l.strangers[req.Service] = svc
-		case err == nil && len(l.alloc.Holds(req.Service)) < len(req.Families):
-			l.alloc.Allocate(req, l.now())
+			l.strangers[kube.Key(svc)] = svc
+		case err == nil && len(l.alloc.Holds(req.Holder)) < len(req.Families):
+			lacking = append(lacking, req)
 		}
+	}
+	slices.SortFunc(lacking, func(x, y lb.Request) int {
+		return cmp.Or(x.Created.Compare(y.Created), x.Holder.Compare(y.Holder))
+	})
+	for _, req := range lacking {
+		l.alloc.Allocate(req, l.now())
 	}
 }
 
-// oldestFirst sorts Services by creation, then name: of two that have the same
-// address the older one keeps it.
-func oldestFirst(services []corev1.Service) {
-	slices.SortFunc(services, func(a, b corev1.Service) int {
-		if c := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); c != 0 {
-			return c
-		}
-		return kube.Key(&a).Compare(kube.Key(&b))
+func metaOfService(s *corev1.Service) *metav1.ObjectMeta { return &s.ObjectMeta }
+
+// oldestFirst sorts by creation, then namespace and name: of two that have the
+// same address the older one keeps it.
+func oldestFirst[T any](list []T, meta func(*T) *metav1.ObjectMeta) {
+	slices.SortFunc(list, func(x, y T) int {
+		a, b := meta(&x), meta(&y)
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 }
 
@@ -149,7 +165,23 @@ func (l *Ledger) adopt(svc *corev1.Service, retiring map[netip.Addr]string) {
 	if c := kube.AssignedCondition(svc); c != nil && c.Status == metav1.ConditionFalse {
 		req.Pool = "" // what it has is not what it asks for: it goes on asking
 	}
-	l.used(l.alloc.Restore(req, addrs, retiring))
+	l.restore(req, addrs, retiring)
+}
+
+// adoptClaim records the addresses that the claim has in its status.
+func (l *Ledger) adoptClaim(c *v1alpha1.IPAddressClaim, retiring map[netip.Addr]string) {
+	if addrs := kube.ClaimAddresses(c); len(addrs) > 0 {
+		req, _ := kube.ClaimRequest(c, nil)
+		l.restore(req, addrs, retiring)
+	}
+}
+
+func (l *Ledger) restore(req lb.Request, addrs []netip.Addr, retiring map[netip.Addr]string) {
+	grants, conflicts := l.alloc.Restore(req, addrs, retiring)
+	l.used(grants)
+	if len(conflicts) > 0 {
+		l.conflicts[req.Holder] = conflicts
+	}
 }
 
 // SetPools makes pools the pools. Of one that does not parse any more the last
@@ -193,18 +225,18 @@ func (l *Ledger) setPools(pools []v1alpha1.IPAddressPool) {
 
 // welcome adopts the strangers whose addresses a pool has now, oldest first, and
 // returns them.
-func (l *Ledger) welcome() []lb.ServiceKey {
+func (l *Ledger) welcome() []lb.Holder {
 	var oldest []corev1.Service
 	for _, svc := range l.strangers {
 		oldest = append(oldest, *svc)
 	}
-	oldestFirst(oldest)
-	var known []lb.ServiceKey
+	oldestFirst(oldest, metaOfService)
+	var known []lb.Holder
 	for i := range oldest {
 		if key := kube.Key(&oldest[i]); !l.foreign(&oldest[i]) {
 			l.adopt(&oldest[i], nil)
 			delete(l.strangers, key)
-			known = append(known, key)
+			known = append(known, key.Holder())
 		}
 	}
 	return known
@@ -216,31 +248,59 @@ func (l *Ledger) welcome() []lb.ServiceKey {
 func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, foreign bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.alloc.Knows(req.Service) {
+	if !l.alloc.Knows(req.Holder) {
 		l.adopt(svc, nil)
 	}
+	key := kube.Key(svc)
 	if l.foreign(svc) {
 		// It may have waited here until somebody else gave it an address.
-		l.wake(l.alloc.Release(req.Service, l.now()))
-		l.strangers[req.Service] = svc.DeepCopy()
+		l.wake(l.alloc.Release(req.Holder, l.now()))
+		l.strangers[key] = svc.DeepCopy()
 		return lb.Decision{}, true
 	}
-	delete(l.strangers, req.Service)
-	before := l.alloc.Holds(req.Service)
+	delete(l.strangers, key)
+	return l.decide(req), false
+}
+
+// DecideClaim answers the claim's request. boundTo is the Service that has its
+// addresses, or "".
+func (l *Ledger) DecideClaim(c *v1alpha1.IPAddressClaim, req lb.Request) (d lb.Decision, boundTo string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.alloc.Knows(req.Holder) {
+		l.adoptClaim(c, nil)
+	}
+	d = l.decide(req)
+	user, _ := l.alloc.LentTo(req.Holder)
+	return d, user.Name
+}
+
+func (l *Ledger) decide(req lb.Request) lb.Decision {
+	before := l.alloc.Holds(req.Holder)
 	d, woken := l.alloc.Allocate(req, l.now())
 	l.wake(woken)
 	if !slices.Equal(before, d.Grants) {
 		l.used(before)
 		l.used(d.Grants)
 	}
-	return d, false
+	d.Conflicts = append(d.Conflicts, l.conflicts[req.Holder]...)
+	delete(l.conflicts, req.Holder)
+	return d
+}
+
+// Written says that the API server has what was decided last. What the holder
+// gave up for it is free from now on.
+func (l *Ledger) Written(key lb.Holder) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wake(l.alloc.Written(key, l.now()))
 }
 
 // foreign reports whether the Service has addresses, none of which we gave or
 // have in a pool.
 func (l *Ledger) foreign(svc *corev1.Service) bool {
 	addrs := kube.IngressAddresses(svc)
-	if len(addrs) == 0 || len(l.alloc.Holds(kube.Key(svc))) > 0 {
+	if len(addrs) == 0 || len(l.alloc.Holds(kube.Key(svc).Holder())) > 0 {
 		return false
 	}
 	for _, p := range l.pools {
@@ -251,19 +311,21 @@ func (l *Ledger) foreign(svc *corev1.Service) bool {
 	return true
 }
 
-// Release forgets the Service and returns what it had.
-func (l *Ledger) Release(key lb.ServiceKey) []lb.Grant {
+// Release forgets the Service or claim and returns what it had.
+func (l *Ledger) Release(key lb.Holder) []lb.Grant {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	had := l.alloc.Holds(key)
 	l.wake(l.alloc.Release(key, l.now()))
 	l.used(had)
-	delete(l.strangers, key)
+	if key.Kind == lb.KindService {
+		delete(l.strangers, lb.ServiceKey{Namespace: key.Namespace, Name: key.Name})
+	}
 	return had
 }
 
-// Holds returns what the Service has.
-func (l *Ledger) Holds(key lb.ServiceKey) []lb.Grant {
+// Holds returns what the Service or claim has.
+func (l *Ledger) Holds(key lb.Holder) []lb.Grant {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.alloc.Holds(key)
@@ -278,17 +340,19 @@ func (l *Ledger) Usage(pool string) (u allocator.Usage, invalid error, ok bool) 
 	return u, l.invalid[pool], ok
 }
 
-// Users returns the Services that have addresses of the pool, sorted.
-func (l *Ledger) Users(pool string) []lb.ServiceKey {
+// Users returns who has addresses of the pool, sorted.
+func (l *Ledger) Users(pool string) []lb.Holder {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.alloc.Users(pool)
 }
 
-func (l *Ledger) wake(keys []lb.ServiceKey) {
+func (l *Ledger) wake(keys []lb.Holder) {
 	for _, k := range keys {
 		l.used(l.alloc.Holds(k))
-		l.onWake(k)
+		if f := l.onWake[k.Kind]; f != nil {
+			f(k)
+		}
 	}
 }
 

@@ -6,13 +6,16 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,9 +36,10 @@ const writeEvery = time.Second
 
 // Controller keeps pools and their status.
 type Controller struct {
-	client client.Client
-	ledger *ledger.Ledger
-	now    func() time.Time
+	client   client.Client
+	ledger   *ledger.Ledger
+	recorder events.EventRecorder
+	now      func() time.Time
 
 	mu      sync.Mutex           // guards the fields below
 	seen    map[string]string    // pool -> the version whose spec the ledger has
@@ -43,8 +47,8 @@ type Controller struct {
 }
 
 // New returns a Controller that does nothing until it is registered.
-func New(c client.Client, l *ledger.Ledger, now func() time.Time) *Controller {
-	return &Controller{client: c, ledger: l, now: now, seen: map[string]string{}, written: map[string]time.Time{}}
+func New(c client.Client, l *ledger.Ledger, r events.EventRecorder, now func() time.Time) *Controller {
+	return &Controller{client: c, ledger: l, recorder: r, now: now, seen: map[string]string{}, written: map[string]time.Time{}}
 }
 
 // Name names the controller in logs and metrics.
@@ -52,6 +56,8 @@ func (c *Controller) Name() string { return "poolstatus" }
 
 // +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Register adds the controller to the manager.
 func (c *Controller) Register(mgr ctrl.Manager) error {
@@ -84,14 +90,20 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err := c.refresh(ctx, req.Name, &pool, gone); err != nil || gone {
 		return reconcile.Result{}, err
 	}
-	users := c.ledger.Users(pool.Name)
-	if err := c.hold(ctx, &pool, len(users) > 0); err != nil {
+	usage, invalid, inForce := c.ledger.Usage(pool.Name)
+	if err := c.hold(ctx, &pool, inUse(usage)); err != nil {
 		return reconcile.Result{}, ignoreOutdated(err)
 	}
 	if wait := c.tooSoon(pool.Name); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
-	return reconcile.Result{}, ignoreOutdated(c.write(ctx, &pool, users))
+	after := pool.DeepCopy()
+	if inForce {
+		setUsage(&after.Status, usage)
+	}
+	ready, reason, message := c.judge(&pool, usage, invalid, inForce)
+	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionReady, ready, reason, message, pool.Generation)
+	return reconcile.Result{}, ignoreOutdated(c.write(ctx, &pool, after))
 }
 
 // ignoreOutdated drops the error of a write to a pool that was changed or
@@ -137,16 +149,9 @@ func (c *Controller) tooSoon(name string) time.Duration {
 	return c.written[name].Add(writeEvery).Sub(c.now())
 }
 
-// write brings the pool's status in line with its use.
-func (c *Controller) write(ctx context.Context, pool *v1alpha1.IPAddressPool, users []lb.ServiceKey) error {
-	after := pool.DeepCopy()
-	usage, invalid, ok := c.ledger.Usage(pool.Name)
-	if ok {
-		setUsage(&after.Status, usage)
-	}
-	ready, reason, message := judge(pool, usage, invalid, ok, users)
-	message += kube.InVain("", unsupported(&pool.Spec))
-	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionReady, ready, reason, message, pool.Generation)
+// write sends the change of status, if there is one, and tells the Services whose
+// addresses are retiring by it.
+func (c *Controller) write(ctx context.Context, pool, after *v1alpha1.IPAddressPool) error {
 	if equality.Semantic.DeepEqual(pool.Status, after.Status) {
 		return nil
 	}
@@ -154,10 +159,29 @@ func (c *Controller) write(ctx context.Context, pool *v1alpha1.IPAddressPool, us
 		return fmt.Errorf("write status of IPAddressPool %s: %w", pool.Name, err)
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.written[pool.Name] = c.now()
+	c.mu.Unlock()
+	for _, r := range after.Status.Retiring {
+		if !slices.Contains(pool.Status.Retiring, r) {
+			c.tell(ctx, r, pool.Name)
+		}
+	}
 	return nil
 }
+
+// tell records on the Service that its address is retiring.
+func (c *Controller) tell(ctx context.Context, r v1alpha1.RetiringAddress, pool string) {
+	namespace, name, ok := strings.Cut(r.Service, "/")
+	var svc corev1.Service
+	if !ok || c.client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &svc) != nil {
+		return // a claim, or gone already
+	}
+	c.recorder.Eventf(&svc, nil, corev1.EventTypeNormal, "Retiring", "Edit",
+		"%s is no longer an address of pool %q; the Service keeps it until it gives it back", r.Address, pool)
+}
+
+// inUse reports whether anybody has an address of the pool.
+func inUse(u allocator.Usage) bool { return u.Assigned[lb.IPv4]+u.Assigned[lb.IPv6] > 0 }
 
 // hold adds or removes the finalizer that keeps a pool while it is in use.
 func (c *Controller) hold(ctx context.Context, pool *v1alpha1.IPAddressPool, inUse bool) error {
@@ -181,31 +205,20 @@ func setUsage(s *v1alpha1.IPAddressPoolStatus, u allocator.Usage) {
 	s.AvailableIPv4, s.AvailableIPv6 = saturate(u.Available[lb.IPv4]), saturate(u.Available[lb.IPv6])
 	s.Retiring = nil
 	for _, r := range u.Retiring[:min(len(u.Retiring), v1alpha1.MaxRetiring)] {
-		s.Retiring = append(s.Retiring, v1alpha1.RetiringAddress{Address: r.Addr.String(), Service: r.Service.String()})
+		s.Retiring = append(s.Retiring, v1alpha1.RetiringAddress{Address: r.Addr.String(), Service: r.Holder.String()})
 	}
 }
 
 func saturate(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
-// unsupported returns the fields of the spec that nothing comes of in this version.
-func unsupported(s *v1alpha1.IPAddressPoolSpec) (fields []string) {
-	if s.MaxPerNamespace > 0 {
-		fields = append(fields, "spec.maxPerNamespace")
-	}
-	if s.Sharing == v1alpha1.SharingCluster {
-		fields = append(fields, "spec.sharing")
-	}
-	return fields
-}
-
 // judge returns the pool's Ready condition. inForce says that the ledger has the
 // pool, if only as it was before it became invalid.
-func judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, invalid error, inForce bool, users []lb.ServiceKey) (ready bool, reason, message string) {
+func (c *Controller) judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, invalid error, inForce bool) (ready bool, reason, message string) {
 	switch {
-	case pool.DeletionTimestamp != nil && len(users) == 0:
+	case pool.DeletionTimestamp != nil && !inUse(u):
 		return false, v1alpha1.ReasonInUse, "being deleted; waits for " + strings.Join(pool.Finalizers, ", ")
 	case pool.DeletionTimestamp != nil:
-		return false, v1alpha1.ReasonInUse, fmt.Sprintf("being deleted; waits for %s", some(users))
+		return false, v1alpha1.ReasonInUse, "being deleted; waits for " + some(c.ledger.Users(pool.Name))
 	case invalid != nil && !inForce:
 		return false, v1alpha1.ReasonInvalid, invalid.Error()
 	case invalid != nil:
@@ -222,16 +235,16 @@ func judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, invalid error, inFor
 	}
 }
 
-// some names the first few Services and says how many there are.
-func some(keys []lb.ServiceKey) string {
+// some names the first few holders and says how many more there are.
+func some(keys []lb.Holder) string {
 	const most = 5
 	names := make([]string, 0, most)
 	for _, k := range keys[:min(len(keys), most)] {
 		names = append(names, k.String())
 	}
-	s := fmt.Sprintf("%d Services: %s", len(keys), strings.Join(names, ", "))
-	if len(keys) > most {
-		s += ", …"
+	s := strings.Join(names, ", ")
+	if more := len(keys) - most; more > 0 {
+		s += fmt.Sprintf(" and %d more", more)
 	}
 	return s
 }

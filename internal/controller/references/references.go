@@ -31,8 +31,8 @@ func New(c client.Client) *Controller { return &Controller{client: c} }
 // Name names the controller in logs and metrics.
 func (c *Controller) Name() string { return "references" }
 
-// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;bgpadvertisements;bgppeers;bfdprofiles;communities;ipaddressclaims,verbs=get;list;watch
-// +kubebuilder:rbac:groups=fairlead.dev,resources=l2advertisements/status;bgpadvertisements/status;bgppeers/status;ipaddressclaims/status,verbs=patch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;bgpadvertisements;bgppeers;bfdprofiles;communities,verbs=get;list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=l2advertisements/status;bgpadvertisements/status;bgppeers/status,verbs=patch
 
 // Register adds the controller to the manager. There are a few such objects in
 // a cluster and they seldom change, so all of them are looked at together.
@@ -43,7 +43,7 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named(c.Name())
 	for _, kind := range []client.Object{
 		&v1alpha1.IPAddressPool{}, &v1alpha1.L2Advertisement{}, &v1alpha1.BGPAdvertisement{}, &v1alpha1.BGPPeer{},
-		&v1alpha1.BFDProfile{}, &v1alpha1.Community{}, &v1alpha1.IPAddressClaim{},
+		&v1alpha1.BFDProfile{}, &v1alpha1.Community{},
 	} {
 		b = b.Watches(kind, all, builder.WithPredicates(predicate.GenerationChangedPredicate{}))
 	}
@@ -73,8 +73,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	var peers v1alpha1.BGPPeerList
 	var profiles v1alpha1.BFDProfileList
 	var communities v1alpha1.CommunityList
-	var claims v1alpha1.IPAddressClaimList
-	for _, list := range []client.ObjectList{&pools, &l2, &bgp, &peers, &profiles, &communities, &claims} {
+	for _, list := range []client.ObjectList{&pools, &l2, &bgp, &peers, &profiles, &communities} {
 		if err := c.client.List(ctx, list); err != nil {
 			return reconcile.Result{}, fmt.Errorf("list %T: %w", list, err)
 		}
@@ -106,10 +105,6 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	for i := range peers.Items {
 		o := &peers.Items[i]
 		errs = append(errs, c.write(ctx, o, &o.Status.Conditions, judgePeer(o, n)))
-	}
-	for i := range claims.Items {
-		o := &claims.Items[i]
-		errs = append(errs, c.write(ctx, o, &o.Status.Conditions, notYet("claims")))
 	}
 	return reconcile.Result{}, errors.Join(errs...) // one that fails does not keep the others waiting
 }

@@ -63,6 +63,9 @@ func (c *Controller) Name() string { return "report" }
 
 // Register adds the controller to the manager.
 func (c *Controller) Register(mgr ctrl.Manager) error {
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &corev1.Service{}, byAddress, addressesOf); err != nil {
+		return fmt.Errorf("index Services by address: %w", err)
+	}
 	all := handler.EnqueueRequestsFromMapFunc(c.allServices)
 	spec := builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))
 	return ctrl.NewControllerManagedBy(mgr).
@@ -80,6 +83,17 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.IPAddressPool{}, all, spec).
 		Watches(&corev1.Node{}, all, builder.WithPredicates(nodeFactsChanged)).
 		Complete(c)
+}
+
+// byAddress is the index of Services by the addresses in their status: some share
+// one.
+const byAddress = "address"
+
+func addressesOf(o client.Object) (out []string) {
+	for _, a := range kube.IngressAddresses(o.(*corev1.Service)) {
+		out = append(out, a.String())
+	}
+	return out
 }
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -233,17 +247,12 @@ func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (view, lb.
 	var adverts v1alpha1.L2AdvertisementList
 	var nodes corev1.NodeList
 	var speakers v1alpha1.SpeakerList
-	var endpoints discoveryv1.EndpointSliceList
 	for _, list := range []client.ObjectList{&pools, &adverts, &nodes, &speakers} {
 		if err := c.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return view{}, lb.Assignment{}, fmt.Errorf("list %T: %w", list, err)
 		}
 	}
-	mine := client.MatchingLabels{discoveryv1.LabelServiceName: svc.Name}
-	if err := c.client.List(ctx, &endpoints, client.InNamespace(svc.Namespace), mine, client.UnsafeDisableDeepCopy); err != nil {
-		return view{}, lb.Assignment{}, fmt.Errorf("list EndpointSlices of %s: %w", kube.Key(svc), err)
-	}
-	v := view{owners: map[string]owner{}}
+	v := view{owners: map[string]owner{}, sharers: map[netip.Addr][]lb.Assignment{}}
 	v.Nodes, v.Speakers = map[string]lb.Node{}, map[string]speaker.Speaker{}
 	down := map[string]bool{}
 	for i := range nodes.Items {
@@ -261,13 +270,53 @@ func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (view, lb.
 			v.add(&speakers.Items[i])
 		}
 	}
-	return v, kube.Assignment(svc, endpoints.Items, kube.NewPoolSet(pools.Items)), nil
+	set := kube.NewPoolSet(pools.Items)
+	as, err := c.assignment(ctx, svc, set)
+	if err != nil {
+		return view{}, lb.Assignment{}, err
+	}
+	for _, g := range as.Grants {
+		if v.sharers[g.Addr], err = c.sharers(ctx, g.Addr, set); err != nil {
+			return view{}, lb.Assignment{}, err
+		}
+	}
+	return v, as, nil
+}
+
+// sharers returns the Services that have the address.
+func (c *Controller) sharers(ctx context.Context, a netip.Addr, pools kube.PoolSet) (out []lb.Assignment, err error) {
+	var list corev1.ServiceList
+	if err := c.client.List(ctx, &list, client.MatchingFields{byAddress: a.String()}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list Services of %s: %w", a, err)
+	}
+	for i := range list.Items {
+		if !c.class.Handles(&list.Items[i]) {
+			continue
+		}
+		as, err := c.assignment(ctx, &list.Items[i], pools)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, as)
+	}
+	return out, nil
+}
+
+// assignment returns what speakers are to do for the Service.
+func (c *Controller) assignment(ctx context.Context, svc *corev1.Service, pools kube.PoolSet) (lb.Assignment, error) {
+	var endpoints discoveryv1.EndpointSliceList
+	mine := client.MatchingLabels{discoveryv1.LabelServiceName: svc.Name}
+	if err := c.client.List(ctx, &endpoints, client.InNamespace(svc.Namespace), mine, client.UnsafeDisableDeepCopy); err != nil {
+		return lb.Assignment{}, fmt.Errorf("list EndpointSlices of %s: %w", kube.Key(svc), err)
+	}
+	return kube.Assignment(svc, endpoints.Items, pools), nil
 }
 
 // view is the snapshot that speakers would decide on, and what they say they do.
 type view struct {
 	speaker.Snapshot
-	owners map[string]owner // by address
+	owners  map[string]owner               // by address
+	sharers map[netip.Addr][]lb.Assignment // the Services that have the address
 }
 
 // owner is who announces an address.
@@ -313,7 +362,7 @@ func judge(v view, as lb.Assignment) state {
 	st := state{announced: true, reason: lb.ReasonAnnounced}
 	var parts []string
 	for _, g := range as.Grants {
-		c := v.Candidates(as, g)
+		c := v.Candidates(v.sharers[g.Addr], g)
 		o, ok := v.owners[g.Addr.String()]
 		if _, able := c.Able[o.node]; ok && able {
 			parts = append(parts, fmt.Sprintf("%s by layer 2 from %s (%s)", g.Addr, o.node, strings.Join(o.Interfaces, ", "))+strain(c, o.node))
