@@ -163,3 +163,170 @@ func TestHugePools(t *testing.T) {
 		t.Errorf("%d IPv6 addresses available, want 2^64-1, the most that can be said", got)
 	}
 }
+
+// world is what has happened before the request that a test is about.
+type world struct {
+	*Allocator
+	t *testing.T
+}
+
+func newWorld(t *testing.T, pools ...lb.Pool) *world {
+	w := &world{New(), t}
+	for i := range pools {
+		pools[i].AutoAssign = true
+	}
+	w.SetPools(pools)
+	return w
+}
+
+// ask makes a request of a Service "default/name" for IPv4, changed as told, and
+// says that it is written.
+func (w *world) ask(name string, change func(*lb.Request)) lb.Decision {
+	w.t.Helper()
+	req := lb.Request{Holder: svc("default", name), Created: epoch, Families: []lb.Family{lb.IPv4}, RequireAll: true}
+	if change != nil {
+		change(&req)
+	}
+	d, _ := w.Allocate(req, epoch)
+	w.Written(req.Holder, epoch)
+	return d
+}
+
+func shares(key, backends string, ports ...lb.Port) func(*lb.Request) {
+	return func(r *lb.Request) { r.ShareKey, r.Backends, r.Ports = key, backends, ports }
+}
+
+func claim(r *lb.Request) { r.Holder.Kind = lb.KindClaim }
+
+func names(claim string) func(*lb.Request) { return func(r *lb.Request) { r.Claim = claim } }
+
+func in(namespace string, change func(*lb.Request)) func(*lb.Request) {
+	return func(r *lb.Request) { r.Holder.Namespace = namespace; change(r) }
+}
+
+// TestSharingSaysWhyNot has what keeps two Services from sharing an address.
+func TestSharingSaysWhyNot(t *testing.T) {
+	const only = "10.0.0.1"
+	http, https := ports[0], ports[2]
+	tests := []struct {
+		name    string
+		sharing lb.Sharing
+		first   func(*lb.Request)
+		second  func(*lb.Request)
+		want    string
+	}{
+		{"other ports", 0, shares("k", "", http), shares("k", "", https), `10.0.0.1 from pool "p"`},
+		{"the same port", 0, shares("k", "", http), shares("k", "", https, http),
+			`no address: pool "p": 10.0.0.1 cannot be shared: default/first uses TCP port 80 too`},
+		{"no key", 0, shares("k", "", http), nil, `no address: pool "p": no free IPv4 address (1 in use)`},
+		{"another key", 0, shares("k", "", http), shares("l", "", https), `no address: pool "p": no free IPv4 address (1 in use)`},
+		{"another key, by address", 0, shares("k", "", http), func(r *lb.Request) {
+			shares("l", "", https)(r)
+			r.Addresses = []netip.Addr{netip.MustParseAddr(only)}
+		}, `cannot give 10.0.0.1: pool "p": 10.0.0.1 cannot be shared: the allow-shared-ip key of default/first is another`},
+		{"other pods", 0, shares("k", "app=a", http), shares("k", "app=b", https),
+			`no address: pool "p": 10.0.0.1 cannot be shared: externalTrafficPolicy and, if it is Local, the selector of default/first differ`},
+		{"another namespace", 0, in("other", shares("k", "", http)), shares("k", "", https), `no address: pool "p": no free IPv4 address (1 in use)`},
+		{"another namespace, by address", 0, in("other", shares("k", "", http)), func(r *lb.Request) {
+			shares("k", "", https)(r)
+			r.Addresses = []netip.Addr{netip.MustParseAddr(only)}
+		}, `cannot give 10.0.0.1: pool "p": 10.0.0.1 cannot be shared: with other/first, as the pool's sharing is Namespace`},
+		{"another namespace, and the pool lets it", lb.SharingCluster, in("other", shares("k", "", http)), shares("k", "", https), `10.0.0.1 from pool "p"`},
+		{"nobody may share", lb.SharingNever, shares("k", "", http), shares("k", "", https), `no address: pool "p": no free IPv4 address (1 in use)`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, lb.Pool{Name: "p", Ranges: ranges(only, only), Sharing: tt.sharing})
+			w.ask("first", tt.first)
+			if diff := cmp.Diff(tt.want, w.ask("second", tt.second).String()); diff != "" {
+				t.Errorf("the decision reads otherwise (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestClaimSaysWhyNot has what keeps a Service from what a claim keeps.
+func TestClaimSaysWhyNot(t *testing.T) {
+	tests := []struct {
+		name   string
+		before func(w *world)
+		want   string
+	}{
+		{"no claim", func(*world) {}, `no address: there is no IPAddressClaim "c" in the namespace`},
+		{"kept", func(w *world) { w.ask("c", claim) }, `10.0.0.1 of IPAddressClaim "c", from pool "p"`},
+		{"in use", func(w *world) { w.ask("c", claim); w.ask("other", names("c")) }, `no address: IPAddressClaim "c" is in use by default/other`},
+		{"not written", func(w *world) {
+			w.Allocate(lb.Request{Holder: lb.Claim("default", "c"), Families: []lb.Family{lb.IPv4}}, epoch)
+		}, `no address: IPAddressClaim "c" has no address itself yet`},
+		{"of another family", func(w *world) {
+			w.ask("c", func(r *lb.Request) { claim(r); r.Families = []lb.Family{lb.IPv6} })
+		}, `no address: IPAddressClaim "c" keeps no IPv4 address`},
+		{"being deleted", func(w *world) {
+			w.ask("c", claim)
+			w.ask("c", func(r *lb.Request) { claim(r); r.Deleting = true })
+		}, `no address: IPAddressClaim "c" is being deleted`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, lb.Pool{Name: "p", Ranges: ranges("10.0.0.1", "10.0.0.9", "fd00::1", "fd00::9")})
+			tt.before(w)
+			if diff := cmp.Diff(tt.want, w.ask("web", names("c")).String()); diff != "" {
+				t.Errorf("the decision reads otherwise (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestQuotaSaysWhy(t *testing.T) {
+	w := newWorld(t, lb.Pool{Name: "p", Ranges: ranges("10.0.0.1", "10.0.0.9"), MaxPerNamespace: 2})
+	w.ask("a", nil)
+	w.ask("c", claim) // counts too
+	want := `no address: pool "p": the namespace has all 2 addresses that it can have (maxPerNamespace)`
+	if diff := cmp.Diff(want, w.ask("b", nil).String()); diff != "" {
+		t.Errorf("the decision reads otherwise (-want +got):\n%s", diff)
+	}
+	if got := w.ask("b", func(r *lb.Request) { r.Holder.Namespace = "other" }); !got.Met {
+		t.Errorf("another namespace is not met: %s", got)
+	}
+}
+
+// TestStory tells why an address is that one.
+func TestStory(t *testing.T) {
+	full := lb.Pool{Name: "full", Ranges: ranges("10.1.0.1", "10.1.0.1"), Priority: 1}
+	w := newWorld(t, full, lb.Pool{Name: "p", Ranges: ranges("10.0.0.1", "10.0.0.2")})
+	stories := []string{
+		w.ask("a", nil).Story(0),
+		w.ask("b", nil).Story(0),
+		w.ask("b", nil).Story(0),
+		w.ask("c", func(r *lb.Request) { r.Addresses = []netip.Addr{netip.MustParseAddr("10.0.0.2")} }).Story(0),
+	}
+	w.Release(svc("default", "b"), epoch)
+	stories = append(stories, w.ask("d", nil).Story(0))
+	want := []string{
+		`10.1.0.1 from pool "full", the lowest that is free`,
+		`10.0.0.1 from pool "p", the lowest that is free (pool "full": no free IPv4 address (1 in use))`,
+		`10.0.0.1 from pool "p"`,
+		`10.0.0.2 from pool "p", as asked for (pool "full": does not have the address)`,
+		`10.0.0.1 from pool "p", the one that has been free for longest (pool "full": no free IPv4 address (1 in use))`,
+	}
+	if diff := cmp.Diff(want, stories); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestGivenUpIsNotFreeBeforeItIsWritten: the API server still shows it.
+func TestGivenUpIsNotFreeBeforeItIsWritten(t *testing.T) {
+	w := newWorld(t, lb.Pool{Name: "p", Ranges: ranges("10.0.0.1", "10.0.0.2")})
+	w.ask("a", nil)
+	move := lb.Request{Holder: svc("default", "a"), Families: []lb.Family{lb.IPv4}, Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.2")}}
+	w.Allocate(move, epoch)
+	if d := w.ask("b", nil); len(d.Grants) > 0 {
+		t.Fatalf("b has %s, which a's status has still", d)
+	}
+	if woken := w.Written(move.Holder, epoch); len(woken) != 1 || woken[0].Name != "b" {
+		t.Errorf("%v are woken, want b", woken)
+	}
+	if got := w.Holds(svc("default", "b")); len(got) != 1 || got[0].Addr.String() != "10.0.0.1" {
+		t.Errorf("b has %v", got)
+	}
+}

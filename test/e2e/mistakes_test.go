@@ -157,7 +157,7 @@ func TestPoolInUseIsNotDeleted(t *testing.T) {
 	c.othersGoOn(t, "beside-leaving")
 
 	c.remove(t, users[0])
-	inUse("waits for "+c.namespace+"/user-b")
+	inUse("waits for " + c.namespace + "/user-b")
 	kept := c.addresses(t, users[1])
 	c.change(t, users[1], func() { users[1].Labels = map[string]string{"a": "b"} })
 	if got := c.addresses(t, users[1]); fmt.Sprint(got) != fmt.Sprint(kept) {
