@@ -19,7 +19,7 @@ var lines = [][]string{
 	{"internal/kube", "internal/speaker", "internal/layer2", "internal/members"},
 	{"internal/controller/ledger"},
 	{
-		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey",
+		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
 		"internal/controller/poolstatus", "internal/controller/references", "internal/controller/report",
 	},
 	{"cmd/internal/program"},

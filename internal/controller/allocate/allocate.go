@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -205,10 +204,10 @@ func (c *Controller) letGo(ctx context.Context, svc *corev1.Service) error {
 // a Service that changed since it was read: another controller may have
 // decided (invariant A1), and the decision is then made anew.
 func (c *Controller) write(ctx context.Context, before, after *corev1.Service) error {
-	if equality.Semantic.DeepEqual(before.Status, after.Status) {
+	patch := kube.StatusPatch(before, after)
+	if patch == nil {
 		return nil
 	}
-	patch := client.StrategicMergeFrom(before, client.MergeFromWithOptimisticLock{})
 	if err := c.client.Status().Patch(ctx, after, patch); err != nil {
 		return fmt.Errorf("write status of Service %s: %w", kube.Key(before), err)
 	}

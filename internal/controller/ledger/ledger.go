@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +20,15 @@ import (
 	"github.com/fairlead/fairlead/internal/allocator"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// More addresses a second than crowd, after the first few, and everything that
+// can wait gives way to them; but not for longer than pause each time, so that it
+// goes on at a walk.
+const (
+	crowd = 100
+	few   = 20
+	pause = 100 * time.Millisecond
 )
 
 // Ledger guards an allocator. Its listeners are called with the lock held and
@@ -39,6 +49,8 @@ type Ledger struct {
 	conflicts map[lb.Holder][]lb.Refusal // addresses in a status that are somebody else's; told once
 	onWake    map[lb.HolderKind]func(lb.Holder)
 	onUse     func(pool string)
+	pace      *rate.Limiter // of the addresses given
+	crowded   time.Time     // when there last were too many for its pace
 }
 
 // New returns a Ledger that is empty until Restore. reader must read from the
@@ -49,6 +61,7 @@ func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 		alloc: allocator.New(), pools: map[string]lb.Pool{}, invalid: map[string]error{},
 		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{},
 		onWake: map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
+		pace: rate.NewLimiter(crowd, few),
 	}
 }
 
@@ -282,10 +295,28 @@ func (l *Ledger) decide(req lb.Request) lb.Decision {
 	if !slices.Equal(before, d.Grants) {
 		l.used(before)
 		l.used(d.Grants)
+		if now := l.now(); !l.pace.AllowN(now, 1) {
+			l.crowded = now
+		}
 	}
 	d.Conflicts = append(d.Conflicts, l.conflicts[req.Holder]...)
 	delete(l.conflicts, req.Holder)
 	return d
+}
+
+// GiveWay returns when few addresses are being given, or after a short pause. What
+// has time calls it before it writes to the API server.
+func (l *Ledger) GiveWay(ctx context.Context) {
+	l.mu.Lock()
+	wait := l.crowded.Add(pause).Sub(l.now())
+	l.mu.Unlock()
+	if wait <= 0 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(pause):
+	}
 }
 
 // Written says that the API server has what was decided last. What the holder

@@ -40,17 +40,19 @@ const patience = 3 * time.Second
 
 // Controller writes the Announced condition of Services.
 type Controller struct {
-	client client.Client
-	class  kube.Class
-	now    func() time.Time
+	client  client.Client
+	class   kube.Class
+	giveWay func(context.Context)
+	now     func() time.Time
 
 	mu      sync.Mutex                         // guards the field below
 	pending map[types.NamespacedName]time.Time // Service -> since when an announcement is missing
 }
 
-// New returns a Controller that does nothing until it is registered.
-func New(c client.Client, class kube.Class, now func() time.Time) *Controller {
-	return &Controller{client: c, class: class, now: now, pending: map[types.NamespacedName]time.Time{}}
+// New returns a Controller that does nothing until it is registered. giveWay
+// blocks as long as a write had better wait.
+func New(c client.Client, class kube.Class, giveWay func(context.Context), now func() time.Time) *Controller {
+	return &Controller{client: c, class: class, giveWay: giveWay, now: now, pending: map[types.NamespacedName]time.Time{}}
 }
 
 // Name names the controller in logs and metrics.
@@ -188,6 +190,7 @@ func speakerOf(o client.Object) speakerFacts {
 
 // Reconcile writes one Service's Announced condition.
 func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	c.giveWay(ctx)
 	var svc corev1.Service
 	switch err := c.client.Get(ctx, req.NamespacedName, &svc); {
 	case client.IgnoreNotFound(err) != nil:
@@ -214,11 +217,11 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		}
 		kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced, st.announced, st.reason.String(), st.message, svc.Generation)
 	}
-	if equality.Semantic.DeepEqual(svc.Status, after.Status) {
+	patch := kube.StatusPatch(&svc, after)
+	if patch == nil {
 		return reconcile.Result{}, nil
 	}
 	// A Service that was changed meanwhile comes again by the watch.
-	patch := client.StrategicMergeFrom(&svc, client.MergeFromWithOptimisticLock{})
 	if err := c.client.Status().Patch(ctx, after, patch); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 		return reconcile.Result{}, fmt.Errorf("write status of Service %s: %w", req, err)
 	}
