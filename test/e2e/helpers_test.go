@@ -12,12 +12,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -268,7 +270,30 @@ func localTraffic(svc *corev1.Service) {
 }
 
 func annotated(key, value string) func(*corev1.Service) {
-	return func(svc *corev1.Service) { svc.Annotations[key] = value }
+	return func(svc *corev1.Service) { metav1.SetMetaDataAnnotation(&svc.ObjectMeta, key, value) }
+}
+
+// ports gives the Service these ports and no others, written as "TCP/80".
+func ports(list ...string) func(*corev1.Service) {
+	return func(svc *corev1.Service) {
+		svc.Spec.Ports = nil
+		for _, s := range list {
+			protocol, number, _ := strings.Cut(s, "/")
+			n, _ := strconv.ParseInt(number, 10, 32)
+			svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{
+				Name: strings.ToLower(protocol) + "-" + number, Port: int32(n), Protocol: corev1.Protocol(protocol), TargetPort: intstr.FromInt32(8080),
+			})
+		}
+	}
+}
+
+// neighbour is the corner in another namespace.
+func (c *corner) neighbour(t *testing.T, labels map[string]string) *corner {
+	t.Helper()
+	n := *c
+	n.namespace = "e2e-" + strings.ToLower(rand.Text()[:5])
+	must(t, c.api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.namespace, Labels: labels}}))
+	return &n
 }
 
 // backend adds a backend to a Service; it goes when the test ends.
@@ -370,6 +395,141 @@ func told(conditions []metav1.Condition) string {
 		out = append(out, fmt.Sprintf("%s=%s %s %q", c.Type, c.Status, c.Reason, c.Message))
 	}
 	return strings.Join(out, ", ")
+}
+
+// has waits until the Service has these addresses and no others, and its
+// condition says so.
+func (c *corner) has(t *testing.T, svc *corev1.Service, want ...string) {
+	t.Helper()
+	c.until(t, svc, func() error {
+		if got := fmt.Sprint(ingress(svc)); got != fmt.Sprint(want) {
+			return fmt.Errorf("%s has %v, want %v, %s", svc.Name, got, want, told(svc.Status.Conditions))
+		}
+		return says(svc.Status.Conditions, assigned, true, "Assigned", want...)
+	})
+}
+
+// refused waits until the Service says why it has no address, and checks that it
+// has none.
+func (c *corner) refused(t *testing.T, svc *corev1.Service, reason string, words ...string) {
+	t.Helper()
+	c.untilService(t, svc, assigned, false, reason, words...)
+	if got := ingress(svc); len(got) > 0 {
+		t.Errorf("%s is refused and has %v", svc.Name, got)
+	}
+}
+
+// touch changes a Service so that it is decided anew.
+func (c *corner) touch(t *testing.T, svc *corev1.Service) {
+	t.Helper()
+	c.change(t, svc, func() { metav1.SetMetaDataAnnotation(&svc.ObjectMeta, "example.com/touched", rand.Text()) })
+}
+
+// noted is the Services as they are, once the report of each is complete.
+func (c *corner) noted(t *testing.T, services ...*corev1.Service) *notes {
+	t.Helper()
+	n := &notes{c: c}
+	for _, svc := range services {
+		if len(ingress(svc)) > 0 {
+			c.untilService(t, svc, announced, false, "NoAdvertisement", fmt.Sprint(ingress(svc)[0]))
+		}
+		must(t, c.api.Get(t.Context(), client.ObjectKeyFromObject(svc), svc))
+		n.had = append(n.had, svc.DeepCopy())
+	}
+	return n
+}
+
+// notes is what some Services were like.
+type notes struct {
+	c   *corner
+	had []*corev1.Service
+}
+
+// same checks that nobody wrote any of the Services since.
+func (n *notes) same(t *testing.T) {
+	t.Helper()
+	for _, had := range n.had {
+		now := &corev1.Service{}
+		must(t, n.c.api.Get(t.Context(), client.ObjectKeyFromObject(had), now))
+		if now.ResourceVersion != had.ResourceVersion {
+			t.Errorf("%s was written: it had %v, %s, and has %v, %s",
+				had.Name, ingress(had), told(had.Status.Conditions), ingress(now), told(now.Status.Conditions))
+		}
+	}
+}
+
+// crash kills a controller, the only one that runs, and starts another, which
+// leads when crash returns. What happens meanwhile happens without a controller.
+func (c *corner) crash(t *testing.T, running *lab.Process, meanwhile func()) *lab.Process {
+	t.Helper()
+	must(t, running.Kill())
+	if meanwhile != nil {
+		meanwhile()
+	}
+	led := timesLed(t, running)
+	running = c.controller(t) // its log goes on where that of the last one ended
+	lab.Eventually(t, 30*time.Second, func() error {
+		if timesLed(t, running) == led {
+			return errors.New("the controller does not lead yet")
+		}
+		return nil
+	})
+	return running
+}
+
+// settled waits until the controller has answered the last change of the pool.
+func (c *corner) settled(t *testing.T, p *v1alpha1.IPAddressPool) {
+	t.Helper()
+	c.until(t, p, func() error {
+		if got := meta.FindStatusCondition(p.Status.Conditions, ready); got == nil || got.ObservedGeneration != p.Generation {
+			return fmt.Errorf("pool %s of generation %d says %s", p.Name, p.Generation, told(p.Status.Conditions))
+		}
+		return nil
+	})
+}
+
+// edit changes the pool's spec and waits until the controller has answered.
+func (c *corner) edit(t *testing.T, p *v1alpha1.IPAddressPool, f func(*v1alpha1.IPAddressPoolSpec)) {
+	t.Helper()
+	c.change(t, p, func() { f(&p.Spec) })
+	c.settled(t, p)
+}
+
+// events are the notes of the events of a reason about the Service, oldest
+// first; one that stands for several is there as often.
+func (c *corner) events(t *testing.T, svc *corev1.Service, reason string) (found []string) {
+	t.Helper()
+	var list eventsv1.EventList
+	must(t, c.api.List(t.Context(), &list, client.InNamespace(svc.Namespace)))
+	slices.SortFunc(list.Items, func(x, y eventsv1.Event) int { return x.EventTime.Compare(y.EventTime.Time) })
+	for _, e := range list.Items {
+		if e.Regarding.UID != svc.UID || e.Reason != reason {
+			continue
+		}
+		found = append(found, e.Note)
+		for n := int32(1); e.Series != nil && n < e.Series.Count; n++ {
+			found = append(found, e.Note)
+		}
+	}
+	return found
+}
+
+// untilEvents waits until the Service has as many events of the reason as there
+// are words, and each has its words.
+func (c *corner) untilEvents(t *testing.T, svc *corev1.Service, reason string, words ...string) {
+	t.Helper()
+	lab.Eventually(t, soon, func() error {
+		got := c.events(t, svc, reason)
+		if len(got) != len(words) {
+			return fmt.Errorf("%s has the events %s %q, want %q", svc.Name, reason, got, words)
+		}
+		for i, w := range words {
+			if !strings.Contains(got[i], w) {
+				return fmt.Errorf("%s: event %s %d says %q, want %q", svc.Name, reason, i, got[i], w)
+			}
+		}
+		return nil
+	})
 }
 
 // nextSecond waits until the API server gives another time of creation: they

@@ -237,15 +237,15 @@ func (c *Controller) tell(before, after *corev1.Service, had []netip.Addr, d lb.
 	for _, r := range d.Conflicts {
 		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "Conflict", "Assign", "Cannot keep %s: %s", r.Addr, r)
 	}
-	if !d.Met && message(before) != message(after) {
+	if !d.Met && failure(before) != failure(after) {
 		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", d)
 	}
 }
 
-// message returns the message of the Service's AddressAssigned condition.
-func message(svc *corev1.Service) string {
+// failure returns the reason why the Service is said to lack an address, or "".
+func failure(svc *corev1.Service) string {
 	if c := kube.AssignedCondition(svc); c != nil && c.Status == metav1.ConditionFalse {
-		return c.Message
+		return c.Reason
 	}
 	return ""
 }
