@@ -195,7 +195,8 @@ func met(req *lb.Request, d *lb.Decision) bool {
 // g. Another claim does, or none any more, and so does an exact address; so does
 // the name of another pool, but only when the user wrote it since: a pool edit
 // that moves the address to another pool, or no longer admits the Service,
-// changes nothing. What a claim has lent it keeps.
+// changes nothing. What a claim has lent it keeps. An address that was never
+// announced, as a foreign host has it, is exchanged for another.
 func (a *Allocator) asksForOther(h *holding, req *lb.Request, g grant, last *more) bool {
 	lender := a.lender(h, g.addr)
 	switch {
@@ -209,6 +210,9 @@ func (a *Allocator) asksForOther(h *holding, req *lb.Request, g grant, last *mor
 	f := lb.FamilyOf(g.addr)
 	if want, ok := req.Exact(f); ok {
 		return want != g.addr
+	}
+	if a.shunned[g.addr] && req.Holder.Kind == lb.KindService {
+		return true
 	}
 	if req.Pool == "" || req.Pool == g.pool.Name {
 		return false
@@ -314,7 +318,7 @@ func (a *Allocator) obstacle(p *pool, h *holding, req *lb.Request, want netip.Ad
 		return nil // the namespace has it
 	case a.full(p, h, lb.FamilyOf(want), next):
 		return &lb.Refusal{Reason: lb.ReasonQuota, Count: p.MaxPerNamespace}
-	case owner == nil && !p.free[lb.FamilyOf(want)].has(want):
+	case owner == nil && !p.free[lb.FamilyOf(want)].has(want) && !a.shunned[want]:
 		return &lb.Refusal{Reason: lb.ReasonAddressNotInPool, Other: "avoidBuggyIPs"}
 	}
 	return nil
@@ -394,7 +398,7 @@ func (a *Allocator) take(h *holding, g grant, now time.Time) []topic {
 func (a *Allocator) free(g grant, now time.Time) {
 	delete(a.owners, g.addr)
 	g.pool.uncount(g.addr)
-	if p := a.poolOf(g.addr); p != nil {
+	if p := a.poolOf(g.addr); p != nil && !a.shunned[g.addr] {
 		p.free[lb.FamilyOf(g.addr)].put(g.addr, now)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/lb"
 )
@@ -20,7 +21,8 @@ type Allocator struct {
 	owners  map[netip.Addr]*holding // who has an address; of several the one that has it longest
 	sharers map[netip.Addr]*sharing // all who have an address, where they share it by key
 	queues  map[topic]queue
-	touched []lb.Holder // whose answer or loan changed since the last call returned
+	shunned map[netip.Addr]bool // a foreign host has them; given only to who names them
+	touched []lb.Holder         // whose answer or loan changed since the last call returned
 }
 
 // New returns an Allocator without pools.
@@ -31,7 +33,33 @@ func New() *Allocator {
 		owners:  map[netip.Addr]*holding{},
 		sharers: map[netip.Addr]*sharing{},
 		queues:  map[topic]queue{},
+		shunned: map[netip.Addr]bool{},
 	}
+}
+
+// Shun says that a host outside of the cluster has the address. It is given to
+// nobody who does not name it, and who has it without having named it is to ask
+// again; he is returned.
+func (a *Allocator) Shun(addr netip.Addr) []lb.Holder {
+	a.shunned[addr] = true
+	if h := a.owners[addr]; h != nil {
+		return []lb.Holder{h.holder()}
+	}
+	if p := a.poolOf(addr); p != nil {
+		p.free[lb.FamilyOf(addr)].take(addr)
+	}
+	return nil
+}
+
+// Unshun ends what Shun began. Those who waited for an address are returned.
+func (a *Allocator) Unshun(addr netip.Addr, now time.Time) []lb.Holder {
+	delete(a.shunned, addr)
+	p := a.poolOf(addr)
+	if p == nil || a.owners[addr] != nil {
+		return nil
+	}
+	p.free[lb.FamilyOf(addr)].put(addr, now)
+	return a.serve([]topic{{addr: addr}, {pool: p, family: lb.FamilyOf(addr)}}, now)
 }
 
 // SetPools replaces the pools. Nobody loses an address: one that its pool
@@ -49,7 +77,7 @@ func (a *Allocator) SetPools(pools []lb.Pool) []lb.Holder {
 		same := reflect.DeepEqual(p.Pool, spec) && (p.overlaps == "") == (overlaps[spec.Name] == "")
 		p.Pool, p.overlaps = spec, overlaps[spec.Name]
 		if !same {
-			p.fill(a.owners)
+			p.fill(maps.Keys(a.owners), maps.Keys(a.shunned))
 		}
 		next[p.Name] = p
 	}

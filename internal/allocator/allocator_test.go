@@ -330,3 +330,32 @@ func TestGivenUpIsNotFreeBeforeItIsWritten(t *testing.T) {
 		t.Errorf("b has %v", got)
 	}
 }
+
+// TestShunnedAddress: who has it gets another, unless he named it, and nobody
+// else gets it until the foreign host has gone.
+func TestShunnedAddress(t *testing.T) {
+	bad := netip.MustParseAddr("10.0.0.1")
+	w := newWorld(t, lb.Pool{Name: "p", Ranges: ranges("10.0.0.1", "10.0.0.3")})
+	w.ask("a", nil)
+	if woken := w.Shun(bad); len(woken) != 1 || woken[0].Name != "a" {
+		t.Errorf("%v are woken, want a", woken)
+	}
+	var got []string
+	for _, name := range []string{"a", "b", "c"} {
+		got = append(got, w.ask(name, nil).String())
+	}
+	got = append(got, w.ask("d", func(r *lb.Request) { r.Addresses = []netip.Addr{bad} }).String())
+	w.Release(svc("default", "d"), epoch)
+	if u, _ := w.Usage("p"); u.Available[lb.IPv4] != 0 {
+		t.Errorf("%d addresses are said to be available", u.Available[lb.IPv4])
+	}
+	w.Unshun(bad, epoch)
+	got = append(got, w.ask("c", nil).String())
+	want := []string{
+		`10.0.0.2 from pool "p"`, `10.0.0.3 from pool "p"`, `no address: pool "p": no free IPv4 address (2 in use)`,
+		`10.0.0.1 from pool "p"`, `10.0.0.1 from pool "p"`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}

@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 
@@ -46,7 +47,7 @@ func spans(pools []*pool) (out []span) {
 
 // fill makes the pool's free addresses its ranges less what is in use. Addresses
 // that were cooling down are free at once.
-func (p *pool) fill(owners map[netip.Addr]*holding) {
+func (p *pool) fill(inUse ...iter.Seq[netip.Addr]) {
 	p.free = perFamily[*freeSet]{}
 	if p.overlaps != "" {
 		return
@@ -58,9 +59,11 @@ func (p *pool) fill(owners map[netip.Addr]*holding) {
 		}
 		p.free[f].addRange(r)
 	}
-	for addr := range owners {
-		if p.Contains(addr) {
-			p.free[lb.FamilyOf(addr)].take(addr)
+	for _, addrs := range inUse {
+		for addr := range addrs {
+			if p.Contains(addr) {
+				p.free[lb.FamilyOf(addr)].take(addr)
+			}
 		}
 	}
 }

@@ -46,6 +46,7 @@ type Ledger struct {
 	// strangers are the Services of ours with addresses that no pool has. When
 	// one has, they keep them.
 	strangers map[lb.ServiceKey]*corev1.Service
+	shunned   map[netip.Addr]bool
 	conflicts map[lb.Holder][]lb.Refusal // addresses in a status that are somebody else's; told once
 	onWake    map[lb.HolderKind]func(lb.Holder)
 	onUse     func(pool string)
@@ -59,7 +60,7 @@ func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 	return &Ledger{
 		reader: reader, class: class, now: now,
 		alloc: allocator.New(), pools: map[string]lb.Pool{}, invalid: map[string]error{},
-		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{},
+		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{}, shunned: map[netip.Addr]bool{},
 		onWake: map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
 		pace: rate.NewLimiter(crowd, few),
 	}
@@ -317,6 +318,28 @@ func (l *Ledger) GiveWay(ctx context.Context) {
 	case <-ctx.Done():
 	case <-time.After(pause):
 	}
+}
+
+// shunFor is how long an address that a foreign host has is given to nobody.
+const shunFor = time.Hour
+
+// Shun says that a host outside of the cluster has the address, which was never
+// announced. Who did not ask for this very address is given another.
+func (l *Ledger) Shun(addr netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.shunned[addr] {
+		l.shunned[addr] = true
+		time.AfterFunc(shunFor, func() { l.unshun(addr) })
+		l.wake(l.alloc.Shun(addr))
+	}
+}
+
+func (l *Ledger) unshun(addr netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.shunned, addr)
+	l.wake(l.alloc.Unshun(addr, l.now()))
 }
 
 // Written says that the API server has what was decided last. What the holder
