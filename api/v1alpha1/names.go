@@ -135,4 +135,8 @@ const (
 	// MaxSpeakerLayer2 is how many addresses status.layer2 of a Speaker lists;
 	// status.ownedAddresses counts all.
 	MaxSpeakerLayer2 = 4096
+
+	// MaxSpeakerConflicts is how many foreign hosts status.conflicts of a Speaker
+	// lists.
+	MaxSpeakerConflicts = 256
 )

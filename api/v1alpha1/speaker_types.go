@@ -63,6 +63,16 @@ type SpeakerStatus struct {
 	// +kubebuilder:validation:MaxItems=4096
 	Layer2 []SpeakerAddress `json:"layer2,omitempty"`
 
+	// conflicts are addresses that this speaker should announce and that a host
+	// outside of the cluster says it has. The first 256 are listed.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=address
+	// +listMapKey=interface
+	// +kubebuilder:validation:MaxItems=256
+	Conflicts []SpeakerConflict `json:"conflicts,omitempty"`
+
 	// sessions is how many BGP sessions are established, of how many that are
 	// wanted. Example: "2/2".
 	//
@@ -138,6 +148,45 @@ type SpeakerAddress struct {
 	//
 	// +optional
 	Since metav1.Time `json:"since,omitzero"`
+}
+
+// SpeakerConflict is a host outside of the cluster that has an address which a
+// speaker should announce.
+type SpeakerConflict struct {
+	// address is the address. Example: "192.0.2.100".
+	//
+	// +required
+	Address string `json:"address"`
+
+	// interface is the name of the network interface on which the host was heard.
+	//
+	// +required
+	Interface string `json:"interface"`
+
+	// mac is the host's hardware address. Example: "02:00:5e:00:53:99".
+	//
+	// +optional
+	MAC string `json:"mac,omitempty"`
+
+	// defended is whether the speaker goes on announcing the address. Otherwise it
+	// is quiet about it, and asks again after a while whether it is free.
+	//
+	// +optional
+	Defended bool `json:"defended,omitempty"`
+
+	// announced is whether this speaker had announced the address before the host
+	// was heard. If not, the host was there first, and a Service that did not ask
+	// for this very address is given another.
+	//
+	// +optional
+	Announced bool `json:"announced,omitempty"`
+
+	// services are the Services that have the address, as namespace/name.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1024
+	Services []string `json:"services,omitempty"`
 }
 
 // SpeakerBGPSession is a BGP session that a speaker should have.

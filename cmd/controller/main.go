@@ -116,6 +116,6 @@ func controllers(mgr ctrl.Manager, o options) []controller {
 		allocate.New(mgr.GetClient(), book, o.Class, events),
 		claims.New(mgr.GetClient(), book, time.Now),
 		references.New(mgr.GetClient()),
-		report.New(mgr.GetClient(), o.Class, book.GiveWay, time.Now),
+		report.New(mgr.GetClient(), book, o.Class, events, time.Now),
 	}
 }

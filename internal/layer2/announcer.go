@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-logr/logr"
 
@@ -18,12 +19,17 @@ import (
 // Announcer answers for the addresses it was last given. One goroutine at a
 // time may call Apply and Close.
 type Announcer struct {
-	log   logr.Logger
-	dial  func(netif.Interface, lb.Family) (wire, error)
-	ctx   context.Context // ends the links
-	stop  context.CancelFunc
-	wg    sync.WaitGroup
-	links map[linkKey]*link
+	log     logr.Logger
+	dial    func(netif.Interface, lb.Family) (wire, error)
+	ctx     context.Context // ends the links
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+	friends atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
+	changed chan struct{}                   // has room for one
+	links   map[linkKey]*link
+	// passed are the addresses that are or were answered for since they are among
+	// the rows: they are not probed again when an interface comes back.
+	passed map[netip.Addr]bool
 }
 
 // linkKey is one protocol on one interface, as it is now: an interface with
@@ -37,17 +43,38 @@ type linkKey struct {
 
 // New returns an Announcer that announces nothing.
 func New(log logr.Logger) *Announcer {
-	a := &Announcer{log: log, dial: dial, links: map[linkKey]*link{}}
+	a := &Announcer{log: log, dial: dial, changed: make(chan struct{}, 1), links: map[linkKey]*link{}, passed: map[netip.Addr]bool{}}
+	a.friends.Store(&map[string]bool{})
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	return a
 }
 
+// Befriend sets the hardware addresses of the cluster's own nodes, in the form of
+// net.HardwareAddr.String: which of them answers for an address is settled
+// between them, and is no conflict.
+func (a *Announcer) Befriend(macs map[string]bool) { a.friends.Store(&macs) }
+
+// Changed receives when an address began to be answered for, or a foreign host was
+// seen to have it, without a call to Apply. It has room for one.
+func (a *Announcer) Changed() <-chan struct{} { return a.changed }
+
+// Conflicts returns the foreign hosts that have addresses which are to be
+// announced, sorted by address and interface.
+func (a *Announcer) Conflicts() (out []Conflict) {
+	for _, l := range a.links {
+		out = append(out, l.foreign()...)
+	}
+	slices.SortFunc(out, func(x, y Conflict) int { return cmp.Or(x.Addr.Compare(y.Addr), cmp.Compare(x.Interface, y.Interface)) })
+	return out
+}
+
 // Apply makes rows what is announced, on the interfaces that are up. Addresses
 // new to an interface, or on an interface that came up, are announced at once
-// and a few times more. It returns the rows that are in force; an error says
+// and a few times more; rows that are to be probed, when nobody says that he has
+// the address. It returns the rows that are in force; an error says
 // what kept others from it, and calling Apply again tries again.
 func (a *Announcer) Apply(rows []lb.L2Announcement, interfaces []netif.Interface) ([]lb.L2Announcement, error) {
-	want := map[linkKey]map[netip.Addr]struct{}{}
+	want := map[linkKey]map[netip.Addr]bool{} // true: probe first
 	up := map[string]netif.Interface{}
 	for _, i := range interfaces {
 		if i.Up {
@@ -62,9 +89,9 @@ func (a *Announcer) Apply(rows []lb.L2Announcement, interfaces []netif.Interface
 			}
 			k := linkKey{name: i.Name, index: i.Index, mac: i.MAC, family: lb.FamilyOf(row.Addr)}
 			if want[k] == nil {
-				want[k] = map[netip.Addr]struct{}{}
+				want[k] = map[netip.Addr]bool{}
 			}
-			want[k][row.Addr] = struct{}{}
+			want[k][row.Addr] = row.Probe && !a.passed[row.Addr]
 		}
 	}
 	for k, l := range a.links {
@@ -80,12 +107,15 @@ func (a *Announcer) Apply(rows []lb.L2Announcement, interfaces []netif.Interface
 		}
 	}
 	var inForce []lb.L2Announcement
+	passed := make(map[netip.Addr]bool, len(rows))
 	for _, row := range rows {
 		row.Interfaces = slices.DeleteFunc(slices.Clone(row.Interfaces), func(name string) bool { return !a.answers(name, row.Addr) })
 		if len(row.Interfaces) > 0 {
 			inForce = append(inForce, row)
 		}
+		passed[row.Addr] = a.passed[row.Addr] || len(row.Interfaces) > 0
 	}
+	a.passed = passed
 	return inForce, errors.Join(errs...)
 }
 
@@ -93,26 +123,32 @@ func (a *Announcer) Apply(rows []lb.L2Announcement, interfaces []netif.Interface
 func (a *Announcer) answers(name string, addr netip.Addr) bool {
 	for k, l := range a.links {
 		if k.name == name && k.family == lb.FamilyOf(addr) {
-			_, ok := (*l.answers.Load())[addr]
-			return ok
+			return l.answers(addr)
 		}
 	}
 	return false
 }
 
-func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Addr]struct{}) error {
+func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Addr]bool) error {
 	l := a.links[k]
 	if l == nil {
 		w, err := a.dial(ifi, k.family)
 		if err != nil {
 			return err
 		}
-		l = newLink(w, a.log.WithValues("interface", k.name, "family", k.family.String()))
+		l = newLink(k.name, w, &a.friends, a.poke, a.log.WithValues("interface", k.name, "family", k.family.String()))
 		a.links[k] = l
-		a.wg.Go(func() { l.answer() })
+		a.wg.Go(func() { l.listen() })
 		a.wg.Go(func() { l.announce(a.ctx) })
 	}
 	return l.set(addrs)
+}
+
+func (a *Announcer) poke() {
+	select {
+	case a.changed <- struct{}{}:
+	default: // one is waiting already
+	}
 }
 
 func compareLinks(x, y linkKey) int {

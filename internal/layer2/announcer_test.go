@@ -2,6 +2,7 @@ package layer2
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -11,47 +12,59 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/netif"
 )
 
 var (
-	vip   = netip.MustParseAddr("192.0.2.100")
-	other = netip.MustParseAddr("192.0.2.101")
-	asker = netip.MustParseAddr("192.0.2.50")
-	eth0  = netif.Interface{Name: "eth0", Index: 2, MAC: "02:00:00:00:00:01", Up: true}
+	vip       = netip.MustParseAddr("192.0.2.100")
+	other     = netip.MustParseAddr("192.0.2.101")
+	asker     = netip.MustParseAddr("192.0.2.50")
+	foreigner = net.HardwareAddr{2, 0, 0, 0, 0, 0x99}
+	eth0      = netif.Interface{Name: "eth0", Index: 2, MAC: "02:00:00:00:00:01", Up: true}
 )
+
+var addrs = cmp.Comparer(func(x, y netip.Addr) bool { return x == y })
 
 // fakeWire is a wire in memory.
 type fakeWire struct {
-	questions chan question
-	closed    chan struct{}
+	packets chan heard
+	closed  chan struct{}
 
 	mu        sync.Mutex // guards the fields below
 	answered  []netip.Addr
 	announced []time.Duration // since the wire was made
+	probes    []time.Duration
 	listening []netip.Addr
 	made      time.Time
 }
 
 func newFakeWire() *fakeWire {
-	return &fakeWire{questions: make(chan question), closed: make(chan struct{}), made: time.Now()}
+	return &fakeWire{packets: make(chan heard), closed: make(chan struct{}), made: time.Now()}
 }
 
-func (w *fakeWire) Next() (question, error) {
+func (w *fakeWire) Next() (heard, error) {
 	select {
-	case q := <-w.questions:
-		return q, nil
+	case h := <-w.packets:
+		return h, nil
 	case <-w.closed:
-		return question{}, errors.New("closed")
+		return heard{}, errors.New("closed")
 	}
 }
 
-func (w *fakeWire) Answer(q question) error {
+func (w *fakeWire) Answer(h heard) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.answered = append(w.answered, q.Target)
+	w.answered = append(w.answered, h.Target)
+	return nil
+}
+
+func (w *fakeWire) Probe(netip.Addr) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.probes = append(w.probes, time.Since(w.made))
 	return nil
 }
 
@@ -114,7 +127,7 @@ func (h *harness) apply(t *testing.T, ifi netif.Interface, addrs ...netip.Addr) 
 }
 
 func (h *harness) ask(a netip.Addr) {
-	h.wires[len(h.wires)-1].questions <- question{Target: a, From: asker}
+	h.wires[len(h.wires)-1].packets <- heard{Target: a, From: asker, Has: asker, MAC: foreigner}
 	synctest.Wait()
 }
 
@@ -250,6 +263,147 @@ func TestInterfaceThatCannotBeOpenedDoesNotHarmOthers(t *testing.T) {
 		h.ask(vip)
 		if answered, _ := h.wires[0].seen(); len(answered) != 1 {
 			t.Error("eth0 does not answer")
+		}
+	})
+}
+
+// claim has a host say that it has the address.
+func (h *harness) claim(a netip.Addr, mac net.HardwareAddr) {
+	h.wires[len(h.wires)-1].packets <- heard{From: a, Has: a, MAC: mac}
+	synctest.Wait()
+}
+
+// probe applies an address that is new to the network, and returns whether it is
+// in force at once.
+func (h *harness) probe(t *testing.T, a netip.Addr) bool {
+	t.Helper()
+	inForce, err := h.Apply([]lb.L2Announcement{{Addr: a, Interfaces: []string{"eth0"}, Probe: true}}, []netif.Interface{eth0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	return len(inForce) > 0
+}
+
+// answers reports whether a question is answered.
+func (h *harness) answersNow(a netip.Addr) bool {
+	before, _ := h.wires[len(h.wires)-1].seen()
+	h.ask(a)
+	after, _ := h.wires[len(h.wires)-1].seen()
+	return len(after) > len(before)
+}
+
+// TestNewAddressIsProbed: three probes, and not a word before their time is over.
+func TestNewAddressIsProbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		if h.probe(t, vip) {
+			t.Error("it is in force before it was probed")
+		}
+		if h.answersNow(vip) {
+			t.Error("it is answered for before it was probed")
+		}
+		time.Sleep(probed)
+		synctest.Wait()
+		w := h.wires[0]
+		_, announced := w.seen()
+		if diff := cmp.Diff(probeAt, w.probes); diff != "" {
+			t.Errorf("probes (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]time.Duration{probed}, announced); diff != "" {
+			t.Errorf("announcements (-want +got):\n%s", diff)
+		}
+		select {
+		case <-h.Changed():
+		default:
+			t.Error("nobody is told that it is answered for now")
+		}
+		if !h.probe(t, vip) || !h.answersNow(vip) {
+			t.Error("it is not answered for after it was probed")
+		}
+	})
+}
+
+// TestForeignHostKeepsANewAddress: its address is not announced but asked for
+// again, and taken when it has gone. A node of the cluster is no foreign host.
+func TestForeignHostKeepsANewAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		friend := net.HardwareAddr{2, 0, 0, 0, 0, 2}
+		h.Befriend(map[string]bool{friend.String(): true})
+		h.probe(t, vip)
+		h.claim(vip, friend)
+		h.claim(other, foreigner) // has nothing to do with us
+		if got := h.Conflicts(); len(got) > 0 {
+			t.Fatalf("conflicts with a friend or about nothing: %v", got)
+		}
+		h.claim(vip, foreigner)
+		time.Sleep(5 * time.Second)
+		want := []Conflict{{Addr: vip, Interface: "eth0", MAC: foreigner.String()}}
+		if diff := cmp.Diff(want, h.Conflicts(), cmpopts.IgnoreFields(Conflict{}, "Seen"), addrs); diff != "" {
+			t.Errorf("conflicts (-want +got):\n%s", diff)
+		}
+		if h.probe(t, vip) || h.answersNow(vip) {
+			t.Error("a foreign host has it, and it is answered for")
+		}
+		time.Sleep(probeAgain)
+		synctest.Wait()
+		if !h.probe(t, vip) || !h.answersNow(vip) || len(h.Conflicts()) > 0 {
+			t.Errorf("the foreign host has gone; conflicts %v", h.Conflicts())
+		}
+	})
+}
+
+// TestTakeOverIsNotProbed: nobody is to wait for it, and an interface that comes
+// back has announced the address before.
+func TestTakeOverIsNotProbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		h.apply(t, eth0, other)
+		h.ask(other)
+		if got := h.wires[0].probes; len(got) > 0 {
+			t.Errorf("probed at %v", got)
+		}
+		h.probe(t, vip)
+		time.Sleep(probed)
+		synctest.Wait()
+		h.probe(t, vip)
+		down := eth0
+		down.Up = false
+		h.apply(t, down, vip)
+		if !h.probe(t, vip) || len(h.wires[1].probes) > 0 {
+			t.Errorf("after the interface came back, probed at %v", h.wires[1].probes)
+		}
+	})
+}
+
+// TestAddressIsDefendedOnce: who insists gets it for a while (RFC 5227, 2.4).
+func TestAddressIsDefendedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		h.apply(t, eth0, vip)
+		time.Sleep(10 * time.Second)
+		_, before := h.wires[0].seen()
+		h.claim(vip, foreigner)
+		_, after := h.wires[0].seen()
+		if len(after) != len(before)+1 || !h.answersNow(vip) {
+			t.Errorf("%d announcements in defence, want one, and to go on", len(after)-len(before))
+		}
+		if got := h.Conflicts(); len(got) != 1 || !got[0].Defended || !got[0].Announced {
+			t.Errorf("conflicts %v, want one that was defended", got)
+		}
+		time.Sleep(time.Second)
+		h.claim(vip, foreigner)
+		if h.answersNow(vip) {
+			t.Error("it insists, and is fought")
+		}
+		if got := h.Conflicts(); len(got) != 1 || got[0].Defended {
+			t.Errorf("conflicts %v, want one that was not defended", got)
+		}
+		time.Sleep(quietFor + probed)
+		synctest.Wait()
+		if !h.answersNow(vip) || len(h.Conflicts()) > 0 {
+			t.Errorf("the foreign host has gone; conflicts %v", h.Conflicts())
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -27,102 +28,235 @@ var announceAt = []time.Duration{
 // for neighbours and switches that missed all of these.
 const announceEvery = time.Minute
 
-// link answers for addresses in one protocol on one interface.
-type link struct {
-	log  logr.Logger
-	wire wire
-	// answers is what the link answers for, and since when. It is replaced as a
-	// whole, so that the answering loop reads it without a lock.
-	answers atomic.Pointer[map[netip.Addr]time.Time]
-	wake    chan struct{} // has room for one; due changed
-	ended   chan struct{} // closed when the answering loop has ended
+// probeAt is when an address that is new to the network is probed before this
+// node answers for it, and probed says when it has been for long enough. RFC 5227
+// takes seconds for this (2.1.1), as its hosts have nobody waiting.
+var probeAt = []time.Duration{0, 60 * time.Millisecond, 120 * time.Millisecond}
 
-	mu  sync.Mutex // guards due
-	due agenda
+const (
+	probed = 200 * time.Millisecond
+	// probeAgain is how long after a conflict the address is probed once more.
+	probeAgain = 10 * time.Second
+	// defendEvery is the least time between two defences of an address; who
+	// insists within it gets the address (RFC 5227, DEFEND_INTERVAL and 2.4 (b)).
+	defendEvery = 10 * time.Second
+	// quietFor is how long this node is quiet about an address that it lost so.
+	quietFor = time.Minute
+)
+
+// phase is where a link stands with an address.
+type phase uint8
+
+const (
+	probing   phase = iota + 1 // asks whether a foreign host has it
+	answering                  // answers for it
+	quiet                      // leaves it to a foreign host, for a while
+)
+
+// tenure is an address's phase and its beginning, which tells one tenure of an
+// address from another.
+type tenure struct {
+	phase phase
+	since time.Time
 }
 
-func newLink(w wire, log logr.Logger) *link {
-	l := &link{log: log, wire: w, wake: make(chan struct{}, 1), ended: make(chan struct{})}
-	l.answers.Store(&map[netip.Addr]time.Time{})
+// Conflict is a foreign host that has an address which is to be announced.
+type Conflict struct {
+	Addr      netip.Addr
+	Interface string
+	MAC       string    // of the foreign host
+	Seen      time.Time // when it last said that it has the address
+	// Defended says that this node goes on answering; otherwise it is quiet.
+	Defended bool
+	// Announced says that this node had announced it before; otherwise the host
+	// was there first.
+	Announced bool
+}
+
+// link answers for addresses in one protocol on one interface.
+type link struct {
+	log     logr.Logger
+	name    string // of the interface
+	wire    wire
+	friends *atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
+	changed func()                           // called when a phase changed by itself
+	wake    chan struct{}                    // has room for one; due changed
+	ended   chan struct{}                    // closed when the answering loop has ended
+
+	// addrs is what the link has to do with. It is replaced as a whole, so that
+	// the answering loop reads it without a lock.
+	addrs atomic.Pointer[map[netip.Addr]tenure]
+
+	mu        sync.Mutex // guards changes of addrs, and the fields below
+	due       agenda
+	conflicts map[netip.Addr]Conflict
+	draft     map[netip.Addr]tenure // what addrs is to be, nil while it is that
+}
+
+func newLink(name string, w wire, friends *atomic.Pointer[map[string]bool], changed func(), log logr.Logger) *link {
+	l := &link{
+		log: log, name: name, wire: w, friends: friends, changed: changed,
+		wake: make(chan struct{}, 1), ended: make(chan struct{}), conflicts: map[netip.Addr]Conflict{},
+	}
+	l.addrs.Store(&map[netip.Addr]tenure{})
 	return l
 }
 
-// set makes addrs what the link answers for.
-func (l *link) set(addrs map[netip.Addr]struct{}) error {
-	before := *l.answers.Load()
-	after := make(map[netip.Addr]time.Time, len(addrs))
-	gained := map[netip.Addr]time.Time{}
-	now := time.Now()
+// set makes addrs what the link answers for. Those for which it is true and that
+// are new are probed first.
+func (l *link) set(addrs map[netip.Addr]bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := *l.addrs.Load()
+	after := make(map[netip.Addr]tenure, len(addrs))
 	var errs []error
-	for a := range addrs {
-		since, had := before[a]
+	for a, probe := range addrs {
+		t, had := before[a]
 		if !had {
 			if err := l.wire.Listen(a); err != nil {
 				errs = append(errs, fmt.Errorf("listen for %s: %w", a, err))
 				continue // the next call tries again
 			}
-			since = now
-			gained[a] = now
+			t = tenure{phase: answering, since: time.Now()}
+			if probe {
+				t.phase = probing
+			}
+			heap.Push(&l.due, appointment{addr: a, tenure: t, at: t.since})
 		}
-		after[a] = since
+		after[a] = t
 	}
-	l.answers.Store(&after)
 	for a := range before {
 		if _, keep := after[a]; !keep {
+			delete(l.conflicts, a)
 			errs = append(errs, l.wire.Ignore(a))
 		}
 	}
-	l.schedule(gained)
+	l.draft = after
+	l.publish()
 	return errors.Join(errs...)
 }
 
 // again announces anew those of the addresses that the link answers for.
 func (l *link) again(addrs []netip.Addr) {
-	after := maps.Clone(*l.answers.Load())
-	due := map[netip.Addr]time.Time{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, a := range addrs {
-		if _, ours := after[a]; ours {
-			after[a] = time.Now() // what was scheduled for the time before is void
-			due[a] = after[a]
+		if l.tenureOf(a).phase == answering {
+			l.turn(a, answering, time.Now()) // what was scheduled for the time before is void
 		}
 	}
-	l.answers.Store(&after)
-	l.schedule(due)
+	l.publish()
 }
 
-// schedule begins to announce addresses that are answered for since these times.
-func (l *link) schedule(since map[netip.Addr]time.Time) {
-	l.mu.Lock()
-	for a, at := range since {
-		heap.Push(&l.due, announcement{addr: a, start: at, at: at})
+// turn begins another tenure of an address, whose first appointment is at this
+// time. The caller holds mu, and publishes.
+func (l *link) turn(a netip.Addr, p phase, at time.Time) {
+	if l.draft == nil {
+		l.draft = maps.Clone(*l.addrs.Load())
 	}
-	l.mu.Unlock()
+	l.draft[a] = tenure{phase: p, since: time.Now()}
+	heap.Push(&l.due, appointment{addr: a, tenure: l.draft[a], at: at})
+}
+
+// publish puts the draft in force and wakes who keeps the appointments.
+func (l *link) publish() {
+	if next := l.draft; next != nil {
+		l.addrs.Store(&next)
+		l.draft = nil
+	}
 	select {
 	case l.wake <- struct{}{}:
 	default: // one is waiting already
 	}
 }
 
-// answer answers questions until the wire is closed or fails.
-func (l *link) answer() {
+// tenureOf returns where the link stands with the address; the zero tenure for
+// one that it does not have. The caller holds mu.
+func (l *link) tenureOf(a netip.Addr) tenure {
+	if l.draft != nil {
+		return l.draft[a]
+	}
+	return (*l.addrs.Load())[a]
+}
+
+// answers reports whether the link answers for the address.
+func (l *link) answers(a netip.Addr) bool { return (*l.addrs.Load())[a].phase == answering }
+
+// listen answers questions, and sees who else has an address, until the wire is
+// closed or fails.
+func (l *link) listen() {
 	defer close(l.ended)
 	for {
-		q, err := l.wire.Next()
+		h, err := l.wire.Next()
 		if err != nil {
 			l.log.V(1).Info("stopped answering", "cause", err.Error())
 			return
 		}
-		if _, ours := (*l.answers.Load())[q.Target]; !ours {
-			continue
+		addrs := *l.addrs.Load()
+		if _, ours := addrs[h.Has]; ours {
+			l.sighted(h.Has, h.MAC)
 		}
-		if err := l.wire.Answer(q); err != nil {
-			l.log.V(1).Info("cannot answer", "address", q.Target.String(), "error", err.Error())
+		switch t := addrs[h.Target]; {
+		case t.phase == answering:
+			if err := l.wire.Answer(h); err != nil {
+				l.log.V(1).Info("cannot answer", "address", h.Target.String(), "error", err.Error())
+			}
+		case t.phase == probing && h.From.IsUnspecified(): // it wants the address as well (RFC 5227, 2.1.1)
+			l.sighted(h.Target, h.MAC)
 		}
 	}
 }
 
-// announce sends the announcements as they fall due, until ctx or the answering
-// loop ends.
+// sighted notes that a host has an address which the link is to answer for. One of
+// the cluster's nodes has been, or will be, told otherwise by the others.
+func (l *link) sighted(a netip.Addr, mac net.HardwareAddr) {
+	if (*l.friends.Load())[mac.String()] {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	last, known := l.conflicts[a]
+	c := Conflict{Addr: a, Interface: l.name, MAC: mac.String(), Seen: now, Announced: last.Announced}
+	switch l.tenureOf(a).phase {
+	case probing:
+		l.turn(a, quiet, now.Add(probeAgain))
+	case answering:
+		c.Announced = true
+		if insists := known && now.Sub(last.Seen) < defendEvery; insists {
+			l.turn(a, quiet, now.Add(quietFor))
+			break
+		}
+		c.Defended = true
+		if err := l.wire.Announce(a); err != nil {
+			l.log.V(1).Info("cannot defend", "address", a.String(), "error", err.Error())
+		}
+	case quiet:
+	default:
+		return // given up meanwhile
+	}
+	l.conflicts[a] = c
+	l.publish()
+	l.changed()
+}
+
+// foreign returns the conflicts of the link. One that was defended is over when
+// the foreign host was not seen for a while.
+func (l *link) foreign() (out []Conflict) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for a, c := range l.conflicts {
+		if c.Defended && time.Since(c.Seen) > quietFor {
+			delete(l.conflicts, a)
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// announce probes and announces as it falls due, until ctx or the answering loop
+// ends.
 func (l *link) announce(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -135,30 +269,53 @@ func (l *link) announce(ctx context.Context) {
 		case <-timer.C:
 		case <-l.wake:
 		}
-		timer.Reset(l.announceDue())
+		timer.Reset(l.keepAppointments())
 	}
 }
 
-// announceDue sends what is due and returns how long to wait for the next.
-func (l *link) announceDue() time.Duration {
+// keepAppointments does what is due and returns how long to wait for the next.
+func (l *link) keepAppointments() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	wait := announceEvery
 	for l.due.Len() > 0 {
 		next := l.due[0]
-		if wait := time.Until(next.at); wait > 0 {
-			return wait
+		if wait = time.Until(next.at); wait > 0 {
+			break
 		}
-		if since, ours := (*l.answers.Load())[next.addr]; !ours || !since.Equal(next.start) {
-			heap.Pop(&l.due)
-			continue
+		heap.Pop(&l.due)
+		if l.tenureOf(next.addr) == next.tenure { // otherwise it is void
+			l.keep(next)
 		}
-		if err := l.wire.Announce(next.addr); err != nil {
-			l.log.V(1).Info("cannot announce", "address", next.addr.String(), "error", err.Error())
-		}
-		l.due[0] = next.following()
-		heap.Fix(&l.due, 0)
 	}
-	return announceEvery
+	if l.draft != nil {
+		l.publish()
+		l.changed()
+	}
+	return max(wait, 0)
+}
+
+// keep does what is due for one address, and makes the next appointment. The
+// caller holds mu.
+func (l *link) keep(n appointment) {
+	var err error
+	switch {
+	case n.phase == quiet:
+		l.turn(n.addr, probing, time.Now())
+		return
+	case n.phase == probing && n.sent == len(probeAt):
+		delete(l.conflicts, n.addr)
+		l.turn(n.addr, answering, time.Now())
+		return
+	case n.phase == probing:
+		err = l.wire.Probe(n.addr)
+	default:
+		err = l.wire.Announce(n.addr)
+	}
+	if err != nil {
+		l.log.V(1).Info("cannot announce", "address", n.addr.String(), "error", err.Error())
+	}
+	heap.Push(&l.due, n.following())
 }
 
 // dead reports whether the answering loop has ended, so that the link must be
@@ -178,32 +335,38 @@ func (l *link) close() {
 	}
 }
 
-// announcement is the next time an address is to be announced.
-type announcement struct {
-	addr      netip.Addr
-	start, at time.Time
-	sent      int
+// appointment is the next time that something is to be done about an address.
+type appointment struct {
+	addr netip.Addr
+	tenure
+	at   time.Time
+	sent int // probes, or announcements
 }
 
-// following returns the announcement after this one.
-func (n announcement) following() announcement {
+// following returns the appointment after this one.
+func (n appointment) following() appointment {
 	n.sent++
-	if n.sent < len(announceAt) {
-		n.at = n.start.Add(announceAt[n.sent])
-	} else {
+	switch {
+	case n.phase == probing && n.sent == len(probeAt):
+		n.at = n.since.Add(probed)
+	case n.phase == probing:
+		n.at = n.since.Add(probeAt[n.sent])
+	case n.sent < len(announceAt):
+		n.at = n.since.Add(announceAt[n.sent])
+	default:
 		jitter := rand.N(announceEvery/5) - announceEvery/10
 		n.at = n.at.Add(announceEvery + jitter)
 	}
 	return n
 }
 
-// agenda is a heap of announcements, the earliest first.
-type agenda []announcement
+// agenda is a heap of appointments, the earliest first.
+type agenda []appointment
 
 func (s agenda) Len() int           { return len(s) }
 func (s agenda) Less(i, j int) bool { return s[i].at.Before(s[j].at) }
 func (s agenda) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
-func (s *agenda) Push(x any)        { *s = append(*s, x.(announcement)) }
+func (s *agenda) Push(x any)        { *s = append(*s, x.(appointment)) }
 func (s *agenda) Pop() any {
 	last := len(*s) - 1
 	x := (*s)[last]

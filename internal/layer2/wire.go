@@ -18,23 +18,26 @@ import (
 
 // wire is one protocol on one interface.
 type wire interface {
-	// Next waits for the next question about an address.
-	Next() (question, error)
+	// Next waits for the next packet that says something about addresses.
+	Next() (heard, error)
 	// Answer tells who asked that the address is here.
-	Answer(question) error
+	Answer(heard) error
 	// Announce tells all neighbours that the address is here now.
 	Announce(netip.Addr) error
+	// Probe asks whether anybody has the address, without saying that it is here.
+	Probe(netip.Addr) error
 	// Listen and Ignore say for which addresses questions are to be heard.
 	Listen(netip.Addr) error
 	Ignore(netip.Addr) error
 	Close() error
 }
 
-// question asks who has an address.
-type question struct {
-	Target netip.Addr
-	From   netip.Addr       // unspecified in a probe
-	MAC    net.HardwareAddr // of the asker; ARP only
+// heard is what a packet says.
+type heard struct {
+	MAC    net.HardwareAddr // of the sender
+	From   netip.Addr       // the sender; unspecified in a probe
+	Target netip.Addr       // the address that it asks for; not valid when it asks nothing
+	Has    netip.Addr       // an address that it says it has; not valid when it says nothing
 }
 
 // dial opens the wire of a family on an interface.
@@ -68,32 +71,45 @@ func dialARP(ifi *net.Interface) (wire, error) {
 	return &arpWire{conn: conn, mac: ifi.HardwareAddr, buf: make([]byte, maxPacket)}, nil
 }
 
-func (w *arpWire) Next() (question, error) {
+func (w *arpWire) Next() (heard, error) {
 	for {
 		n, _, err := w.conn.ReadFrom(w.buf)
 		if err != nil {
-			return question{}, err
+			return heard{}, err
 		}
-		if q, ok := parseRequest(w.buf[:n]); ok {
-			return q, nil
+		if h, ok := parseARP(w.buf[:n]); ok {
+			return h, nil
 		}
 	}
 }
 
-// parseRequest parses an ARP packet that may be a request. Those for the
-// sender's own address are announcements, not questions.
-func parseRequest(b []byte) (question, bool) {
+// parseARP parses an ARP packet. One for the sender's own address is an
+// announcement, not a question. Every packet says that the sender has the
+// address that it is from (RFC 5227, 2.4), but a probe, which is from none.
+func parseARP(b []byte) (heard, bool) {
 	var p arp.Packet
 	err := p.UnmarshalBinary(b)
-	if err != nil || p.Operation != arp.OperationRequest || len(p.SenderHardwareAddr) != 6 ||
-		!p.TargetIP.Is4() || !p.SenderIP.Is4() || p.SenderIP == p.TargetIP {
-		return question{}, false
+	known := p.Operation == arp.OperationRequest || p.Operation == arp.OperationReply
+	if err != nil || !known || len(p.SenderHardwareAddr) != 6 || !p.TargetIP.Is4() || !p.SenderIP.Is4() {
+		return heard{}, false
 	}
-	return question{Target: p.TargetIP, From: p.SenderIP, MAC: p.SenderHardwareAddr}, true
+	h := heard{MAC: p.SenderHardwareAddr, From: p.SenderIP}
+	if p.Operation == arp.OperationRequest && p.SenderIP != p.TargetIP {
+		h.Target = p.TargetIP
+	}
+	if !p.SenderIP.IsUnspecified() {
+		h.Has = p.SenderIP
+	}
+	return h, true
 }
 
-func (w *arpWire) Answer(q question) error {
-	return w.send(arp.OperationReply, q.Target, q.MAC, q.From, q.MAC)
+func (w *arpWire) Answer(h heard) error {
+	return w.send(arp.OperationReply, h.Target, h.MAC, h.From, h.MAC)
+}
+
+// Probe sends an ARP probe (RFC 5227, 1.1), which has no sender address.
+func (w *arpWire) Probe(a netip.Addr) error {
+	return w.send(arp.OperationRequest, netip.IPv4Unspecified(), make(net.HardwareAddr, 6), a, broadcast)
 }
 
 // Announce sends both forms of a gratuitous ARP, as there are systems that heed
@@ -130,19 +146,21 @@ func (w *arpWire) Close() error            { return w.conn.Close() }
 // so that the kernel would not hand them to an ICMPv6 socket.
 type ndpWire struct {
 	conn   *ndp.Conn    // sends, and joins groups
-	heard  *packet.Conn // IPv6 packets that are solicitations
+	heard  *packet.Conn // IPv6 packets that are solicitations or advertisements
 	mac    net.HardwareAddr
 	buf    []byte             // owned by Next
 	groups map[netip.Addr]int // solicited-node group -> addresses that need it
 }
 
-// solicitations lets neighbor solicitations through that did not cross a router
-// (hop limit 255; RFC 4861, 7.1.1). It sees packets from the IPv6 header on.
-var solicitations = []bpf.Instruction{
+// neighbours lets neighbor solicitations and advertisements through that did not
+// cross a router (hop limit 255; RFC 4861, 7.1.1). It sees packets from the IPv6
+// header on.
+var neighbours = []bpf.Instruction{
 	bpf.LoadAbsolute{Off: 6, Size: 2}, // next header, hop limit
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocolICMPv6<<8 | ndp.HopLimit, SkipTrue: 3},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocolICMPv6<<8 | ndp.HopLimit, SkipTrue: 4},
 	bpf.LoadAbsolute{Off: ipv6.HeaderLen, Size: 1}, // ICMPv6 type
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(ipv6.ICMPTypeNeighborSolicitation), SkipTrue: 1},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(ipv6.ICMPTypeNeighborSolicitation), SkipTrue: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(ipv6.ICMPTypeNeighborAdvertisement), SkipTrue: 1},
 	bpf.RetConstant{Val: maxPacket},
 	bpf.RetConstant{Val: 0},
 }
@@ -160,63 +178,90 @@ func dialNDP(ifi *net.Interface) (wire, error) {
 	}
 	var none ipv6.ICMPFilter
 	none.SetAll(true) // this socket only sends
-	filter, err := bpf.Assemble(solicitations)
+	filter, err := bpf.Assemble(neighbours)
 	if err == nil {
 		err = conn.SetICMPFilter(&none)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open NDP on %s: %w", ifi.Name, errors.Join(err, conn.Close()))
 	}
-	heard, err := packet.Listen(ifi, packet.Datagram, etherTypeIPv6, &packet.Config{Filter: filter})
+	packets, err := packet.Listen(ifi, packet.Datagram, etherTypeIPv6, &packet.Config{Filter: filter})
 	if err != nil {
 		return nil, fmt.Errorf("open NDP on %s: %w", ifi.Name, errors.Join(err, conn.Close()))
 	}
 	return &ndpWire{
-		conn: conn, heard: heard, mac: ifi.HardwareAddr, buf: make([]byte, maxPacket), groups: map[netip.Addr]int{},
+		conn: conn, heard: packets, mac: ifi.HardwareAddr, buf: make([]byte, maxPacket), groups: map[netip.Addr]int{},
 	}, nil
 }
 
-func (w *ndpWire) Next() (question, error) {
+func (w *ndpWire) Next() (heard, error) {
 	for {
-		n, _, err := w.heard.ReadFrom(w.buf)
+		n, from, err := w.heard.ReadFrom(w.buf)
 		if err != nil {
-			return question{}, err
+			return heard{}, err
 		}
-		if q, ok := parseSolicitation(w.buf[:n]); ok {
-			return q, nil
+		h, ok := parseNDP(w.buf[:n])
+		if !ok {
+			continue
 		}
+		if a, is := from.(*packet.Addr); is {
+			h.MAC = a.HardwareAddr
+		}
+		return h, nil
 	}
 }
 
-// parseSolicitation parses an IPv6 packet that may be a neighbor solicitation.
-func parseSolicitation(b []byte) (question, bool) {
-	h, err := ipv6.ParseHeader(b)
-	if err != nil || h.NextHeader != protocolICMPv6 || h.HopLimit != ndp.HopLimit {
-		return question{}, false
+// parseNDP parses an IPv6 packet that may be a neighbor solicitation or
+// advertisement.
+func parseNDP(b []byte) (heard, bool) {
+	ip, err := ipv6.ParseHeader(b)
+	if err != nil || ip.NextHeader != protocolICMPv6 || ip.HopLimit != ndp.HopLimit {
+		return heard{}, false
 	}
-	end := ipv6.HeaderLen + h.PayloadLen // what follows is padding
+	end := ipv6.HeaderLen + ip.PayloadLen // what follows is padding
 	if end > len(b) {
-		return question{}, false
+		return heard{}, false
 	}
 	msg, err := ndp.ParseMessage(b[ipv6.HeaderLen:end])
-	if err != nil {
-		return question{}, false
+	from, ok := netip.AddrFromSlice(ip.Src)
+	if err != nil || !ok {
+		return heard{}, false
 	}
-	ns, ok := msg.(*ndp.NeighborSolicitation)
-	from, okFrom := netip.AddrFromSlice(h.Src)
-	if !ok || !okFrom {
-		return question{}, false
+	switch msg := msg.(type) {
+	case *ndp.NeighborSolicitation:
+		h := heard{From: from, Target: msg.TargetAddress}
+		if !from.IsUnspecified() {
+			h.Has = from
+		}
+		return h, true
+	case *ndp.NeighborAdvertisement:
+		return heard{From: from, Has: msg.TargetAddress}, true
+	default:
+		return heard{}, false
 	}
-	return question{Target: ns.TargetAddress, From: from}, true
 }
 
 // Answer advertises to who asked, or to all nodes when the question was a probe
 // for a duplicate, which has no sender (RFC 4861, 7.2.4).
-func (w *ndpWire) Answer(q question) error {
-	if q.From.IsUnspecified() {
-		return w.advertise(q.Target, false, netip.IPv6LinkLocalAllNodes())
+func (w *ndpWire) Answer(h heard) error {
+	if h.From.IsUnspecified() {
+		return w.advertise(h.Target, false, netip.IPv6LinkLocalAllNodes())
 	}
-	return w.advertise(q.Target, true, q.From)
+	return w.advertise(h.Target, true, h.From)
+}
+
+// Probe solicits the address. It does so from this node's link-local address, not
+// from none (RFC 4862, 5.4.2): who has the address answers either, and who only
+// probes for it as well must not take this for a probe and give up.
+func (w *ndpWire) Probe(a netip.Addr) error {
+	group, err := ndp.SolicitedNodeMulticast(a)
+	if err != nil {
+		return err
+	}
+	return w.conn.WriteTo(&ndp.NeighborSolicitation{
+		TargetAddress: a,
+		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: w.mac}},
+	}, nil, group)
 }
 
 // Announce sends an unsolicited advertisement (RFC 4861, 7.2.6).

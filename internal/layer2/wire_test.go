@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"reflect"
 	"testing"
 
 	"github.com/mdlayher/arp"
@@ -12,10 +13,18 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// solicitation returns an IPv6 packet with a neighbor solicitation.
-func solicitation(t testing.TB, from, target string, hopLimit byte) []byte {
+func solicitation(target netip.Addr) ndp.Message {
+	return &ndp.NeighborSolicitation{TargetAddress: target}
+}
+
+func advertisement(target netip.Addr) ndp.Message {
+	return &ndp.NeighborAdvertisement{TargetAddress: target}
+}
+
+// ndpPacket returns an IPv6 packet with a message about the target.
+func ndpPacket(t testing.TB, message func(netip.Addr) ndp.Message, from, target string, hopLimit byte) []byte {
 	src, dst := netip.MustParseAddr(from), netip.MustParseAddr("ff02::1")
-	msg, err := ndp.MarshalMessageChecksum(&ndp.NeighborSolicitation{TargetAddress: netip.MustParseAddr(target)}, src, dst)
+	msg, err := ndp.MarshalMessageChecksum(message(netip.MustParseAddr(target)), src, dst)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,25 +37,34 @@ func solicitation(t testing.TB, from, target string, hopLimit byte) []byte {
 	return append(b, msg...)
 }
 
-func TestParseSolicitation(t *testing.T) {
-	good := solicitation(t, "fe80::1", "2001:db8::100", 255)
-	q, ok := parseSolicitation(append(good, 0, 0, 0, 0)) // padding of a short frame
-	if !ok || q.Target != netip.MustParseAddr("2001:db8::100") || q.From != netip.MustParseAddr("fe80::1") {
-		t.Errorf("got %+v, %t", q, ok)
+func TestParseNDP(t *testing.T) {
+	vip6, from := netip.MustParseAddr("2001:db8::100"), netip.MustParseAddr("fe80::1")
+	good := ndpPacket(t, solicitation, "fe80::1", "2001:db8::100", 255)
+	for name, tt := range map[string]struct {
+		packet []byte
+		want   heard
+	}{
+		"a solicitation, padded as in a short frame": {append(bytes.Clone(good), 0, 0, 0, 0), heard{From: from, Target: vip6, Has: from}},
+		"a probe":          {ndpPacket(t, solicitation, "::", "2001:db8::100", 255), heard{From: netip.IPv6Unspecified(), Target: vip6}},
+		"an advertisement": {ndpPacket(t, advertisement, "fe80::1", "2001:db8::100", 255), heard{From: from, Has: vip6}},
+	} {
+		if got, ok := parseNDP(tt.packet); !ok || !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: got %+v, %t, want %+v", name, got, ok, tt.want)
+		}
 	}
 	for name, b := range map[string][]byte{
-		"crossed a router": solicitation(t, "fe80::1", "2001:db8::100", 254),
+		"crossed a router": ndpPacket(t, solicitation, "fe80::1", "2001:db8::100", 254),
 		"cut short":        good[:len(good)-5],
 		"no header":        good[:12],
 		"nothing":          nil,
 	} {
-		if q, ok := parseSolicitation(b); ok {
-			t.Errorf("%s: taken for %+v", name, q)
+		if h, ok := parseNDP(b); ok {
+			t.Errorf("%s: taken for %+v", name, h)
 		}
 	}
 }
 
-func request(t testing.TB, op arp.Operation, from, target string) []byte {
+func arpPacket(t testing.TB, op arp.Operation, from, target string) []byte {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	p, err := arp.NewPacket(op, mac, netip.MustParseAddr(from), make(net.HardwareAddr, 6), netip.MustParseAddr(target))
 	if err != nil {
@@ -59,44 +77,55 @@ func request(t testing.TB, op arp.Operation, from, target string) []byte {
 	return b
 }
 
-func TestParseRequest(t *testing.T) {
-	good := request(t, arp.OperationRequest, "192.0.2.50", "192.0.2.100")
-	q, ok := parseRequest(append(good, 0, 0, 0, 0)) // padding of a short frame
-	if !ok || q.Target != vip || q.From != asker || q.MAC.String() != "02:00:00:00:00:01" {
-		t.Errorf("got %+v, %t", q, ok)
+func TestParseARP(t *testing.T) {
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	good := arpPacket(t, arp.OperationRequest, "192.0.2.50", "192.0.2.100")
+	for name, tt := range map[string]struct {
+		packet []byte
+		want   heard
+	}{
+		"a request, padded as in a short frame": {append(bytes.Clone(good), 0, 0, 0, 0), heard{MAC: mac, From: asker, Target: vip, Has: asker}},
+		"a probe":                               {arpPacket(t, arp.OperationRequest, "0.0.0.0", "192.0.2.100"), heard{MAC: mac, From: netip.IPv4Unspecified(), Target: vip}},
+		"a reply":                               {arpPacket(t, arp.OperationReply, "192.0.2.100", "192.0.2.50"), heard{MAC: mac, From: vip, Has: vip}},
+		"an announcement":                       {arpPacket(t, arp.OperationRequest, "192.0.2.100", "192.0.2.100"), heard{MAC: mac, From: vip, Has: vip}},
+	} {
+		if got, ok := parseARP(tt.packet); !ok || !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: got %+v, %t, want %+v", name, got, ok, tt.want)
+		}
 	}
 	wrongLength := bytes.Clone(good)
 	wrongLength[4] = 255 // of hardware addresses
 	for name, b := range map[string][]byte{
-		"a reply":                         request(t, arp.OperationReply, "192.0.2.50", "192.0.2.100"),
-		"an announcement":                 request(t, arp.OperationRequest, "192.0.2.100", "192.0.2.100"),
+		"another operation":               arpPacket(t, 3, "192.0.2.50", "192.0.2.100"),
 		"hardware addresses of 255 bytes": wrongLength,
 		"cut short":                       good[:20],
 		"nothing":                         nil,
 	} {
-		if q, ok := parseRequest(b); ok {
-			t.Errorf("%s: taken for %+v", name, q)
+		if h, ok := parseARP(b); ok {
+			t.Errorf("%s: taken for %+v", name, h)
 		}
 	}
 }
 
-func FuzzParseRequest(f *testing.F) {
-	f.Add(request(f, arp.OperationRequest, "192.0.2.50", "192.0.2.100"))
+func FuzzParseARP(f *testing.F) {
+	f.Add(arpPacket(f, arp.OperationRequest, "192.0.2.50", "192.0.2.100"))
+	f.Add(arpPacket(f, arp.OperationReply, "192.0.2.100", "192.0.2.50"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		q, ok := parseRequest(b)
-		if ok && (!q.Target.Is4() || !q.From.Is4() || len(q.MAC) != 6) {
-			t.Errorf("%x: %+v", b, q)
+		h, ok := parseARP(b)
+		if ok && (!h.From.Is4() || h.Target.IsValid() && !h.Target.Is4() || len(h.MAC) != 6) {
+			t.Errorf("%x: %+v", b, h)
 		}
 	})
 }
 
-func FuzzParseSolicitation(f *testing.F) {
-	f.Add(solicitation(f, "fe80::1", "2001:db8::100", 255))
-	f.Add(solicitation(f, "::", "2001:db8::100", 255))
+func FuzzParseNDP(f *testing.F) {
+	f.Add(ndpPacket(f, solicitation, "fe80::1", "2001:db8::100", 255))
+	f.Add(ndpPacket(f, solicitation, "::", "2001:db8::100", 255))
+	f.Add(ndpPacket(f, advertisement, "fe80::1", "2001:db8::100", 255))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		q, ok := parseSolicitation(b)
-		if ok && (!q.Target.Is6() || !q.From.IsValid()) {
-			t.Errorf("%x: %+v", b, q)
+		h, ok := parseNDP(b)
+		if ok && (!h.From.IsValid() || !h.Target.IsValid() && !h.Has.IsValid()) {
+			t.Errorf("%x: %+v", b, h)
 		}
 	})
 }

@@ -186,4 +186,7 @@ func (a *L2Advertisement) SelectsNode(n Node) bool {
 type L2Announcement struct {
 	Addr       netip.Addr
 	Interfaces []string // sorted names of the node's interfaces that answer
+	// Probe says that the address is new to the network: before it is answered
+	// for, the network is asked whether a foreign host has it.
+	Probe bool
 }

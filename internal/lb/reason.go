@@ -63,6 +63,7 @@ const (
 	ReasonNoEndpoints            // no endpoint of the Service is ready anywhere
 	ReasonNoCandidate            // every node is rejected for a reason of its own
 	ReasonNotJoined              // the speaker has not found the others yet
+	ReasonConflict               // a host outside of the cluster has the address
 )
 
 var reasonNames = map[Reason]string{
@@ -115,6 +116,7 @@ var reasonNames = map[Reason]string{
 	ReasonNodeShutdown:    "NodeShutdown",
 	ReasonNoCandidate:     "NoCandidate",
 	ReasonNotJoined:       "NotJoined",
+	ReasonConflict:        "Conflict",
 }
 
 // String returns the reason in the form of a Kubernetes condition's reason.
@@ -165,6 +167,8 @@ func (r Reason) Words() string {
 		return "is shut down or being shut down"
 	case ReasonNoCandidate:
 		return "no node can announce it"
+	case ReasonConflict:
+		return "a host outside of the cluster has the address"
 	case ReasonNotJoined:
 		return "its speaker has not found the others yet"
 	default:

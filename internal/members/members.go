@@ -76,7 +76,7 @@ type Members struct {
 // View is what this speaker knows of all. It owns its maps.
 type View struct {
 	Alive  []string         // sorted names of the nodes whose speakers are alive, this one too
-	Facts  map[string]Facts // by node, of those alive
+	Facts  map[string]Facts // by node, of those alive and those that were
 	Claims map[netip.Addr]election.Claim
 	// Fresh are the addresses whose claim came a moment ago. Its owner may be
 	// alive, although this speaker does not know that yet.
@@ -165,10 +165,8 @@ func (m *Members) View() View {
 	all := m.state.all()
 	v := View{Facts: map[string]Facts{}, Claims: all.Claims, Fresh: m.state.fresh()}
 	v.Alive = m.alive()
-	for _, node := range v.Alive {
-		if f, ok := all.Facts[node]; ok {
-			v.Facts[node] = f.Facts
-		}
+	for node, f := range all.Facts {
+		v.Facts[node] = f.Facts
 	}
 	return v
 }

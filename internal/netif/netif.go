@@ -21,7 +21,7 @@ import (
 type Interface struct {
 	Name     string         `json:"n"`
 	Index    int            `json:"-"`           // meaningful on this host only
-	MAC      string         `json:"-"`           // "02:00:00:00:00:01"
+	MAC      string         `json:"m,omitempty"` // "02:00:00:00:00:01"
 	Prefixes []netip.Prefix `json:"p,omitempty"` // own addresses with their subnets' lengths
 	Up       bool           `json:"u,omitempty"` // administratively and by carrier
 }

@@ -80,6 +80,10 @@ func Make(s Snapshot) Plan {
 	return p
 }
 
+// firstEpoch is that of the first owner of an address that was given out: nobody
+// of the cluster has announced it before.
+const firstEpoch = 1
+
 // place decides for one address, which these Services have, and adds what follows
 // to the plan.
 func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, p *Plan) Outcome {
@@ -105,7 +109,7 @@ func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, p *Plan) Outcome {
 	}
 	if names, able := c.Able[s.Node]; able && claim.Owner == s.Node {
 		out.Reason = lb.ReasonAnnounced
-		p.Announcements = append(p.Announcements, lb.L2Announcement{Addr: g.Addr, Interfaces: names})
+		p.Announcements = append(p.Announcements, lb.L2Announcement{Addr: g.Addr, Interfaces: names, Probe: claim.Epoch == firstEpoch})
 	}
 	return out
 }

@@ -212,6 +212,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 			return context.Cause(background)
 		case <-a.world.changed:
 		case <-a.members.Changed():
+		case <-a.layer2.Changed():
 		case <-a.links:
 			a.look(background)
 		case <-a.rejoined:
@@ -306,11 +307,18 @@ func (a *Announcer) lookForLost(ctx context.Context) {
 func (a *Announcer) act() speaker.Plan {
 	view := a.members.View()
 	s := speaker.Snapshot{Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{}}
+	macs := map[string]bool{}
 	for _, node := range view.Alive {
 		if f, ok := view.Facts[node]; ok {
 			s.Speakers[node] = speaker.Speaker{Interfaces: f.Interfaces, Joined: f.Joined, Leaving: f.Leaving}
 		}
 	}
+	for _, f := range view.Facts { // also of those that are not alive any more
+		for _, i := range f.Interfaces {
+			macs[i.MAC] = true
+		}
+	}
+	a.layer2.Befriend(macs)
 	users := a.world.fill(&s)
 	plan := speaker.Make(s)
 	if len(plan.Claims) > 0 {
@@ -340,7 +348,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	}
 	a.since = since
 	r := report{
-		interfaces: a.interfaces, owned: inForce, users: users, since: since,
+		interfaces: a.interfaces, owned: inForce, users: users, since: since, conflicts: a.layer2.Conflicts(),
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: fmt.Sprintf("%d speakers in touch", alive),
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/layer2"
 	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/netif"
 )
@@ -32,6 +33,7 @@ type report struct {
 	owned      []lb.L2Announcement // sorted by address
 	users      map[netip.Addr][]lb.ServiceKey
 	since      map[netip.Addr]time.Time
+	conflicts  []layer2.Conflict
 	ready      bool
 	reason     string
 	message    string
@@ -165,10 +167,22 @@ func (w *statusWriter) fill(s *v1alpha1.SpeakerStatus, r report) {
 		out := v1alpha1.SpeakerAddress{
 			Address: a.Addr.String(), Interfaces: a.Interfaces, Since: metav1.NewTime(r.since[a.Addr].Truncate(time.Second)),
 		}
-		for _, key := range r.users[a.Addr] {
-			out.Services = append(out.Services, key.String())
-		}
+		out.Services = names(r.users[a.Addr])
 		s.Layer2 = append(s.Layer2, out)
 	}
+	s.Conflicts = nil
+	for _, c := range r.conflicts[:min(len(r.conflicts), v1alpha1.MaxSpeakerConflicts)] {
+		s.Conflicts = append(s.Conflicts, v1alpha1.SpeakerConflict{
+			Address: c.Addr.String(), Interface: c.Interface, MAC: c.MAC, Defended: c.Defended, Announced: c.Announced, Services: names(r.users[c.Addr]),
+		})
+	}
 	kube.SetCondition(&s.Conditions, v1alpha1.ConditionReady, r.ready, r.reason, r.message, 0)
+}
+
+// names returns the Services as namespace/name.
+func names(keys []lb.ServiceKey) (out []string) {
+	for _, k := range keys {
+		out = append(out, k.String())
+	}
+	return out
 }

@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -28,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/controller/ledger"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/netif"
@@ -40,19 +42,19 @@ const patience = 3 * time.Second
 
 // Controller writes the Announced condition of Services.
 type Controller struct {
-	client  client.Client
-	class   kube.Class
-	giveWay func(context.Context)
-	now     func() time.Time
+	client client.Client
+	class  kube.Class
+	events events.EventRecorder
+	ledger *ledger.Ledger
+	now    func() time.Time
 
 	mu      sync.Mutex                         // guards the field below
 	pending map[types.NamespacedName]time.Time // Service -> since when an announcement is missing
 }
 
-// New returns a Controller that does nothing until it is registered. giveWay
-// blocks as long as a write had better wait.
-func New(c client.Client, class kube.Class, giveWay func(context.Context), now func() time.Time) *Controller {
-	return &Controller{client: c, class: class, giveWay: giveWay, now: now, pending: map[types.NamespacedName]time.Time{}}
+// New returns a Controller that does nothing until it is registered.
+func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventRecorder, now func() time.Time) *Controller {
+	return &Controller{client: c, ledger: l, class: class, events: r, now: now, pending: map[types.NamespacedName]time.Time{}}
 }
 
 // Name names the controller in logs and metrics.
@@ -60,6 +62,7 @@ func (c *Controller) Name() string { return "report" }
 
 // +kubebuilder:rbac:groups="",resources=services;nodes,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=services/status,verbs=patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
 // +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;speakers,verbs=get;list;watch
 
@@ -155,6 +158,11 @@ func (c *Controller) speakerChanged(ctx context.Context, q queue, before, after 
 			enqueue(q, n.Services)
 		}
 	}
+	if !equality.Semantic.DeepEqual(was.conflicts, is.conflicts) {
+		for _, n := range slices.Concat(was.conflicts, is.conflicts) {
+			enqueue(q, n.Services)
+		}
+	}
 }
 
 func enqueue(q queue, services []string) {
@@ -170,6 +178,7 @@ type speakerFacts struct {
 	able       bool
 	interfaces []v1alpha1.SpeakerInterface
 	layer2     map[string]v1alpha1.SpeakerAddress // by address
+	conflicts  []v1alpha1.SpeakerConflict
 }
 
 func speakerOf(o client.Object) speakerFacts {
@@ -181,6 +190,7 @@ func speakerOf(o client.Object) speakerFacts {
 		able:       meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady),
 		interfaces: s.Status.Interfaces,
 		layer2:     map[string]v1alpha1.SpeakerAddress{},
+		conflicts:  s.Status.Conflicts,
 	}
 	for _, a := range s.Status.Layer2 {
 		f.layer2[a.Address] = a
@@ -190,7 +200,7 @@ func speakerOf(o client.Object) speakerFacts {
 
 // Reconcile writes one Service's Announced condition.
 func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	c.giveWay(ctx)
+	c.ledger.GiveWay(ctx)
 	var svc corev1.Service
 	switch err := c.client.Get(ctx, req.NamespacedName, &svc); {
 	case client.IgnoreNotFound(err) != nil:
@@ -207,6 +217,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, nil // not of our pools
 	}
 	after := svc.DeepCopy()
+	conflict := false
 	if len(as.Grants) == 0 {
 		c.bear(req.NamespacedName, false)
 		meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced)
@@ -215,6 +226,10 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		if wait := c.bear(req.NamespacedName, st.pending); wait > 0 {
 			return reconcile.Result{RequeueAfter: wait}, nil
 		}
+		for _, a := range st.taken {
+			c.ledger.Shun(a)
+		}
+		conflict = st.reason == lb.ReasonConflict && conditionReason(&svc) != st.reason.String()
 		kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced, st.announced, st.reason.String(), st.message, svc.Generation)
 	}
 	patch := kube.StatusPatch(&svc, after)
@@ -225,7 +240,19 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err := c.client.Status().Patch(ctx, after, patch); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 		return reconcile.Result{}, fmt.Errorf("write status of Service %s: %w", req, err)
 	}
+	if conflict {
+		c.events.Eventf(&svc, nil, corev1.EventTypeWarning, "Conflict", "Announce", "%s",
+			meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionAnnounced).Message)
+	}
 	return reconcile.Result{}, nil
+}
+
+// conditionReason returns the reason of the Service's Announced condition, or "".
+func conditionReason(svc *corev1.Service) string {
+	if c := meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAnnounced); c != nil {
+		return c.Reason
+	}
+	return ""
 }
 
 // bear returns how much longer a missing announcement is to be borne.
@@ -255,7 +282,7 @@ func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (view, lb.
 			return view{}, lb.Assignment{}, fmt.Errorf("list %T: %w", list, err)
 		}
 	}
-	v := view{owners: map[string]owner{}, sharers: map[netip.Addr][]lb.Assignment{}}
+	v := view{owners: map[string]owner{}, conflicts: map[string][]conflict{}, sharers: map[netip.Addr][]lb.Assignment{}}
 	v.Nodes, v.Speakers = map[string]lb.Node{}, map[string]speaker.Speaker{}
 	down := map[string]bool{}
 	for i := range nodes.Items {
@@ -318,8 +345,19 @@ func (c *Controller) assignment(ctx context.Context, svc *corev1.Service, pools 
 // view is the snapshot that speakers would decide on, and what they say they do.
 type view struct {
 	speaker.Snapshot
-	owners  map[string]owner               // by address
-	sharers map[netip.Addr][]lb.Assignment // the Services that have the address
+	owners    map[string]owner               // by address
+	sharers   map[netip.Addr][]lb.Assignment // the Services that have the address
+	conflicts map[string][]conflict          // by address
+}
+
+// conflict is a foreign host that a node heard.
+type conflict struct {
+	node string
+	v1alpha1.SpeakerConflict
+}
+
+func (c conflict) String() string {
+	return fmt.Sprintf("a host outside of the cluster, %s on %s of %s, has the address too", c.MAC, c.Interface, c.node)
 }
 
 // owner is who announces an address.
@@ -345,6 +383,9 @@ func (v *view) add(s *v1alpha1.Speaker) {
 		sp.Interfaces = append(sp.Interfaces, n)
 	}
 	v.Speakers[s.Name] = sp
+	for _, c := range s.Status.Conflicts {
+		v.conflicts[c.Address] = append(v.conflicts[c.Address], conflict{s.Name, c})
+	}
 	for _, a := range s.Status.Layer2 {
 		if o, taken := v.owners[a.Address]; !taken || o.Since.Before(&a.Since) {
 			v.owners[a.Address] = owner{node: s.Name, SpeakerAddress: a}
@@ -355,7 +396,8 @@ func (v *view) add(s *v1alpha1.Speaker) {
 // state is the Announced condition to be.
 type state struct {
 	announced bool
-	pending   bool // should be announced in a moment
+	pending   bool         // should be announced in a moment
+	taken     []netip.Addr // those that a foreign host had first
 	reason    lb.Reason
 	message   string
 }
@@ -369,10 +411,18 @@ func judge(v view, as lb.Assignment) state {
 		o, ok := v.owners[g.Addr.String()]
 		if _, able := c.Able[o.node]; ok && able {
 			parts = append(parts, fmt.Sprintf("%s by layer 2 from %s (%s)", g.Addr, o.node, strings.Join(o.Interfaces, ", "))+strain(c, o.node))
+			for _, f := range v.conflicts[g.Addr.String()] {
+				parts = append(parts, f.String())
+			}
 			continue
 		}
 		reason, why := c.Reason, c.Reason.Words()
-		if reason == 0 {
+		if foreign := v.conflicts[g.Addr.String()]; reason == 0 && len(foreign) > 0 {
+			reason, why = lb.ReasonConflict, foreign[0].String()
+			if !foreign[0].Announced {
+				st.taken = append(st.taken, g.Addr)
+			}
+		} else if reason == 0 {
 			st.pending = true
 			reason, why = lb.ReasonNotOwner, "no node has said so yet; can: "+strings.Join(c.Good, ", ")
 		} else if len(c.Rejected) > 0 {

@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/test/lab"
+)
+
+// occupy gives a host outside of the cluster the address until the test ends, or
+// the function that is returned is called. It returns the host's MAC as well.
+func (c *corner) occupy(t *testing.T, addr string) (mac string, leave func()) {
+	t.Helper()
+	ip := netip.MustParseAddr(addr)
+	args := []string{"addr", "add", netip.PrefixFrom(ip, ip.BitLen()).String(), "dev", "eth0"}
+	if ip.Is6() {
+		args = append(args, "nodad")
+	}
+	_, err := c.Observer.Exec(t.Context(), append([]string{"ip"}, args...)...)
+	must(t, err)
+	gone := false
+	leave = func() {
+		if gone {
+			return
+		}
+		gone = true
+		args[1] = "del"
+		_, err := c.Observer.Exec(context.Background(), append([]string{"ip"}, args[:5]...)...)
+		must(t, err)
+	}
+	t.Cleanup(leave)
+	return c.Observer.MAC.String(), leave
+}
+
+// An address that a foreign host has is not announced, and the Service says so
+// with the host's MAC; when the host has gone, it is.
+func TestForeignHostIsNotFought(t *testing.T) {
+	c := cluster.corner(t)
+	c.pool(t, "shared", "172.30.0.60-172.30.0.61", "fd30::60-fd30::61")
+	c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1("shared")})
+	for _, addr := range []string{"172.30.0.60", "fd30::60"} {
+		t.Run(addr, func(t *testing.T) {
+			mac, leave := c.occupy(t, addr)
+			svc := c.service(t, "web", annotated(v1alpha1.AnnotationLoadBalancerIPs, addr), func(svc *corev1.Service) {
+				if strings.Contains(addr, ":") {
+					svc.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol}
+				}
+			})
+			c.backend(t, svc, "n1")
+			c.untilService(t, svc, announced, false, "Conflict", addr+" is not announced", mac)
+			c.untilEvent(t, svc, "Conflict", mac)
+			leave()
+			lab.Eventually(t, 2*soon, func() error { // it asks again after ten seconds
+				if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(svc), svc); err != nil {
+					return err
+				}
+				return says(svc.Status.Conditions, announced, true, "Announced", addr)
+			})
+			c.owner(t, netip.MustParseAddr(addr))
+		})
+	}
+}
+
+// A Service that did not ask for the address is given another.
+func TestServiceIsGivenAnotherAddressThanAForeignHosts(t *testing.T) {
+	c := cluster.corner(t)
+	c.pool(t, "shared", "172.30.0.60-172.30.0.61")
+	c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1("shared")})
+	c.occupy(t, "172.30.0.60")
+	svc := c.service(t, "web")
+	c.backend(t, svc, "n1")
+	c.untilService(t, svc, announced, true, "Announced", "172.30.0.61")
+	if got := fmt.Sprint(ingress(svc)); got != "[172.30.0.61]" {
+		t.Errorf("it has %s", got)
+	}
+	next := c.service(t, "next") // the foreign host's address is not free
+	c.untilService(t, next, assigned, false, "Exhausted")
+}
+
+// untilEvent waits for an event about the Service with the words.
+func (c *corner) untilEvent(t *testing.T, svc *corev1.Service, reason string, words ...string) {
+	t.Helper()
+	lab.Eventually(t, soon, func() error {
+		var list eventsv1.EventList
+		if err := c.api.List(t.Context(), &list, client.InNamespace(svc.Namespace)); err != nil {
+			return err
+		}
+		var seen []string
+		for _, e := range list.Items {
+			if e.Regarding.Name != svc.Name || e.Reason != reason {
+				continue
+			}
+			seen = append(seen, e.Note)
+			missing := false
+			for _, w := range words {
+				missing = missing || !strings.Contains(e.Note, w)
+			}
+			if !missing {
+				return nil
+			}
+		}
+		return fmt.Errorf("no event %s about %s with %q; seen: %q", reason, svc.Name, words, seen)
+	})
+}
