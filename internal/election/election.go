@@ -25,23 +25,48 @@ func (c Claim) Compare(o Claim) int {
 	return cmp.Or(cmp.Compare(c.Epoch, o.Epoch), cmp.Compare(o.Owner, c.Owner))
 }
 
+// Load is how many addresses nodes own, and how many are enough.
+type Load struct {
+	Of   map[string]int
+	Most int
+}
+
+// NewLoad returns a Load of no addresses, with room for total addresses on so
+// many nodes: nobody is to own more than 1.25 x a fair share, and one.
+// ("Consistent Hashing with Bounded Loads", Mirrokni, Thorup and Zadimoghaddam, 2018.)
+func NewLoad(total, nodes int) Load {
+	return Load{Of: map[string]int{}, Most: total*5/(4*max(nodes, 1)) + 1}
+}
+
 // Owner returns the node that is to own addr, or "" when there is none to choose
-// from. The current owner stays while it is among those that may; else the one
-// to choose from with the highest score does, so that every speaker finds the
-// same one and the addresses of a lost node spread over all others.
-func Owner(addr netip.Addr, mayStay, choose []string, current Claim) string {
+// from. The current owner stays while it is among those that may. Otherwise the
+// one to choose from with the highest score does that does not own enough
+// already, so that every speaker finds the same one and the addresses of a lost
+// node spread over all others. An address that nobody ever owned goes to the
+// node with the fewest first: one that has just joined gets the next ones.
+func Owner(addr netip.Addr, mayStay, choose []string, current Claim, load Load) string {
 	if slices.Contains(mayStay, current.Owner) {
 		return current.Owner
 	}
-	var best string
-	var bestScore uint64
-	for _, node := range choose {
-		s := score(addr, node)
-		if best == "" || s > bestScore || s == bestScore && node < best {
-			best, bestScore = node, s
-		}
+	if len(choose) == 0 {
+		return ""
 	}
-	return best
+	return slices.MinFunc(choose, func(x, y string) int {
+		return cmp.Or(
+			cmp.Compare(load.excess(x, current), load.excess(y, current)),
+			cmp.Compare(score(addr, y), score(addr, x)),
+			cmp.Compare(x, y),
+		)
+	})
+}
+
+// excess is what counts against a node: all that it owns where the address is
+// new, else what it owns above the most that it should.
+func (l Load) excess(node string, current Claim) int {
+	if current == (Claim{}) {
+		return l.Of[node]
+	}
+	return max(0, l.Of[node]+1-l.Most)
 }
 
 // score is the rendezvous weight of a node for an address (Thaler and

@@ -1,8 +1,9 @@
 package election
 
 import (
-	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -10,7 +11,7 @@ var vip = netip.MustParseAddr("192.0.2.10")
 
 func TestOwner(t *testing.T) {
 	all := []string{"n1", "n2", "n3"}
-	first := Owner(vip, all, all, Claim{})
+	first := Owner(vip, all, all, Claim{}, Load{})
 	tests := []struct {
 		name       string
 		candidates []string
@@ -26,7 +27,7 @@ func TestOwner(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := Owner(vip, all, tt.candidates, tt.current); got != tt.want {
+			if got := Owner(vip, all, tt.candidates, tt.current, Load{}); got != tt.want {
 				t.Errorf("Owner = %q, want %q", got, tt.want)
 			}
 		})
@@ -49,24 +50,60 @@ func TestClaimCompareOrdersAnyTwoNodesAlike(t *testing.T) {
 }
 
 // A lost node's addresses must spread over all others, not fall on one, and no
-// address of a node that stays may move.
+// address of a node that stays may move. Nobody ends with more than 1.25 x the
+// fair share, and one (invariant L3).
 func TestOwnerSpreadsAndMovesOnlyWhatItMust(t *testing.T) {
-	const addresses = 3000
-	nodes := []string{"node-1", "node-2", "node-3", "node-4"}
-	got := map[string]int{}
-	addr := netip.MustParseAddr("10.0.0.0")
-	for range addresses {
-		addr = addr.Next()
-		before := Owner(addr, nodes, nodes, Claim{})
-		got[before]++
-		after := Owner(addr, nodes[:3], nodes[:3], Claim{})
-		if before != "node-4" && after != before {
-			t.Fatalf("%s moved from %s to %s though %s stayed", addr, before, after, before)
+	for _, addresses := range []int{1, 7, 30, 500, 3000} {
+		nodes := []string{"node-1", "node-2", "node-3", "node-4"}
+		claims := map[netip.Addr]Claim{}
+		place := func(alive []string) map[string]int {
+			load := NewLoad(addresses, len(alive))
+			for _, c := range claims {
+				load.Of[c.Owner]++
+			}
+			addr := netip.MustParseAddr("10.0.0.0")
+			for range addresses {
+				addr = addr.Next()
+				was := claims[addr]
+				owner := Owner(addr, alive, alive, was, load)
+				if owner != was.Owner {
+					if slices.Contains(alive, was.Owner) {
+						t.Fatalf("%s moved from %s to %s though %s stayed", addr, was.Owner, owner, was.Owner)
+					}
+					load.Of[owner]++
+					claims[addr] = Claim{Owner: owner, Epoch: was.Epoch + 1}
+				}
+			}
+			for _, n := range alive {
+				if load.Of[n] > load.Most {
+					t.Errorf("%d addresses on %d nodes: %s owns %d, at most %d is fair", addresses, len(alive), n, load.Of[n], load.Most)
+				}
+			}
+			return load.Of
 		}
+		if got := place(nodes); addresses >= 4 && slices.Max(slices.Collect(maps.Values(got))) > addresses/4+1 {
+			t.Errorf("new addresses do not go to the node with the fewest: %v", got)
+		}
+		place(nodes[:3])
+		place(nodes[1:3])
 	}
-	for _, n := range nodes {
-		if share := float64(got[n]) / (addresses / float64(len(nodes))); share < 0.85 || share > 1.15 {
-			t.Errorf("%s owns %.2f of its fair share: %s", n, share, fmt.Sprint(got))
+}
+
+// A node that joins gets the next addresses, and none that another has.
+func TestNewNodeGetsTheNextAddresses(t *testing.T) {
+	load := NewLoad(40, 2)
+	load.Of["old"] = 30
+	both := []string{"old", "new"}
+	addr := netip.MustParseAddr("10.0.0.0")
+	for range 30 {
+		addr = addr.Next()
+		owner := Owner(addr, both, both, Claim{}, load)
+		if owner != "new" {
+			t.Fatalf("%s goes to %s: %v", addr, owner, load.Of)
 		}
+		load.Of[owner]++
+	}
+	if got := Owner(addr, both, both, Claim{Owner: "old", Epoch: 3}, load); got != "old" {
+		t.Errorf("an address of a node that stays moves to %s", got)
 	}
 }

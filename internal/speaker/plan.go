@@ -68,10 +68,11 @@ func Make(s Snapshot) Plan {
 			users[g.Addr] = append(users[g.Addr], as)
 		}
 	}
+	load := s.load(users)
 	for _, as := range s.Assignments {
 		for _, g := range as.Grants {
 			if sharers := users[g.Addr]; sharers != nil {
-				p.Outcomes = append(p.Outcomes, s.place(sharers, g, &p))
+				p.Outcomes = append(p.Outcomes, s.place(sharers, g, load, &p))
 				delete(users, g.Addr)
 			}
 		}
@@ -80,13 +81,30 @@ func Make(s Snapshot) Plan {
 	return p
 }
 
+// load returns how many of the assigned addresses each node owns that is alive.
+func (s *Snapshot) load(assigned map[netip.Addr][]lb.Assignment) election.Load {
+	joined := 0
+	for _, sp := range s.Speakers {
+		if sp.Joined {
+			joined++
+		}
+	}
+	load := election.NewLoad(len(assigned), joined)
+	for a := range assigned {
+		if owner := s.Claims[a].Owner; owner != "" {
+			load.Of[owner]++
+		}
+	}
+	return load
+}
+
 // firstEpoch is that of the first owner of an address that was given out: nobody
 // of the cluster has announced it before.
 const firstEpoch = 1
 
 // place decides for one address, which these Services have, and adds what follows
 // to the plan.
-func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, p *Plan) Outcome {
+func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, load election.Load, p *Plan) Outcome {
 	c := s.Candidates(users, g)
 	out := Outcome{Service: users[0].Service, Addr: g.Addr, Rejected: c.Rejected, Avoided: c.Avoided}
 	if c.Reason != 0 {
@@ -98,7 +116,11 @@ func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, p *Plan) Outcome {
 		out.Reason, out.Owner = lb.ReasonNotJoined, claim.Owner
 		return out
 	}
-	elected := election.Owner(g.Addr, c.Good, c.Best, claim)
+	elected := election.Owner(g.Addr, c.Good, c.Best, claim, load)
+	if elected != claim.Owner {
+		load.Of[claim.Owner]--
+		load.Of[elected]++ // each speaker counts what each is about to take
+	}
 	if elected == s.Node && claim.Owner != s.Node && !s.awaited(g.Addr) {
 		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1}
 		p.Claims[g.Addr] = claim
