@@ -22,6 +22,7 @@ import (
 	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/controller/announce"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/members"
 	"github.com/fairlead/fairlead/internal/version"
 )
 
@@ -31,6 +32,7 @@ type options struct {
 	node       string
 	gossip     string
 	gossipPort uint
+	failover   members.Failover
 }
 
 func parse(args []string, errs io.Writer) (options, error) {
@@ -41,6 +43,9 @@ func parse(args []string, errs io.Writer) (options, error) {
 	f.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "`name` of the Node that this speaker is on; default $NODE_NAME")
 	f.StringVar(&o.gossip, "gossip-bind-address", "", "`address` to talk to other speakers on; default the Node's InternalIP")
 	f.UintVar(&o.gossipPort, "gossip-port", 7946, "UDP and TCP `port` to talk to other speakers on")
+	o.failover = members.FailoverDefault
+	f.Var(&o.failover, "failover", "how soon a speaker that does not answer is taken for dead: `PACE` is fast (about 0.4 s), default (0.5 s)\n"+
+		"or relaxed (5 s, for networks that lose packets), the same on all nodes")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -73,7 +78,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 		return err
 	}
 	announcer := announce.New(announce.Config{
-		Node: o.node, Bind: bind, Port: uint16(o.gossipPort), Key: key, Version: version.String(), Class: o.Class,
+		Node: o.node, Bind: bind, Port: uint16(o.gossipPort), Key: key, Version: version.String(), Class: o.Class, Failover: o.failover,
 		Cache: mgr.GetCache(), Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Log: log,
 	})
 	joined := func(*http.Request) error {

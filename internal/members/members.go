@@ -17,21 +17,9 @@ import (
 	"github.com/fairlead/fairlead/internal/election"
 )
 
-// Timers of the failure detector. Each node probes seven times a second, whatever
-// the size of the cluster. Of three nodes, one that stops answering is probed
-// within two intervals, suspected at the end of the next and dead after one more;
-// a node that misses answers doubts itself and takes up to twice as long.
 const (
-	probeInterval = 150 * time.Millisecond
-	// probeTimeout is how long a probe's answer may take, before it is repeated by
-	// way of others and by TCP until the interval ends. Others wait as long before
-	// they say that they have no answer either; less than half of the interval
-	// leaves time to hear that, or the prober would doubt itself.
-	probeTimeout   = 50 * time.Millisecond
-	suspicionMult  = 1                     // x probeInterval x max(1, log10(nodes))
-	gossipInterval = 50 * time.Millisecond // only while there is news
-	fullSync       = 10 * time.Second      // with one random member
-	tcpTimeout     = time.Second           // of a full sync
+	fullSync   = 10 * time.Second // with one random member
+	tcpTimeout = time.Second      // of a full sync
 
 	// maxPacket is what fits into one of memberlist's UDP packets of 1400 bytes
 	// beside its own headers and the encryption.
@@ -41,11 +29,6 @@ const (
 	// that meet again tell their claims at once; that those they took for dead
 	// are alive takes a few gossip intervals more.
 	claimIsFresh = time.Second
-
-	// rumour is how long a member that is said to be dead is still taken to be
-	// alive. Who was cut off and comes back says of all others that they have
-	// died; they hear of it and disagree within a gossip interval or two.
-	rumour = 2 * gossipInterval
 )
 
 // Config is what a member needs to know.
@@ -57,12 +40,14 @@ type Config struct {
 	// Generation must be higher at each start of the same node's speaker, so
 	// that its facts replace those of the run before: the start time in ns.
 	Generation uint64
+	Failover   Failover
 	Log        logr.Logger
 }
 
 // Members is this speaker's place in the gossip.
 type Members struct {
 	cfg     Config
+	timers  timers
 	state   *state
 	changed chan struct{}
 	queue   *memberlist.TransmitLimitedQueue
@@ -85,7 +70,7 @@ type View struct {
 
 // New returns a member that does nothing until Start.
 func New(cfg Config) *Members {
-	m := &Members{cfg: cfg, state: newState(), changed: make(chan struct{}, 1), facts: versioned{Version: cfg.Generation}, died: map[string]time.Time{}}
+	m := &Members{cfg: cfg, timers: cfg.Failover.timers(), state: newState(), changed: make(chan struct{}, 1), facts: versioned{Version: cfg.Generation}, died: map[string]time.Time{}}
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: m.count}
 	return m
 }
@@ -97,10 +82,10 @@ func (m *Members) Start() error {
 	c.BindAddr, c.BindPort = m.cfg.Bind.String(), int(m.cfg.Port)
 	c.AdvertiseAddr, c.AdvertisePort = c.BindAddr, c.BindPort
 	c.SecretKey = m.cfg.Key
-	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeTimeout
-	c.SuspicionMult = suspicionMult
+	c.ProbeInterval, c.ProbeTimeout = m.timers.interval, m.timers.timeout
+	c.SuspicionMult = m.timers.suspicion
 	c.AwarenessMaxMultiplier = 2
-	c.GossipInterval = gossipInterval
+	c.GossipInterval = m.timers.gossip
 	c.PushPullInterval = fullSync
 	c.TCPTimeout = tcpTimeout
 	c.DeadNodeReclaimTime = time.Second // a node may come back with another address
@@ -181,7 +166,7 @@ func (m *Members) alive() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for node, at := range m.died {
-		if time.Since(at) < rumour {
+		if time.Since(at) < m.timers.rumour() {
 			out = append(out, node)
 		} else {
 			delete(m.died, node)
@@ -198,7 +183,7 @@ func (m *Members) saidToBeDead(node string, dead bool) {
 	delete(m.died, node)
 	if dead {
 		m.died[node] = time.Now()
-		time.AfterFunc(rumour, m.notify)
+		time.AfterFunc(m.timers.rumour(), m.notify)
 	}
 }
 

@@ -55,6 +55,8 @@ type Config struct {
 	Version string
 	Class   kube.Class
 
+	Failover members.Failover
+
 	Cache  cache.Cache
 	Client client.Client
 	Reader client.Reader // asks the API server, not a cache
@@ -94,7 +96,7 @@ func New(cfg Config) *Announcer {
 		world: newWorld(cfg.Class, cfg.Node),
 		members: members.New(members.Config{
 			Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Key: cfg.Key,
-			Generation: uint64(time.Now().UnixNano()), Log: cfg.Log.WithName("gossip"),
+			Generation: uint64(time.Now().UnixNano()), Failover: cfg.Failover, Log: cfg.Log.WithName("gossip"),
 		}),
 		layer2:   layer2.New(cfg.Log.WithName("layer2")),
 		status:   newStatusWriter(cfg, cfg.Log),
