@@ -122,7 +122,6 @@ func (p *pair) written(h lb.Holder) {
 }
 
 func (p *pair) setPools(pools []lb.Pool) {
-	before := map[string]string{}
 	in := func() map[string]string {
 		out := map[string]string{}
 		for _, o := range p.m.pools {
@@ -130,7 +129,7 @@ func (p *pair) setPools(pools []lb.Pool) {
 		}
 		return out
 	}
-	before = in()
+	before := in()
 	p.m.pools = pools
 	for name, is := range in() {
 		if before[name] != is {
