@@ -318,7 +318,7 @@ func (a *Allocator) obstacle(p *pool, h *holding, req *lb.Request, want netip.Ad
 		return nil // the namespace has it
 	case a.full(p, h, lb.FamilyOf(want), next):
 		return &lb.Refusal{Reason: lb.ReasonQuota, Count: p.MaxPerNamespace}
-	case owner == nil && !p.free[lb.FamilyOf(want)].has(want) && !a.shunned[want]:
+	case owner == nil && !p.free[lb.FamilyOf(want)].has(want) && !a.isShunned(want):
 		return &lb.Refusal{Reason: lb.ReasonAddressNotInPool, Other: "avoidBuggyIPs"}
 	}
 	return nil
@@ -398,7 +398,7 @@ func (a *Allocator) take(h *holding, g grant, now time.Time) []topic {
 func (a *Allocator) free(g grant, now time.Time) {
 	delete(a.owners, g.addr)
 	g.pool.uncount(g.addr)
-	if p := a.poolOf(g.addr); p != nil && !a.shunned[g.addr] {
+	if p := a.poolOf(g.addr); p != nil && !a.isShunned(g.addr) {
 		p.free[lb.FamilyOf(g.addr)].put(g.addr, now)
 	}
 }

@@ -21,7 +21,7 @@ type Allocator struct {
 	owners  map[netip.Addr]*holding // who has an address; of several the one that has it longest
 	sharers map[netip.Addr]*sharing // all who have an address, where they share it by key
 	queues  map[topic]queue
-	shunned map[netip.Addr]bool // a foreign host has them; given only to who names them
+	shunned map[netip.Addr]bool // somebody else has them; true: who has one is given another
 	touched []lb.Holder         // whose answer or loan changed since the last call returned
 }
 
@@ -37,18 +37,23 @@ func New() *Allocator {
 	}
 }
 
-// Shun says that a host outside of the cluster has the address. It is given to
-// nobody who does not name it, and who has it without having named it is to ask
-// again; he is returned.
-func (a *Allocator) Shun(addr netip.Addr) []lb.Holder {
-	a.shunned[addr] = true
-	if h := a.owners[addr]; h != nil {
-		return []lb.Holder{h.holder()}
-	}
+// Shun says that somebody has the address who is none of the holders. It is
+// given to nobody who does not name it. With exchange, who has it without having
+// named it is to ask again, and is given another; he is returned.
+func (a *Allocator) Shun(addr netip.Addr, exchange bool) []lb.Holder {
+	a.shunned[addr] = exchange
 	if p := a.poolOf(addr); p != nil {
 		p.free[lb.FamilyOf(addr)].take(addr)
 	}
+	if h := a.owners[addr]; h != nil && exchange {
+		return []lb.Holder{h.holder()}
+	}
 	return nil
+}
+
+func (a *Allocator) isShunned(addr netip.Addr) bool {
+	_, is := a.shunned[addr]
+	return is
 }
 
 // Unshun ends what Shun began. Those who waited for an address are returned.

@@ -337,7 +337,7 @@ func TestShunnedAddress(t *testing.T) {
 	bad := netip.MustParseAddr("10.0.0.1")
 	w := newWorld(t, lb.Pool{Name: "p", Ranges: ranges("10.0.0.1", "10.0.0.3")})
 	w.ask("a", nil)
-	if woken := w.Shun(bad); len(woken) != 1 || woken[0].Name != "a" {
+	if woken := w.Shun(bad, true); len(woken) != 1 || woken[0].Name != "a" {
 		t.Errorf("%v are woken, want a", woken)
 	}
 	var got []string

@@ -175,6 +175,9 @@ func TestForeignServicesAreLeftAlone(t *testing.T) {
 	c.addresses(t, c.service(t, "ours"))
 	ours := c.service(t, "our-class", func(svc *corev1.Service) { svc.Spec.LoadBalancerClass = ptr.To(v1alpha1.LoadBalancerClass) })
 	c.addresses(t, ours)
+	if got := fmt.Sprint(ingress(ours)); got != "[172.30.0.62]" {
+		t.Errorf("our second Service has %s; 172.30.0.61 is the other controller's", got)
+	}
 	for _, svc := range foreign {
 		before := svc.ResourceVersion
 		must(t, c.api.Get(t.Context(), client.ObjectKeyFromObject(svc), svc))

@@ -108,7 +108,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	var svc corev1.Service
 	switch err := c.client.Get(ctx, req.NamespacedName, &svc); {
 	case apierrors.IsNotFound(err):
-		c.ledger.Release(key.Holder())
+		c.ledger.Gone(key)
 		return reconcile.Result{}, nil
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("get Service %s: %w", key, err)
@@ -117,6 +117,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if !c.class.Handles(&svc) {
 		bring = c.letGo
 	}
+	c.ledger.Beside(&svc)
 	// A Service that was changed or deleted since it was read comes again by the
 	// watch, in its new version.
 	if err := bring(ctx, &svc); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {

@@ -46,7 +46,9 @@ type Ledger struct {
 	// strangers are the Services of ours with addresses that no pool has. When
 	// one has, they keep them.
 	strangers map[lb.ServiceKey]*corev1.Service
-	shunned   map[netip.Addr]bool
+	shunned   map[netip.Addr]bool // a foreign host has them
+	// others are the addresses of Services that another controller serves.
+	others    map[lb.ServiceKey][]netip.Addr
 	conflicts map[lb.Holder][]lb.Refusal // addresses in a status that are somebody else's; told once
 	onWake    map[lb.HolderKind]func(lb.Holder)
 	onUse     func(pool string)
@@ -61,6 +63,7 @@ func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 		reader: reader, class: class, now: now,
 		alloc: allocator.New(), pools: map[string]lb.Pool{}, invalid: map[string]error{},
 		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{}, shunned: map[netip.Addr]bool{},
+		others: map[lb.ServiceKey][]netip.Addr{},
 		onWake: map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
 		pace: rate.NewLimiter(crowd, few),
 	}
@@ -111,6 +114,9 @@ func (l *Ledger) Restore(ctx context.Context) error {
 	oldestFirst(claims.Items, func(c *v1alpha1.IPAddressClaim) *metav1.ObjectMeta { return &c.ObjectMeta })
 	for i := range claims.Items {
 		l.adoptClaim(&claims.Items[i], retiring)
+	}
+	for i := range services.Items {
+		l.beside(&services.Items[i])
 	}
 	// One that is no longer ours and says that it has an address of ours is to be
 	// cleaned first.
@@ -320,6 +326,40 @@ func (l *Ledger) GiveWay(ctx context.Context) {
 	}
 }
 
+// Beside takes note of the addresses of a Service that another controller serves:
+// a pool that has them gives them to nobody who does not name them.
+func (l *Ledger) Beside(svc *corev1.Service) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.beside(svc)
+}
+
+func (l *Ledger) beside(svc *corev1.Service) {
+	key := kube.Key(svc)
+	var now []netip.Addr
+	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer && !l.class.Handles(svc) && kube.AssignedCondition(svc) == nil {
+		now = kube.IngressAddresses(svc)
+	}
+	l.setOthers(key, now)
+}
+
+func (l *Ledger) setOthers(key lb.ServiceKey, now []netip.Addr) {
+	before := l.others[key]
+	if l.others[key] = now; len(now) == 0 {
+		delete(l.others, key)
+	}
+	for _, a := range now {
+		if !slices.Contains(before, a) && !l.shunned[a] {
+			l.alloc.Shun(a, false)
+		}
+	}
+	for _, a := range before {
+		if !slices.Contains(now, a) && !l.shunned[a] {
+			l.wake(l.alloc.Unshun(a, l.now()))
+		}
+	}
+}
+
 // shunFor is how long an address that a foreign host has is given to nobody.
 const shunFor = time.Hour
 
@@ -331,7 +371,7 @@ func (l *Ledger) Shun(addr netip.Addr) {
 	if !l.shunned[addr] {
 		l.shunned[addr] = true
 		time.AfterFunc(shunFor, func() { l.unshun(addr) })
-		l.wake(l.alloc.Shun(addr))
+		l.wake(l.alloc.Shun(addr, true))
 	}
 }
 
@@ -376,6 +416,14 @@ func (l *Ledger) Release(key lb.Holder) []lb.Grant {
 		delete(l.strangers, lb.ServiceKey{Namespace: key.Namespace, Name: key.Name})
 	}
 	return had
+}
+
+// Gone forgets a Service that is deleted, ours or not.
+func (l *Ledger) Gone(key lb.ServiceKey) {
+	l.Release(key.Holder())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.setOthers(key, nil)
 }
 
 // Holds returns what the Service or claim has.
