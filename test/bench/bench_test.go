@@ -6,7 +6,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -18,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/test/lab"
 )
@@ -153,117 +151,4 @@ func BenchmarkAssign(b *testing.B) {
 	}
 	b.ReportMetric(quantile(times, 0.5), "p50-ms")
 	b.ReportMetric(quantile(times, 1), "max-ms")
-}
-
-// BenchmarkFailover pulls the cable of the node that announces an address, ten
-// times, and reports the longest time that a client was without an answer.
-func BenchmarkFailover(b *testing.B) {
-	l, c := up(b, 3)
-	ctx := b.Context()
-	svc := service("web")
-	svc.Annotations = map[string]string{v1alpha1.AnnotationLoadBalancerIPs: "172.30.0.100"} // on the LAN
-	if err := c.Create(ctx, svc); err != nil {
-		b.Fatal(err)
-	}
-	backends := map[string]*lab.Backend{}
-	for _, n := range l.Nodes {
-		backend, err := l.AddBackend(ctx, lab.BackendSpec{Namespace: "default", Service: "web", Name: "web-" + n.Name, Node: n.Name})
-		if err != nil {
-			b.Fatal(err)
-		}
-		backends[n.Name] = backend
-	}
-	vip := addressOf(b, c, svc)
-	watching, err := l.Observer.WatchNeighbour(vip)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer watching.Stop()
-	var times []time.Duration
-	for b.Loop() {
-		for range 10 {
-			times = append(times, pull(b, l, watching, backends, netip.AddrPortFrom(vip, 80)))
-		}
-	}
-	b.ReportMetric(quantile(times, 0.5), "p50-ms")
-	b.ReportMetric(quantile(times, 1), "max-ms")
-}
-
-func addressOf(b *testing.B, c client.Client, svc *corev1.Service) netip.Addr {
-	b.Helper()
-	var addrs []netip.Addr
-	lab.Eventually(b, 10*time.Second, func() error {
-		if err := c.Get(b.Context(), client.ObjectKeyFromObject(svc), svc); err != nil {
-			return err
-		}
-		if addrs = kube.IngressAddresses(svc); len(addrs) == 0 {
-			return fmt.Errorf("no address yet")
-		}
-		return nil
-	})
-	return addrs[0]
-}
-
-// pull pulls the owner's cable under a probe, waits until another node answers,
-// puts the cable back, and returns the longest outage. The owner's own backend
-// is not ready, or its loss would be measured as well.
-func pull(b *testing.B, l *lab.Lab, w *lab.NeighbourWatch, backends map[string]*lab.Backend, target netip.AddrPort) time.Duration {
-	b.Helper()
-	owner := oneAnswers(b, w, "")
-	for node, backend := range backends {
-		if err := backend.SetReady(b.Context(), node != owner); err != nil {
-			b.Fatal(err)
-		}
-	}
-	probe := probeElsewhere(b, l, owner, target)
-	if err := l.Node(owner).PullCable(); err != nil {
-		b.Fatal(err)
-	}
-	oneAnswers(b, w, owner)
-	before := probe.Report().Answered
-	lab.Eventually(b, 10*time.Second, func() error {
-		if r := probe.Report(); r.Answered < before+100 {
-			return fmt.Errorf("%d answered since the take-over", r.Answered-before)
-		}
-		return nil
-	})
-	report := probe.Stop()
-	if err := l.Node(owner).PlugCable(); err != nil {
-		b.Fatal(err)
-	}
-	return report.LongestOutage
-}
-
-// probeElsewhere returns a probe that is answered by a backend on another node
-// than not.
-func probeElsewhere(b *testing.B, l *lab.Lab, not string, target netip.AddrPort) *lab.Probe {
-	b.Helper()
-	for {
-		probe := l.Client.ProbeUDP(target, lab.ProbeOptions{})
-		lab.Eventually(b, 10*time.Second, func() error {
-			if r := probe.Report(); r.Answered < 100 {
-				return fmt.Errorf("%d of %d answered", r.Answered, r.Sent)
-			}
-			return nil
-		})
-		if probe.Report().Nodes[not] == 0 {
-			return probe
-		}
-		probe.Stop()
-	}
-}
-
-// oneAnswers waits until exactly one node, another than not, answers.
-func oneAnswers(b *testing.B, w *lab.NeighbourWatch, not string) string {
-	b.Helper()
-	var owner string
-	lab.Eventually(b, 20*time.Second, func() error {
-		who := w.Answering(200 * time.Millisecond)
-		if len(who) != 1 || who[0] == not {
-			return fmt.Errorf("%v answer", who)
-		}
-		owner = who[0]
-		return nil
-	})
-	return owner
 }

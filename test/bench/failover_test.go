@@ -1,0 +1,230 @@
+package bench
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/test/lab"
+)
+
+// fault is what happens to the node that announces an address.
+type fault struct {
+	name   string
+	nodes  int
+	family corev1.IPFamily
+	strike func(*lab.Lab, *lab.Host) error
+	mend   func(*outage, *lab.Host) error
+}
+
+func pull(_ *lab.Lab, n *lab.Host) error { return n.PullCable() }
+
+func plug(_ *outage, n *lab.Host) error { return n.PlugCable() }
+
+// pullFrozen pulls the cable while the API server does not answer.
+func pullFrozen(l *lab.Lab, n *lab.Host) error {
+	if err := l.FreezeAPI(); err != nil {
+		return err
+	}
+	return n.PullCable()
+}
+
+func plugThawed(o *outage, n *lab.Host) error {
+	if err := o.lab.ThawAPI(); err != nil {
+		return err
+	}
+	return n.PlugCable()
+}
+
+func powerOff(_ *lab.Lab, n *lab.Host) error { return n.PowerOff() }
+
+// powerOn boots the node again, with its speaker and its backend.
+func powerOn(o *outage, n *lab.Host) error {
+	ctx := o.b.Context()
+	if err := n.PowerOn(ctx); err != nil {
+		return err
+	}
+	if _, err := o.lab.StartSpeaker(ctx, n.Name); err != nil {
+		return err
+	}
+	return o.addBackend(n.Name)
+}
+
+// BenchmarkFailover does something to the node that announces an address, ten
+// times, and reports for how long a client was without an answer: it asks every
+// 5 ms, and the backend that serves it is elsewhere.
+func BenchmarkFailover(b *testing.B) {
+	for _, f := range []fault{
+		{"cable pulled", 3, corev1.IPv4Protocol, pull, plug},
+		{"cable pulled, IPv6", 3, corev1.IPv6Protocol, pull, plug},
+		{"cable pulled, API server frozen", 3, corev1.IPv4Protocol, pullFrozen, plugThawed},
+		{"node dead", 3, corev1.IPv4Protocol, powerOff, powerOn},
+		{"cable pulled, 10 nodes", 10, corev1.IPv4Protocol, pull, plug},
+	} {
+		b.Run(f.name, func(b *testing.B) {
+			o := newOutage(b, f)
+			var times []time.Duration
+			for b.Loop() {
+				for range 10 {
+					times = append(times, o.measure())
+				}
+			}
+			b.ReportMetric(quantile(times, 0.5), "p50-ms")
+			b.ReportMetric(quantile(times, 1), "max-ms")
+		})
+	}
+}
+
+// outage is a Service that loses its owner, again and again.
+type outage struct {
+	b        *testing.B
+	fault    fault
+	lab      *lab.Lab
+	c        client.Client
+	target   netip.AddrPort
+	backends map[string]*lab.Backend
+	watching *lab.NeighbourWatch
+}
+
+func newOutage(b *testing.B, f fault) *outage {
+	l, c := up(b, f.nodes)
+	o := &outage{b: b, fault: f, lab: l, c: c, backends: map[string]*lab.Backend{}}
+	svc := service("web")
+	vip := "172.30.0.100" // on the LAN
+	if f.family == corev1.IPv6Protocol {
+		vip = "fd30::100"
+	}
+	svc.Annotations = map[string]string{v1alpha1.AnnotationLoadBalancerIPs: vip}
+	svc.Spec.IPFamilies = []corev1.IPFamily{f.family}
+	o.must(c.Create(b.Context(), svc))
+	for _, n := range l.Nodes[:3] {
+		o.must(o.addBackend(n.Name))
+	}
+	o.target = netip.AddrPortFrom(o.addressOf(svc), 80)
+	var err error
+	o.watching, err = l.Observer.WatchNeighbour(o.target.Addr())
+	o.must(err)
+	b.Cleanup(o.watching.Stop)
+	return o
+}
+
+func (o *outage) must(err error) {
+	o.b.Helper()
+	if err != nil {
+		o.b.Fatal(err)
+	}
+}
+
+// addBackend adds a backend on the node in place of one that was there before.
+func (o *outage) addBackend(node string) error {
+	if old := o.backends[node]; old != nil {
+		if err := old.Remove(o.b.Context()); err != nil {
+			return err
+		}
+	}
+	backend, err := o.lab.AddBackend(o.b.Context(), lab.BackendSpec{Namespace: "default", Service: "web", Name: "web-" + node, Node: node})
+	o.backends[node] = backend
+	return err
+}
+
+func (o *outage) addressOf(svc *corev1.Service) netip.Addr {
+	o.b.Helper()
+	lab.Eventually(o.b, 10*time.Second, func() error {
+		if err := o.c.Get(o.b.Context(), client.ObjectKeyFromObject(svc), svc); err != nil {
+			return err
+		}
+		if len(kube.IngressAddresses(svc)) == 0 {
+			return fmt.Errorf("no address yet")
+		}
+		return nil
+	})
+	return kube.IngressAddresses(svc)[0]
+}
+
+// measure strikes the owner under a probe, waits until another node answers,
+// mends, and returns the longest outage. The owner's own backend is not ready, or
+// its loss would be measured as well.
+func (o *outage) measure() time.Duration {
+	o.b.Helper()
+	o.untilWhole()
+	owner := o.oneAnswers("")
+	for node, backend := range o.backends {
+		o.must(backend.SetReady(o.b.Context(), node != owner))
+	}
+	probe := o.probeElsewhere(owner)
+	o.must(o.fault.strike(o.lab, o.lab.Node(owner)))
+	o.oneAnswers(owner)
+	before := probe.Report().Answered
+	lab.Eventually(o.b, 10*time.Second, func() error {
+		if r := probe.Report(); r.Answered < before+100 {
+			return fmt.Errorf("%d answered since the take-over", r.Answered-before)
+		}
+		return nil
+	})
+	report := probe.Stop()
+	o.must(o.fault.mend(o, o.lab.Node(owner)))
+	return report.LongestOutage
+}
+
+// untilWhole waits until all speakers say that they see each other.
+func (o *outage) untilWhole() {
+	o.b.Helper()
+	lab.Eventually(o.b, 30*time.Second, func() error {
+		var list v1alpha1.SpeakerList
+		if err := o.c.List(o.b.Context(), &list); err != nil {
+			return err
+		}
+		want := fmt.Sprintf("%d speakers in touch", o.fault.nodes)
+		whole := 0
+		for _, s := range list.Items {
+			if r := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionReady); r != nil && r.Message == want {
+				whole++
+			}
+		}
+		if whole < o.fault.nodes {
+			return fmt.Errorf("%d of %d speakers say %q", whole, o.fault.nodes, want)
+		}
+		return nil
+	})
+}
+
+// probeElsewhere returns a probe that is answered by a backend on another node
+// than not.
+func (o *outage) probeElsewhere(not string) *lab.Probe {
+	o.b.Helper()
+	for {
+		probe := o.lab.Client.ProbeUDP(o.target, lab.ProbeOptions{})
+		lab.Eventually(o.b, 20*time.Second, func() error {
+			if r := probe.Report(); r.Answered < 100 {
+				return fmt.Errorf("%d of %d answered", r.Answered, r.Sent)
+			}
+			return nil
+		})
+		if probe.Report().Nodes[not] == 0 {
+			return probe
+		}
+		probe.Stop()
+	}
+}
+
+// oneAnswers waits until exactly one node, another than not, answers.
+func (o *outage) oneAnswers(not string) string {
+	o.b.Helper()
+	var owner string
+	lab.Eventually(o.b, 20*time.Second, func() error {
+		who := o.watching.Answering(200 * time.Millisecond)
+		if len(who) != 1 || who[0] == not {
+			return fmt.Errorf("%v answer", who)
+		}
+		owner = who[0]
+		return nil
+	})
+	return owner
+}
