@@ -103,7 +103,7 @@ type controller interface {
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=fairlead-system,resources=leases,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=fairlead-system,resources=leases,resourceNames=fairlead-controller,verbs=get;update
-// +kubebuilder:rbac:groups="",namespace=fairlead-system,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups="",namespace=fairlead-system,resources=events,verbs=create
 
 // controllers lists all there are.
 func controllers(mgr ctrl.Manager, o options) []controller {

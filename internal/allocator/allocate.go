@@ -35,11 +35,11 @@ func (a *Allocator) Allocate(req lb.Request, now time.Time) (lb.Decision, []lb.H
 // would not know that it is the claim's.
 func (a *Allocator) Written(key lb.Holder, now time.Time) []lb.Holder {
 	h := a.find(key)
-	if h == nil || h.more == nil || len(h.more.leaving) == 0 && !h.more.unsaid {
+	if h == nil || h.more == nil {
 		return nil
 	}
 	left := h.more.leaving
-	h.more.leaving = nil
+	h.more.leaving, h.more.story = nil, nil
 	var freed []topic
 	if h.more.unsaid {
 		h.more.unsaid = false
@@ -94,7 +94,7 @@ func (a *Allocator) decide(h *holding, req *lb.Request, now time.Time) (lb.Decis
 	a.stopWaiting(h)
 	last := h.extra()
 	a.inherit(h, req)
-	d := lb.Decision{Asked: req.Addresses, Claim: req.Claim}
+	d := lb.Decision{Asked: req.Addresses}
 	for _, addr := range req.Addresses {
 		if f := lb.FamilyOf(addr); !slices.Contains(req.Families, f) {
 			d.Refusals = append(d.Refusals, lb.Refusal{Family: f, Reason: lb.ReasonFamilyMismatch, Addr: addr})
@@ -131,7 +131,10 @@ func (a *Allocator) decide(h *holding, req *lb.Request, now time.Time) (lb.Decis
 		next, d.Picked, d.Passed = nil, nil, nil // all or none
 	}
 	changed := a.become(h, req, next, d.Refusals)
-	d.Grants = h.granted()
+	d.Grants = a.granted(h)
+	if last.story != nil && slices.Equal(last.story.Grants, d.Grants) {
+		d.Picked, d.Passed = last.story.Picked, last.story.Passed
+	}
 	d.Met = met(req, &d)
 	a.startWaiting(h)
 	return d, changed
@@ -154,8 +157,8 @@ func (a *Allocator) become(h *holding, req *lb.Request, next []grant, refusals [
 	}
 	last := h.extra()
 	h.more = nil
-	if !plain(req) || len(next) > 1 || len(leaving)+len(refusals) > 0 {
-		h.more = &more{request: *req, leaving: leaving, refusals: refusals, lentTo: last.lentTo, unsaid: last.unsaid}
+	if !plain(req) || len(next) > 1 || len(leaving)+len(refusals) > 0 || last.story != nil {
+		h.more = &more{request: *req, leaving: leaving, refusals: refusals, lentTo: last.lentTo, unsaid: last.unsaid, story: last.story}
 	}
 	h.arrange(next)
 	news := false
@@ -172,8 +175,8 @@ func (a *Allocator) become(h *holding, req *lb.Request, next []grant, refusals [
 		}
 	}
 	if req.Holder.Kind == lb.KindClaim {
-		h.more.unsaid = h.more.unsaid || news
-		if news || req.Deleting != last.request.Deleting {
+		h.more.unsaid = h.more.unsaid || news // those who wait are told when it is said
+		if req.Deleting != last.request.Deleting {
 			changed = append(changed, topic{space: h.space, claim: h.name})
 		}
 	}

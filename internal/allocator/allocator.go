@@ -173,7 +173,7 @@ func (a *Allocator) Restore(req lb.Request, addrs []netip.Addr, retiring map[net
 	if !h.first.addr.IsValid() {
 		a.leave(h)
 	}
-	return h.granted(), conflicts
+	return a.granted(h), conflicts
 }
 
 // conflict says why the holder cannot have an address that it says it has: it is
@@ -183,10 +183,12 @@ func (a *Allocator) conflict(h *holding, req *lb.Request, addr netip.Addr) *lb.R
 	if owner == nil {
 		return nil
 	}
-	if owner.kind() == lb.KindClaim && owner.space == h.space && req.Holder.Kind == lb.KindService {
-		if lent := owner.more.lentTo; lent == nil || lent == h {
+	if owner.kind() == lb.KindClaim {
+		lent := owner.more.lentTo
+		if owner.space == h.space && req.Holder.Kind == lb.KindService && (lent == nil || lent == h) {
 			return nil
 		}
+		return &lb.Refusal{Reason: lb.ReasonAddressInUse, Addr: addr, By: owner.holder()}
 	}
 	return a.clash(h, req, addr, staying)
 }
@@ -278,9 +280,27 @@ func (a *Allocator) Knows(key lb.Holder) bool { return a.find(key) != nil }
 // Holds returns what the holder has.
 func (a *Allocator) Holds(key lb.Holder) []lb.Grant {
 	if h := a.find(key); h != nil {
-		return h.granted()
+		return a.granted(h)
 	}
 	return nil
+}
+
+// Keep answers a holder whose request cannot be understood, but for what it would
+// share an address by: it keeps what it has, or an address in its place when those
+// who share it cannot bear it any more, and is given nothing else.
+func (a *Allocator) Keep(req lb.Request, now time.Time) (lb.Decision, []lb.Holder) {
+	h := a.find(req.Holder)
+	if h == nil {
+		return lb.Decision{}, nil
+	}
+	last := h.extra().request
+	last.Holder, last.Created, last.Labels, last.NamespaceLabels = req.Holder, req.Created, req.Labels, req.NamespaceLabels
+	last.ShareKey, last.Ports, last.Backends = req.ShareKey, req.Ports, req.Backends
+	last.Families, last.Addresses, last.RequireAll = nil, nil, false
+	for g := range h.grants {
+		last.Families = append(last.Families, lb.FamilyOf(g.addr))
+	}
+	return a.Allocate(last, now)
 }
 
 // LentTo returns the Service that has the claim's addresses, if one has.

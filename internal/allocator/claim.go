@@ -27,10 +27,10 @@ func (a *Allocator) borrow(h *holding, req *lb.Request, f lb.Family) (grant, lb.
 	switch {
 	case claim == nil:
 		r.Reason = lb.ReasonClaimNotFound
+	case claim.more.request.Deleting && claim.more.lentTo != h:
+		r.Reason = lb.ReasonClaimDeleting
 	case claim.more.lentTo != nil && claim.more.lentTo != h:
 		r.Reason, r.By = lb.ReasonClaimInUse, claim.more.lentTo.holder()
-	case claim.more.request.Deleting && claim.more.lentTo == nil:
-		r.Reason = lb.ReasonClaimDeleting
 	case !slices.Contains(claim.more.request.Families, f):
 		r.Reason = lb.ReasonClaimLacksFamily
 	default:

@@ -47,6 +47,9 @@ type more struct {
 	topics   []topic  // what the holder waits for
 	lentTo   *holding // the Service that has a claim's addresses
 	unsaid   bool     // a claim's status does not have its addresses yet
+	// story is the decision that was made while the holder waited, until its
+	// status has it: asked again, it keeps what it was given then.
+	story *lb.Decision
 }
 
 func (h *holding) kind() lb.HolderKind {
@@ -108,15 +111,6 @@ func (h *holding) grantOf(f lb.Family) (grant, bool) {
 	return grant{}, false
 }
 
-// granted returns what the holder has.
-func (h *holding) granted() []lb.Grant {
-	out := make([]lb.Grant, 0, 1)
-	for g := range h.grants {
-		out = append(out, lb.Grant{Addr: g.addr, Pool: g.pool.Name})
-	}
-	return slices.Clip(out)
-}
-
 // arrange makes gs what the holder has, in this order.
 func (h *holding) arrange(gs []grant) {
 	h.first = grant{}
@@ -134,6 +128,19 @@ func (h *holding) arrange(gs []grant) {
 // plain reports whether it is a Service that asks for nothing in particular.
 func plain(req *lb.Request) bool {
 	return req.Holder.Kind != lb.KindClaim && req.Pool == "" && req.Claim == "" && req.ShareKey == ""
+}
+
+// granted returns what the holder has.
+func (a *Allocator) granted(h *holding) []lb.Grant {
+	out := make([]lb.Grant, 0, 1)
+	for g := range h.grants {
+		grant := lb.Grant{Addr: g.addr, Pool: g.pool.Name}
+		if lender := a.lender(h, g.addr); lender != nil {
+			grant.Claim = lender.name
+		}
+		out = append(out, grant)
+	}
+	return slices.Clip(out)
 }
 
 // find returns the holding, or nil.

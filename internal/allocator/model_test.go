@@ -71,6 +71,9 @@ func (m *model) lender(h lb.Holder, a netip.Addr) (lb.Holder, bool) {
 func (m *model) overlapped(p lb.Pool) bool {
 	for _, o := range m.pools {
 		older := cmp.Or(o.Created.Compare(p.Created), cmp.Compare(o.Name, p.Name)) < 0
+		if o.Deleting != p.Deleting { // one that goes makes way
+			older = p.Deleting
+		}
 		if older && !m.overlapped(o) && slices.ContainsFunc(addresses(o), p.Contains) {
 			return true
 		}

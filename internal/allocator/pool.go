@@ -174,10 +174,17 @@ func (p *pool) narrowness() int {
 }
 
 // Overlaps returns the pools that are not in force because they share an address
-// with an older one that is, each with that one's name.
+// with an older one that is, each with that one's name. One that is being deleted
+// makes way for all others: so a pool is renamed.
 func Overlaps(pools []lb.Pool) map[string]string {
+	deleting := func(p lb.Pool) int {
+		if p.Deleting {
+			return 1
+		}
+		return 0
+	}
 	byAge := slices.SortedFunc(slices.Values(pools), func(x, y lb.Pool) int {
-		return cmp.Or(x.Created.Compare(y.Created), cmp.Compare(x.Name, y.Name))
+		return cmp.Or(cmp.Compare(deleting(x), deleting(y)), x.Created.Compare(y.Created), cmp.Compare(x.Name, y.Name))
 	})
 	out := map[string]string{}
 	for i, p := range byAge {

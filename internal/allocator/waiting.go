@@ -165,9 +165,15 @@ func (a *Allocator) next(topics []topic, last waiter) (oldest waiter, found bool
 
 // retry decides anew for a waiting holder. It reports whether the answer
 // changed, and what others may have waited for.
-func (a *Allocator) retry(h *holding, now time.Time) (changed bool, more []topic) {
-	had, refused := h.granted(), h.more.refusals
+func (a *Allocator) retry(h *holding, now time.Time) (changed bool, happened []topic) {
+	had, refused := a.granted(h), h.more.refusals
 	req := h.more.request
-	d, more := a.decide(h, &req, now)
-	return !slices.Equal(had, d.Grants) || !slices.Equal(refused, d.Refusals), more
+	d, happened := a.decide(h, &req, now)
+	if !slices.Equal(had, d.Grants) {
+		if h.more == nil {
+			h.more = &more{request: req}
+		}
+		h.more.story = &d
+	}
+	return !slices.Equal(had, d.Grants) || !slices.Equal(refused, d.Refusals), happened
 }

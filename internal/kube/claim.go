@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/lb"
@@ -45,13 +47,16 @@ func ClaimRequest(c *v1alpha1.IPAddressClaim, namespaceLabels map[string]string)
 	return r, nil
 }
 
-// ClaimAddresses returns the addresses that the claim's status says it keeps.
-func ClaimAddresses(c *v1alpha1.IPAddressClaim) []netip.Addr {
-	var out []netip.Addr
+// ClaimAddresses returns the addresses that the claim's status says it keeps, and
+// their pools.
+func ClaimAddresses(c *v1alpha1.IPAddressClaim) (addrs []netip.Addr, pools map[netip.Addr]string) {
 	for _, s := range c.Status.Addresses {
 		if a, err := config.Address(s); err == nil {
-			out = append(out, a)
+			addrs = append(addrs, a)
 		}
 	}
-	return out
+	if r := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionReady); r != nil {
+		pools = lb.ParseGrants(r.Message)
+	}
+	return addrs, pools
 }

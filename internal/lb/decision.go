@@ -3,6 +3,7 @@ package lb
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -56,8 +57,32 @@ func (r *Request) Exact(f Family) (netip.Addr, bool) {
 
 // Grant is one address of a Service and the pool it is from.
 type Grant struct {
-	Addr netip.Addr
-	Pool string
+	Addr  netip.Addr
+	Pool  string
+	Claim string // the IPAddressClaim that has lent it; "" for the Service's own
+}
+
+// String tells where the address is from. ParseGrants reads it.
+func (g Grant) String() string {
+	if g.Claim != "" {
+		return fmt.Sprintf("%s of IPAddressClaim %q, from pool %q", g.Addr, g.Claim, g.Pool)
+	}
+	return fmt.Sprintf("%s from pool %q", g.Addr, g.Pool)
+}
+
+var grantPattern = regexp.MustCompile(`([0-9a-f.:]+) (?:of IPAddressClaim "[^"]*", )?from pool "([^"]+)"`)
+
+// ParseGrants returns the pools of the addresses that a Decision's String says
+// were granted. Nothing but what was said of an address tells whose it was,
+// when its pool was edited while no controller ran.
+func ParseGrants(s string) map[netip.Addr]string {
+	out := map[netip.Addr]string{}
+	for _, m := range grantPattern.FindAllStringSubmatch(s, -1) {
+		if a, err := netip.ParseAddr(m[1]); err == nil {
+			out[a] = m[2]
+		}
+	}
+	return out
 }
 
 // Decision is the allocator's answer to a Request: what the holder has, and
@@ -73,7 +98,6 @@ type Decision struct {
 	// why they did not.
 	Passed []Refusal
 	Asked  []netip.Addr // the exact addresses that the request named
-	Claim  string       // the claim that the request named
 	// Conflicts are addresses that the holder loses because somebody else has
 	// them, and why they cannot both.
 	Conflicts []Refusal
@@ -96,13 +120,17 @@ func (d Decision) Addresses() []netip.Addr {
 
 // Reason returns the reason to show: ReasonAssigned when the request is
 // met, else the one that all refusals have, or ReasonNoPoolFits when they differ.
+// That a pool does not have an exact address is a reason only if none has it.
 func (d Decision) Reason() Reason {
 	if d.Met {
 		return ReasonAssigned
 	}
-	reason := d.Refusals[0].Reason
+	var reason Reason
 	for _, r := range d.Refusals {
-		if r.Reason != reason {
+		switch {
+		case reason == 0 || reason == ReasonAddressNotInPool:
+			reason = r.Reason
+		case r.Reason != reason && r.Reason != ReasonAddressNotInPool:
 			return ReasonNoPoolFits
 		}
 	}
@@ -114,7 +142,7 @@ func (d Decision) Reason() Reason {
 func (d Decision) String() string {
 	var parts []string
 	for _, g := range d.Grants {
-		parts = append(parts, d.grant(g))
+		parts = append(parts, g.String())
 	}
 	if len(d.Refusals) > 0 {
 		head := "no address"
@@ -132,7 +160,7 @@ func (d Decision) String() string {
 // that one, and why the pools asked before did not give one.
 func (d Decision) Story(i int) string {
 	g := d.Grants[i]
-	s := d.grant(g)
+	s := g.String()
 	if why := d.Picked[i].Words(); why != "" {
 		s += ", " + why
 	}
@@ -141,13 +169,6 @@ func (d Decision) Story(i int) string {
 		s += " (" + words(passed) + ")"
 	}
 	return s
-}
-
-func (d Decision) grant(g Grant) string {
-	if d.Claim != "" {
-		return fmt.Sprintf("%s of IPAddressClaim %q, from pool %q", g.Addr, d.Claim, g.Pool)
-	}
-	return fmt.Sprintf("%s from pool %q", g.Addr, g.Pool)
 }
 
 // words joins refusals; some are the same for both families and said once.

@@ -50,10 +50,10 @@ func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventReco
 // Name names the controller in logs and metrics.
 func (c *Controller) Name() string { return "allocate" }
 
-// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=services,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=services/status,verbs=patch
-// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
-// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Register adds the controller to the manager.
@@ -134,7 +134,7 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 	}
 	req, invalid := kube.Request(svc, labels)
 	if invalid != nil {
-		return c.refuse(ctx, svc, invalid)
+		return c.refuse(ctx, svc, req, invalid)
 	}
 	had := kube.IngressAddresses(svc)
 	d, foreign := c.ledger.Decide(svc, req)
@@ -154,17 +154,23 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 }
 
 // refuse marks a Service whose request cannot be understood. It keeps what it
-// has; with nothing, it does not wait any more either.
-func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, invalid error) error {
-	if len(kube.IngressAddresses(svc)) == 0 {
-		c.ledger.Release(kube.Key(svc).Holder())
-	}
+// has, and is given nothing.
+func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, req lb.Request, invalid error) error {
+	d, foreign := c.ledger.Keep(svc, req)
 	after := svc.DeepCopy()
+	message := invalid.Error()
+	if !foreign {
+		kube.SetIngress(after, d.Addresses())
+		if len(d.Grants) > 0 {
+			message = d.String() + "; " + message
+		}
+	}
 	changed := kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
-		false, lb.ReasonInvalidRequest.String(), invalid.Error(), svc.Generation)
+		false, lb.ReasonInvalidRequest.String(), message, svc.Generation)
 	if err := c.write(ctx, svc, after); err != nil {
 		return err
 	}
+	c.ledger.Written(req.Holder)
 	if changed {
 		c.recorder.Eventf(svc, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", invalid)
 	}
@@ -235,8 +241,12 @@ func (c *Controller) tell(before, after *corev1.Service, had []netip.Addr, d lb.
 	if len(lost) > 0 {
 		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, "Released", "Assign", "Gave up %s", strings.Join(lost, ", "))
 	}
-	for _, r := range d.Conflicts {
-		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "Conflict", "Assign", "Cannot keep %s: %s", r.Addr, r)
+	if len(d.Conflicts) > 0 {
+		var why []string
+		for _, r := range d.Conflicts {
+			why = append(why, fmt.Sprintf("%s: %s", r.Addr, r))
+		}
+		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "Conflict", "Assign", "Cannot keep %s", strings.Join(why, "; "))
 	}
 	if !d.Met && failure(before) != failure(after) {
 		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", d)

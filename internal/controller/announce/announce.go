@@ -106,9 +106,10 @@ func New(cfg Config) *Announcer {
 	}
 }
 
-// +kubebuilder:rbac:groups="",resources=services;nodes,verbs=get;list;watch
-// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
-// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=services;nodes,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements,verbs=list;watch
 // +kubebuilder:rbac:groups=fairlead.dev,resources=speakers,verbs=get;list;watch;create
 // +kubebuilder:rbac:groups=fairlead.dev,resources=speakers/status,verbs=patch
 

@@ -44,9 +44,9 @@ func New(c client.Client, l *ledger.Ledger, now func() time.Time) *Controller {
 // Name names the controller in logs and metrics.
 func (c *Controller) Name() string { return "claims" }
 
-// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddressclaims,verbs=get;list;watch;patch;delete
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddressclaims,verbs=list;watch;patch;delete
 // +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddressclaims/status,verbs=patch
-// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 
 // Register adds the controller to the manager.
 func (c *Controller) Register(mgr ctrl.Manager) error {
@@ -119,8 +119,13 @@ func (c *Controller) keep(ctx context.Context, claim *v1alpha1.IPAddressClaim) (
 	}
 	d, boundTo := c.ledger.DecideClaim(claim, req)
 	if req.Deleting && boundTo == "" {
+		if controllerutil.ContainsFinalizer(claim, v1alpha1.FinalizerClaimInUse) {
+			return 0, c.hold(ctx, claim, controllerutil.RemoveFinalizer)
+		}
+		// Somebody else holds it. It keeps nothing any more, and Services that name
+		// it are told so.
 		c.ledger.Release(req.Holder)
-		return 0, c.hold(ctx, claim, controllerutil.RemoveFinalizer)
+		d, _ = c.ledger.DecideClaim(&v1alpha1.IPAddressClaim{ObjectMeta: claim.ObjectMeta}, req)
 	}
 	after := claim.DeepCopy()
 	setStatus(after, d, boundTo, c.now())
@@ -164,7 +169,7 @@ func setStatus(claim *v1alpha1.IPAddressClaim, d lb.Decision, boundTo string, no
 	case boundTo != "":
 		s.ReleasedAt = nil
 	case s.BoundTo != "":
-		at := metav1.NewTime(now)
+		at := metav1.NewTime(now.Add(time.Second - 1).Truncate(time.Second)) // the API keeps whole seconds
 		s.ReleasedAt = &at
 	}
 	s.BoundTo = boundTo
@@ -175,6 +180,8 @@ func setStatus(claim *v1alpha1.IPAddressClaim, d lb.Decision, boundTo string, no
 // judge returns the claim's Ready condition.
 func judge(claim *v1alpha1.IPAddressClaim, d lb.Decision) (ready bool, reason, message string) {
 	switch {
+	case claim.DeletionTimestamp != nil && claim.Status.BoundTo == "":
+		return false, v1alpha1.ReasonInUse, "being deleted; waits for " + strings.Join(claim.Finalizers, ", ")
 	case claim.DeletionTimestamp != nil:
 		return false, v1alpha1.ReasonInUse, fmt.Sprintf(
 			"being deleted; waits for Service %s, which has the addresses: delete it, or remove its annotation %s to let it keep them",

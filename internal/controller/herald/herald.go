@@ -31,6 +31,7 @@ type Herald struct {
 // item is an event to be.
 type item struct {
 	about                      *corev1.ObjectReference
+	related                    runtime.Object // nil for none
 	typ, reason, action, words string
 }
 
@@ -46,20 +47,27 @@ func (h *Herald) Name() string { return "herald" }
 // Register adds the herald to the manager.
 func (h *Herald) Register(mgr ctrl.Manager) error { return mgr.Add(h) }
 
-// Eventf queues an event. It keeps no more of the object than its name. A second
-// object that an event is related to is not supported.
-func (h *Herald) Eventf(regarding, _ runtime.Object, typ, reason, action, note string, args ...any) {
-	about, err := reference.GetReference(h.scheme, regarding)
-	if err != nil {
-		panic(fmt.Sprintf("an event about a %T, which is not in the scheme: %v", regarding, err))
+// Eventf queues an event. It keeps no more of the objects than their names.
+func (h *Herald) Eventf(regarding, related runtime.Object, typ, reason, action, note string, args ...any) {
+	e := item{about: h.refer(regarding), typ: typ, reason: reason, action: action, words: fmt.Sprintf(note, args...)}
+	if related != nil {
+		e.related = h.refer(related)
 	}
 	h.mu.Lock()
-	h.queue = append(h.queue, item{about, typ, reason, action, fmt.Sprintf(note, args...)})
+	h.queue = append(h.queue, e)
 	h.mu.Unlock()
 	select {
 	case h.more <- struct{}{}:
 	default:
 	}
+}
+
+func (h *Herald) refer(o runtime.Object) *corev1.ObjectReference {
+	ref, err := reference.GetReference(h.scheme, o)
+	if err != nil {
+		panic(fmt.Sprintf("an event about a %T, which is not in the scheme: %v", o, err))
+	}
+	return ref
 }
 
 // Start passes events on until the context ends. What is queued then is lost:
@@ -73,7 +81,7 @@ func (h *Herald) Start(ctx context.Context) error {
 		}
 		for e, ok := h.next(); ok; e, ok = h.next() {
 			h.giveWay(ctx)
-			h.to.Eventf(e.about, nil, e.typ, e.reason, e.action, "%s", e.words)
+			h.to.Eventf(e.about, e.related, e.typ, e.reason, e.action, "%s", e.words)
 		}
 	}
 }

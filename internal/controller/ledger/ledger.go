@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -49,7 +50,7 @@ type Ledger struct {
 	shunned   map[netip.Addr]bool // a foreign host has them
 	// others are the addresses of Services that another controller serves.
 	others    map[lb.ServiceKey][]netip.Addr
-	conflicts map[lb.Holder][]lb.Refusal // addresses in a status that are somebody else's; told once
+	conflicts map[lb.Holder][]lb.Refusal // addresses that their Services cannot keep, until that is written
 	onWake    map[lb.HolderKind]func(lb.Holder)
 	onUse     func(pool string)
 	pace      *rate.Limiter // of the addresses given
@@ -185,19 +186,25 @@ func (l *Ledger) adopt(svc *corev1.Service, retiring map[netip.Addr]string) {
 	if c := kube.AssignedCondition(svc); c != nil && c.Status == metav1.ConditionFalse {
 		req.Pool = "" // what it has is not what it asks for: it goes on asking
 	}
-	l.restore(req, addrs, retiring)
+	l.restore(req, addrs, retiring, kube.Granted(svc))
 }
 
 // adoptClaim records the addresses that the claim has in its status.
 func (l *Ledger) adoptClaim(c *v1alpha1.IPAddressClaim, retiring map[netip.Addr]string) {
-	if addrs := kube.ClaimAddresses(c); len(addrs) > 0 {
+	if addrs, pools := kube.ClaimAddresses(c); len(addrs) > 0 {
 		req, _ := kube.ClaimRequest(c, nil)
-		l.restore(req, addrs, retiring)
+		l.restore(req, addrs, retiring, pools)
 	}
 }
 
-func (l *Ledger) restore(req lb.Request, addrs []netip.Addr, retiring map[netip.Addr]string) {
-	grants, conflicts := l.alloc.Restore(req, addrs, retiring)
+// restore records what a holder has. Of an address that no pool has any more,
+// the pool is the one that says it is retiring or, when nobody ran to write that
+// down, the one that was said to have given it.
+func (l *Ledger) restore(req lb.Request, addrs []netip.Addr, retiring, said map[netip.Addr]string) {
+	from := map[netip.Addr]string{}
+	maps.Copy(from, said)
+	maps.Copy(from, retiring)
+	grants, conflicts := l.alloc.Restore(req, addrs, from)
 	l.used(grants)
 	if len(conflicts) > 0 {
 		l.conflicts[req.Holder] = conflicts
@@ -282,6 +289,26 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, for
 	return l.decide(req), false
 }
 
+// Keep answers a Service whose request cannot be understood: it keeps what it has.
+// foreign says that this is not ours to touch.
+func (l *Ledger) Keep(svc *corev1.Service, req lb.Request) (d lb.Decision, foreign bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.alloc.Knows(req.Holder) {
+		l.adopt(svc, nil)
+	}
+	if l.foreign(svc) {
+		return lb.Decision{}, true
+	}
+	if len(l.alloc.Holds(req.Holder)) == 0 {
+		l.wake(l.alloc.Release(req.Holder, l.now())) // with nothing, it does not wait any more either
+		return lb.Decision{}, false
+	}
+	d, woken := l.alloc.Keep(req, l.now())
+	l.wake(woken)
+	return d, false
+}
+
 // DecideClaim answers the claim's request. boundTo is the Service that has its
 // addresses, or "".
 func (l *Ledger) DecideClaim(c *v1alpha1.IPAddressClaim, req lb.Request) (d lb.Decision, boundTo string) {
@@ -306,8 +333,9 @@ func (l *Ledger) decide(req lb.Request) lb.Decision {
 			l.crowded = now
 		}
 	}
-	d.Conflicts = append(d.Conflicts, l.conflicts[req.Holder]...)
-	delete(l.conflicts, req.Holder)
+	if d.Conflicts = append(l.conflicts[req.Holder], d.Conflicts...); len(d.Conflicts) > 0 {
+		l.conflicts[req.Holder] = d.Conflicts
+	}
 	return d
 }
 
@@ -387,6 +415,7 @@ func (l *Ledger) unshun(addr netip.Addr) {
 func (l *Ledger) Written(key lb.Holder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	delete(l.conflicts, key)
 	l.wake(l.alloc.Written(key, l.now()))
 }
 
@@ -395,6 +424,10 @@ func (l *Ledger) Written(key lb.Holder) {
 func (l *Ledger) foreign(svc *corev1.Service) bool {
 	addrs := kube.IngressAddresses(svc)
 	if len(addrs) == 0 || len(l.alloc.Holds(kube.Key(svc).Holder())) > 0 {
+		return false
+	}
+	given := kube.Granted(svc)
+	if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return given[a] != "" }) {
 		return false
 	}
 	for _, p := range l.pools {
@@ -410,6 +443,7 @@ func (l *Ledger) Release(key lb.Holder) []lb.Grant {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	had := l.alloc.Holds(key)
+	delete(l.conflicts, key)
 	l.wake(l.alloc.Release(key, l.now()))
 	l.used(had)
 	if key.Kind == lb.KindService {

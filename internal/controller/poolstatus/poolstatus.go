@@ -54,9 +54,9 @@ func New(c client.Client, l *ledger.Ledger, r events.EventRecorder, now func() t
 // Name names the controller in logs and metrics.
 func (c *Controller) Name() string { return "poolstatus" }
 
-// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools/status,verbs=patch
-// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=services,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Register adds the controller to the manager.
@@ -161,23 +161,28 @@ func (c *Controller) write(ctx context.Context, pool, after *v1alpha1.IPAddressP
 	c.mu.Lock()
 	c.written[pool.Name] = c.now()
 	c.mu.Unlock()
+	retiring := map[string][]string{} // Service -> addresses
 	for _, r := range after.Status.Retiring {
 		if !slices.Contains(pool.Status.Retiring, r) {
-			c.tell(ctx, r, pool.Name)
+			retiring[r.Service] = append(retiring[r.Service], r.Address)
 		}
+	}
+	for service, addresses := range retiring {
+		c.tell(ctx, service, addresses, pool)
 	}
 	return nil
 }
 
-// tell records on the Service that its address is retiring.
-func (c *Controller) tell(ctx context.Context, r v1alpha1.RetiringAddress, pool string) {
-	namespace, name, ok := strings.Cut(r.Service, "/")
+// tell records on the Service that addresses of it are retiring. The pool is in
+// the event, or the recorder would fold those of two pools into one.
+func (c *Controller) tell(ctx context.Context, service string, addresses []string, pool *v1alpha1.IPAddressPool) {
+	namespace, name, ok := strings.Cut(service, "/")
 	var svc corev1.Service
 	if !ok || c.client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &svc) != nil {
 		return // a claim, or gone already
 	}
-	c.recorder.Eventf(&svc, nil, corev1.EventTypeNormal, "Retiring", "Edit",
-		"%s is no longer an address of pool %q; the Service keeps it until it gives it back", r.Address, pool)
+	c.recorder.Eventf(&svc, pool, corev1.EventTypeNormal, "Retiring", "Edit",
+		"No longer in pool %q: %s; the Service keeps what it has until it gives it back", pool.Name, strings.Join(addresses, ", "))
 }
 
 // inUse reports whether anybody has an address of the pool.

@@ -31,7 +31,7 @@ func New(c client.Client) *Controller { return &Controller{client: c} }
 // Name names the controller in logs and metrics.
 func (c *Controller) Name() string { return "references" }
 
-// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;bgpadvertisements;bgppeers;bfdprofiles;communities,verbs=get;list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;bgpadvertisements;bgppeers;bfdprofiles;communities,verbs=list;watch
 // +kubebuilder:rbac:groups=fairlead.dev,resources=l2advertisements/status;bgpadvertisements/status;bgppeers/status,verbs=patch
 
 // Register adds the controller to the manager. There are a few such objects in

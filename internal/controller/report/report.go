@@ -60,11 +60,11 @@ func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventReco
 // Name names the controller in logs and metrics.
 func (c *Controller) Name() string { return "report" }
 
-// +kubebuilder:rbac:groups="",resources=services;nodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=services;nodes,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=services/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
-// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
-// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;speakers,verbs=get;list;watch
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;speakers,verbs=list;watch
 
 // Register adds the controller to the manager.
 func (c *Controller) Register(mgr ctrl.Manager) error {
@@ -306,9 +306,14 @@ func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (view, lb.
 		return view{}, lb.Assignment{}, err
 	}
 	for _, g := range as.Grants {
-		if v.sharers[g.Addr], err = c.sharers(ctx, g.Addr, set); err != nil {
+		sharers, err := c.sharers(ctx, g.Addr, set)
+		if err != nil {
 			return view{}, lb.Assignment{}, err
 		}
+		if len(sharers) == 0 { // the Service has left it since it was read; it comes again
+			sharers = []lb.Assignment{as}
+		}
+		v.sharers[g.Addr] = sharers
 	}
 	return v, as, nil
 }
