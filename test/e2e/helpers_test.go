@@ -273,6 +273,10 @@ func annotated(key, value string) func(*corev1.Service) {
 	return func(svc *corev1.Service) { metav1.SetMetaDataAnnotation(&svc.ObjectMeta, key, value) }
 }
 
+// freshName is a name that no object had: a pool remembers what was freed a
+// moment ago, also when it was deleted and created anew.
+func (c *corner) freshName(kind string) string { return kind + "-" + strings.ToLower(rand.Text()[:5]) }
+
 // ports gives the Service these ports and no others, written as "TCP/80".
 func ports(list ...string) func(*corev1.Service) {
 	return func(svc *corev1.Service) {
