@@ -52,10 +52,10 @@ type Members struct {
 	changed chan struct{}
 	queue   *memberlist.TransmitLimitedQueue
 
-	mu    sync.Mutex // guards the fields below
-	list  *memberlist.Memberlist
-	facts versioned            // this node's
-	died  map[string]time.Time // node -> when it was said to be dead, for as long as that is a rumour
+	mu      sync.Mutex // guards the fields below
+	list    *memberlist.Memberlist
+	facts   versioned // this node's
+	rumours rumours
 }
 
 // View is what this speaker knows of all. It owns its maps.
@@ -70,7 +70,8 @@ type View struct {
 
 // New returns a member that does nothing until Start.
 func New(cfg Config) *Members {
-	m := &Members{cfg: cfg, timers: cfg.Failover.timers(), state: newState(), changed: make(chan struct{}, 1), facts: versioned{Version: cfg.Generation}, died: map[string]time.Time{}}
+	m := &Members{cfg: cfg, timers: cfg.Failover.timers(), state: newState(time.Now), changed: make(chan struct{}, 1), facts: versioned{Version: cfg.Generation}}
+	m.rumours = newRumours(time.Now, m.timers.rumour())
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: m.count}
 	return m
 }
@@ -146,15 +147,7 @@ func (m *Members) Stop(ctx context.Context) error {
 func (m *Members) Changed() <-chan struct{} { return m.changed }
 
 // View returns what is known now.
-func (m *Members) View() View {
-	all := m.state.all()
-	v := View{Facts: map[string]Facts{}, Claims: all.Claims, Fresh: m.state.fresh()}
-	v.Alive = m.alive()
-	for node, f := range all.Facts {
-		v.Facts[node] = f.Facts
-	}
-	return v
-}
+func (m *Members) View() View { return m.state.view(m.alive()) }
 
 // alive returns the sorted names of the members that are alive, or whose death is
 // still a rumour.
@@ -165,24 +158,15 @@ func (m *Members) alive() []string {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for node, at := range m.died {
-		if time.Since(at) < m.timers.rumour() {
-			out = append(out, node)
-		} else {
-			delete(m.died, node)
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return m.rumours.alive(out)
 }
 
 // saidToBeDead notes that a member was said to be dead, or that it is alive after all.
 func (m *Members) saidToBeDead(node string, dead bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.died, node)
+	m.rumours.said(node, dead)
 	if dead {
-		m.died[node] = time.Now()
 		time.AfterFunc(m.timers.rumour(), m.notify)
 	}
 }

@@ -147,7 +147,7 @@ func TestMergeIsTheSameInAnyOrder(t *testing.T) {
 	}
 	want := ""
 	for i := range messages {
-		s := newState()
+		s := newState(time.Now)
 		for j := range messages {
 			s.merge(messages[(i+j)%len(messages)])
 			s.merge(messages[(i+2*j)%len(messages)])
@@ -175,7 +175,7 @@ func TestMergeIsTheSameInAnyOrder(t *testing.T) {
 
 func TestAClaimIsFreshForAMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newState()
+		s := newState(time.Now)
 		claim := message{Claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 1}}}
 		s.merge(claim)
 		time.Sleep(claimIsFresh - time.Millisecond)
@@ -217,7 +217,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s := newState()
+		s := newState(time.Now)
 		s.merge(m)
 		if !json.Valid(s.all().encode()) {
 			t.Errorf("%q corrupts the state", b)

@@ -41,6 +41,8 @@ type versioned struct {
 // Merging is commutative and idempotent,
 // so the order and number of deliveries do not matter.
 type state struct {
+	now func() time.Time
+
 	mu        sync.Mutex // guards the fields below
 	facts     map[string]versioned
 	claims    map[netip.Addr]election.Claim
@@ -48,8 +50,9 @@ type state struct {
 	heard     map[netip.Addr]time.Time // when the claim on an address came, for as long as it is fresh
 }
 
-func newState() *state {
+func newState(now func() time.Time) *state {
 	return &state{
+		now:   now,
 		facts: map[string]versioned{}, claims: map[netip.Addr]election.Claim{},
 		contested: map[netip.Addr]bool{}, heard: map[netip.Addr]time.Time{},
 	}
@@ -71,7 +74,7 @@ func (s *state) merge(m message) (news message) {
 		switch {
 		case c.Compare(held) > 0:
 			s.claims[addr], news.Claims[addr] = c, c
-			s.heard[addr] = time.Now()
+			s.heard[addr] = s.now()
 		case c.Compare(held) < 0 && c.Owner != held.Owner:
 			s.contested[addr] = true
 			news.Claims[addr] = held // for who claims in ignorance of it
@@ -96,13 +99,57 @@ func (s *state) fresh() map[netip.Addr]bool {
 	defer s.mu.Unlock()
 	out := map[netip.Addr]bool{}
 	for a, at := range s.heard {
-		if time.Since(at) < claimIsFresh {
+		if s.now().Sub(at) < claimIsFresh {
 			out[a] = true
 		} else {
 			delete(s.heard, a)
 		}
 	}
 	return out
+}
+
+// view returns what is known, given who is alive.
+func (s *state) view(alive []string) View {
+	all := s.all()
+	v := View{Alive: alive, Facts: make(map[string]Facts, len(all.Facts)), Claims: all.Claims, Fresh: s.fresh()}
+	for node, f := range all.Facts {
+		v.Facts[node] = f.Facts
+	}
+	return v
+}
+
+// rumours are the members that were said to be dead, for as long as that is a
+// rumour.
+type rumours struct {
+	now  func() time.Time
+	last time.Duration
+	died map[string]time.Time // node -> when it was said to be dead
+}
+
+func newRumours(now func() time.Time, last time.Duration) rumours {
+	return rumours{now: now, last: last, died: map[string]time.Time{}}
+}
+
+// said notes that a member was said to be dead, or that it is alive after all.
+func (r rumours) said(node string, dead bool) {
+	delete(r.died, node)
+	if dead {
+		r.died[node] = r.now()
+	}
+}
+
+// alive returns the sorted names of the members, and of those whose death is
+// still a rumour.
+func (r rumours) alive(members []string) []string {
+	for node, at := range r.died {
+		if r.now().Sub(at) < r.last {
+			members = append(members, node)
+		} else {
+			delete(r.died, node)
+		}
+	}
+	slices.Sort(members)
+	return slices.Compact(members)
 }
 
 // all returns a copy of everything.
