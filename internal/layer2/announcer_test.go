@@ -377,6 +377,19 @@ func TestTakeOverIsNotProbed(t *testing.T) {
 	})
 }
 
+// TestTakeOverEndsTheProbe: an address may get another owner, and come back, while
+// it is probed.
+func TestTakeOverEndsTheProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		h.probe(t, vip)
+		h.apply(t, eth0, vip)
+		if _, announced := h.wires[0].seen(); !h.answersNow(vip) || len(announced) != 1 {
+			t.Errorf("announced at %v, want at once, and answers", announced)
+		}
+	})
+}
+
 // TestAddressIsDefendedOnce: who insists gets it for a while (RFC 5227, 2.4).
 func TestAddressIsDefendedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

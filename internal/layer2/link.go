@@ -112,6 +112,10 @@ func (l *link) set(addrs map[netip.Addr]bool) error {
 	var errs []error
 	for a, probe := range addrs {
 		t, had := before[a]
+		if takenOver := had && t.phase == probing && !probe; takenOver {
+			t = tenure{phase: answering, since: time.Now()} // somebody waits for it now
+			heap.Push(&l.due, appointment{addr: a, tenure: t, at: t.since})
+		}
 		if !had {
 			if err := l.wire.Listen(a); err != nil {
 				errs = append(errs, fmt.Errorf("listen for %s: %w", a, err))

@@ -21,6 +21,12 @@ const (
 	fullSync   = 10 * time.Second // with one random member
 	tcpTimeout = time.Second      // of a full sync
 
+	// retransmitMult x log10(nodes+1), rounded up, is how often each node that has
+	// news passes it on. With memberlist's usual 4, one delivery in a hundred among
+	// seven nodes came only with the next full sync, without any packet lost: some
+	// are sent to nodes that are dead, and who has the news already has it again.
+	retransmitMult = 12
+
 	// maxPacket is what fits into one of memberlist's UDP packets of 1400 bytes
 	// beside its own headers and the encryption.
 	maxPacket = 1200
@@ -72,7 +78,7 @@ type View struct {
 func New(cfg Config) *Members {
 	m := &Members{cfg: cfg, timers: cfg.Failover.timers(), state: newState(time.Now), changed: make(chan struct{}, 1), facts: versioned{Version: cfg.Generation}}
 	m.rumours = newRumours(time.Now, m.timers.rumour())
-	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: m.count}
+	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: m.count}
 	return m
 }
 
@@ -169,6 +175,14 @@ func (m *Members) saidToBeDead(node string, dead bool) {
 	if dead {
 		time.AfterFunc(m.timers.rumour(), m.notify)
 	}
+}
+
+// vouch notes that a member has just synced with this one.
+func (m *Members) vouch(node string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rumours.vouch(node)
+	time.AfterFunc(m.timers.rumour(), m.notify)
 }
 
 // SetFacts tells the others about this node.
@@ -317,9 +331,18 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	return d.queue.GetBroadcasts(overhead, limit)
 }
 
-func (d *delegate) LocalState(bool) []byte { return d.state.all().encode() }
+func (d *delegate) LocalState(bool) []byte {
+	all := d.state.all()
+	all.Sender = d.cfg.Node
+	return all.encode()
+}
 
-func (d *delegate) MergeRemoteState(b []byte, _ bool) { d.NotifyMsg(b) }
+func (d *delegate) MergeRemoteState(b []byte, _ bool) {
+	if msg, err := decode(b); err == nil && msg.Sender != "" {
+		d.members().vouch(msg.Sender)
+	}
+	d.NotifyMsg(b)
+}
 
 func (d *delegate) NotifyJoin(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker joined", "node", n.Name, "address", n.Address())

@@ -26,7 +26,6 @@ const (
 	farewell       = time.Second
 	probing        = 200 * time.Millisecond // layer2: of an address that is new
 
-	retransmitMult  = 4 // memberlist.DefaultLANConfig
 	gossipNodes     = 3
 	indirectChecks  = 3
 	gossipToTheDead = 30 * time.Second
@@ -105,7 +104,7 @@ func (n *simNode) boot() {
 	n.life++
 	n.running, n.frozen, n.deferred = true, false, nil
 	n.peers, n.order, n.next, n.doubt, n.left = make([]peer, len(s.nodes)), nil, 0, 0, false
-	n.own = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: n.estNumNodes}
+	n.own = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: n.estNumNodes} // memberlist.DefaultLANConfig
 	n.gossip = &memberlist.TransmitLimitedQueue{RetransmitMult: *simRetransmit, NumNodes: n.numMembers}
 	n.state, n.rumours = newState(s.clock), newRumours(s.clock, s.timers.rumour())
 	skew := time.Duration(n.id%7-3) * 4 * time.Second // clocks differ
@@ -463,7 +462,9 @@ type syncState struct {
 }
 
 func (n *simNode) snapshot() syncState {
-	return syncState{slices.Clone(n.peers), n.state.all()}
+	all := n.state.all()
+	all.Sender = n.sim.names[n.id]
+	return syncState{slices.Clone(n.peers), all}
 }
 
 // sync exchanges everything with a node, and says whether it could. Who runs but
@@ -534,6 +535,8 @@ func (n *simNode) merge(theirs syncState, done func(bool)) {
 		}
 	}
 	n.after(n.sim.between(0, 2*time.Millisecond), func() {
+		n.rumours.vouch(theirs.msg.Sender)
+		n.after(n.sim.timers.rumour(), n.notify)
 		n.notifyMsg(theirs.msg)
 		if done != nil {
 			done(true)
@@ -739,7 +742,6 @@ func (n *simNode) find(until time.Duration, others []int, done func()) {
 
 // lookForLost syncs with those that are known and not alive.
 func (n *simNode) lookForLost() {
-	began := n.sim.now
 	alive := n.rumours.alive(n.members())
 	var lost []int
 	for _, o := range n.others() {
@@ -747,7 +749,8 @@ func (n *simNode) lookForLost() {
 			lost = append(lost, o)
 		}
 	}
-	n.join(lost, func(bool) { n.after(max(0, began+lookAround-n.sim.now), n.lookForLost) })
+	n.join(lost, func(bool) {})
+	n.after(lookAround, n.lookForLost) // an attempt gets no longer
 }
 
 func (n *simNode) members() []string {

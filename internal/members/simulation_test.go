@@ -19,7 +19,7 @@ var (
 	simFirst      = flag.Uint64("sim.first", 1, "the first seed")
 	simPeers      = flag.Bool("sim.peers", false, "tell of who is thought to be dead, too")
 	simStrict     = flag.Bool("sim.strict", false, "fail for known weaknesses too")
-	simRetransmit = flag.Int("sim.retransmit", 4, "what if Members' queue had another RetransmitMult")
+	simRetransmit = flag.Int("sim.retransmit", retransmitMult, "what if Members' queue had another RetransmitMult")
 	simKind       = flag.String("sim.kind", "", "simulate only this kind of fault")
 )
 
@@ -410,16 +410,16 @@ type allowance struct {
 }
 
 var allowances = []allowance{
-	{"L3 move", []string{"cable", "flap"}, 0.4, "who had its cable out takes those for dead that it missed, until they deny it, and has joined before"},
-	{"L3 balance", []string{"cable", "flap"}, 0.1, "the same"},
+	{"L3 move", []string{"cable", "flap"}, 0.03, "who had its cable out takes those for dead that it missed, until they deny it, and has joined before"},
+	{"L3 balance", []string{"cable", "flap"}, 0.01, "the same"},
 	{"L3 move", []string{"loss"}, 0.02, "with a fifth of all packets lost one is taken for dead now and then"},
-	{"L3 move", []string{"crash", "restart", "stop", "add", "address"}, 0.02, unheard},
-	{"L1", anyKind, 0.02, unheard + "; and those who meet again wait for attempts that began before to time out"},
-	{"L2", anyKind, 0.03, unheard + "; who restarts waits for a node that is away, and is waited for; a probe comes late"},
+	{"L3 move", []string{"crash", "restart", "stop", "add", "address"}, 0.01, unheard},
+	{"L1", anyKind, 0.01, unheard + "; and those who meet again wait for attempts that began before to time out"},
+	{"L2", anyKind, 0.01, unheard + "; who restarts waits for a node that is away, and is waited for; a probe comes late"},
 	{"L4", []string{"stop"}, 0.02, unheard + ", and the successor probes"},
 }
 
-const unheard = "a node does not hear of a claim, or that an owner leaves: each tells it four times only, the dead too"
+const unheard = "a node does not hear of a claim, or that an owner leaves: each tells it only so often, the dead too"
 
 // allowed returns the allowance for a rule that is broken, or nil.
 func allowed(rule, kind string) *allowance {

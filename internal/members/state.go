@@ -27,6 +27,7 @@ type Facts struct {
 type message struct {
 	Facts  map[string]versioned          `json:"f,omitempty"` // by node
 	Claims map[netip.Addr]election.Claim `json:"c,omitempty"`
+	Sender string                        `json:"s,omitempty"` // of a full sync
 }
 
 // versioned is a node's facts; the higher version is the later one.
@@ -137,6 +138,11 @@ func (r rumours) said(node string, dead bool) {
 		r.died[node] = r.now()
 	}
 }
+
+// vouch notes that a member has just been spoken to. A death of it that is still
+// believed, as after a cable was back, is no more than a rumour: it denies it as
+// soon as it hears of it.
+func (r rumours) vouch(node string) { r.died[node] = r.now() }
 
 // alive returns the sorted names of the members, and of those whose death is
 // still a rumour.

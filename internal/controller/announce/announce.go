@@ -302,7 +302,10 @@ func (a *Announcer) lookForLost(ctx context.Context) {
 				lost = append(lost, endpoint)
 			}
 		}
-		a.members.Join(ctx, lost)
+		// One that is away would be waited for, and the others with it.
+		attempt, cancel := context.WithTimeout(ctx, lookAround)
+		a.members.Join(attempt, lost)
+		cancel()
 	}
 }
 
