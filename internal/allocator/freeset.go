@@ -19,8 +19,10 @@ const cooldown = time.Minute
 // ranges in a tree: every operation costs O(log ranges), whatever the number of
 // addresses. (netipx.IPSet is immutable; changing it costs O(ranges).)
 type freeSet struct {
-	ranges *btree.BTreeG[lb.Range]
-	free   uint64 // addresses in ranges that can be given, saturating
+	// ranges are changed in place where that does not change their order.
+	ranges *btree.BTreeG[*lb.Range]
+	pivot  lb.Range // to search with
+	free   uint64   // addresses in ranges that can be given, saturating
 
 	// avoidBuggy keeps IPv4 addresses ending in .0 and .255 from being given.
 	// They count as absent; lowest drops those it meets from ranges, each once.
@@ -41,7 +43,7 @@ type cooled struct {
 func newFreeSet(avoidBuggy bool) *freeSet {
 	return &freeSet{
 		avoidBuggy:   avoidBuggy,
-		ranges:       btree.NewG(16, func(a, b lb.Range) bool { return a.From.Less(b.From) }),
+		ranges:       btree.NewG(16, func(a, b *lb.Range) bool { return a.From.Less(b.From) }),
 		coolingSince: map[netip.Addr]time.Time{},
 	}
 }
@@ -56,27 +58,37 @@ func (s *freeSet) addRange(r lb.Range) {
 	if s.avoidBuggy {
 		s.free -= buggyIn(r)
 	}
-	if left, ok := s.atOrBefore(r.From); ok && left.To.Next() == r.From {
-		s.ranges.Delete(left)
-		r.From = left.From
+	left := s.atOrBefore(r.From)
+	if left != nil && left.To.Next() != r.From {
+		left = nil
 	}
+	var right *lb.Range
 	if next := r.To.Next(); next.IsValid() {
-		if right, ok := s.ranges.Get(lb.Range{From: next}); ok {
-			s.ranges.Delete(right)
-			r.To = right.To
-		}
+		s.pivot.From = next
+		right, _ = s.ranges.Get(&s.pivot)
 	}
-	s.ranges.ReplaceOrInsert(r)
+	switch {
+	case left != nil && right != nil:
+		left.To = right.To
+		s.ranges.Delete(right)
+	case left != nil:
+		left.To = r.To
+	case right != nil:
+		right.From = r.From
+	default:
+		s.ranges.ReplaceOrInsert(&r)
+	}
 }
 
 // atOrBefore returns the range that begins last among those beginning at a or
-// before it.
-func (s *freeSet) atOrBefore(a netip.Addr) (found lb.Range, ok bool) {
-	s.ranges.DescendLessOrEqual(lb.Range{From: a}, func(r lb.Range) bool {
-		found, ok = r, true
+// before it, or nil.
+func (s *freeSet) atOrBefore(a netip.Addr) (found *lb.Range) {
+	s.pivot.From = a
+	s.ranges.DescendLessOrEqual(&s.pivot, func(r *lb.Range) bool {
+		found = r
 		return false
 	})
-	return found, ok
+	return found
 }
 
 // has reports whether a is free, cooling or not.
@@ -87,8 +99,8 @@ func (s *freeSet) has(a netip.Addr) bool {
 	if s.cools(a) {
 		return true
 	}
-	r, ok := s.atOrBefore(a)
-	return ok && r.Contains(a)
+	r := s.atOrBefore(a)
+	return r != nil && r.Contains(a)
 }
 
 // lowest returns the address to give next: the lowest that is not cooling,
@@ -120,8 +132,8 @@ func (s *freeSet) take(a netip.Addr) bool {
 		s.dropStale()
 		return true
 	}
-	r, ok := s.atOrBefore(a)
-	if !ok || !r.Contains(a) || s.avoidBuggy && isBuggy(a) {
+	r := s.atOrBefore(a)
+	if r == nil || !r.Contains(a) || s.avoidBuggy && isBuggy(a) {
 		return false
 	}
 	s.cut(r, a)
@@ -131,14 +143,19 @@ func (s *freeSet) take(a netip.Addr) bool {
 	return true
 }
 
-// cut replaces r, which is in the set and contains a, by what is left without a.
-func (s *freeSet) cut(r lb.Range, a netip.Addr) {
-	s.ranges.Delete(r)
-	if r.From != a {
-		s.ranges.ReplaceOrInsert(lb.Range{From: r.From, To: a.Prev()})
-	}
-	if r.To != a {
-		s.ranges.ReplaceOrInsert(lb.Range{From: a.Next(), To: r.To})
+// cut takes a out of r, which is in the set and contains it.
+func (s *freeSet) cut(r *lb.Range, a netip.Addr) {
+	switch {
+	case r.From == r.To:
+		s.ranges.Delete(r)
+	case r.From == a:
+		r.From = a.Next()
+	case r.To == a:
+		r.To = a.Prev()
+	default:
+		right := &lb.Range{From: a.Next(), To: r.To}
+		r.To = a.Prev()
+		s.ranges.ReplaceOrInsert(right)
 	}
 }
 
