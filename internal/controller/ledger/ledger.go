@@ -29,7 +29,7 @@ import (
 const (
 	crowd = 100
 	few   = 20
-	pause = 100 * time.Millisecond
+	pause = 500 * time.Millisecond
 )
 
 // Ledger guards an allocator. Its listeners are called with the lock held and
