@@ -58,6 +58,9 @@ func (a *Allocator) isShunned(addr netip.Addr) bool {
 
 // Unshun ends what Shun began. Those who waited for an address are returned.
 func (a *Allocator) Unshun(addr netip.Addr, now time.Time) []lb.Holder {
+	if !a.isShunned(addr) {
+		return nil
+	}
 	delete(a.shunned, addr)
 	p := a.poolOf(addr)
 	if p == nil || a.owners[addr] != nil {

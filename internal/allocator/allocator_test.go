@@ -359,3 +359,19 @@ func TestShunnedAddress(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+// TestUnshunnedTwice: the address is not free twice for it.
+func TestUnshunnedTwice(t *testing.T) {
+	w := newWorld(t, lb.Pool{Name: "p", Ranges: ranges("10.0.0.1", "10.0.0.2")})
+	w.Shun(netip.MustParseAddr("10.0.0.2"), false)
+	for range 2 {
+		w.Unshun(netip.MustParseAddr("10.0.0.2"), epoch)
+		if u, _ := w.Usage("p"); u.Available[lb.IPv4] != 2 {
+			t.Errorf("%d addresses are available, want 2", u.Available[lb.IPv4])
+		}
+	}
+	w.Unshun(netip.MustParseAddr("10.0.0.1"), epoch) // never was
+	if u, _ := w.Usage("p"); u.Available[lb.IPv4] != 2 {
+		t.Errorf("%d addresses are available, want 2", u.Available[lb.IPv4])
+	}
+}
