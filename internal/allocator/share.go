@@ -148,13 +148,12 @@ func (a *Allocator) sharing(addr netip.Addr) []*holding {
 
 // forbids says why the pool lets the holder not share the address.
 func (a *Allocator) forbids(h *holding, users []*holding, addr netip.Addr) *lb.Refusal {
-	p := a.poolOf(addr)
+	sharing := lb.SharingNever
+	if p := a.poolOf(addr); p != nil {
+		sharing = p.Sharing
+	}
 	for _, other := range users {
-		if p == nil || p.Sharing == lb.SharingNever || p.Sharing == lb.SharingNamespace && other.space != h.space {
-			sharing := lb.SharingNever
-			if p != nil {
-				sharing = p.Sharing
-			}
+		if sharing == lb.SharingNever || sharing == lb.SharingNamespace && other.space != h.space {
 			return &lb.Refusal{Reason: lb.ReasonSharingNotAllowed, Addr: addr, By: other.holder(), Other: sharing.String()}
 		}
 	}

@@ -69,6 +69,13 @@ func (a *Allocator) stopWaiting(h *holding) {
 // edit of pools or of the request can mend is under the zero topic alone.
 func (a *Allocator) awaited(h *holding) []topic {
 	out := []topic{{}}
+	key := h.more.request.ShareKey
+	inPool := func(t topic) {
+		out = append(out, t)
+		if key != "" {
+			out = append(out, topic{pool: t.pool, group: t.pool.groupOf(h.space, key)})
+		}
+	}
 	for _, r := range h.more.refusals {
 		p := a.pools[r.Pool]
 		_, exact := h.more.request.Exact(r.Family)
@@ -76,20 +83,14 @@ func (a *Allocator) awaited(h *holding) []topic {
 		case lb.ReasonClaimNotFound, lb.ReasonClaimInUse, lb.ReasonClaimPending, lb.ReasonClaimDeleting, lb.ReasonClaimLacksFamily:
 			out = append(out, topic{space: h.space, claim: r.Other})
 		case lb.ReasonQuota:
-			out = append(out, topic{pool: p, space: h.space})
-			if h.more.request.ShareKey != "" {
-				out = append(out, topic{pool: p, group: p.groupOf(h.space, h.more.request.ShareKey)})
-			}
+			inPool(topic{pool: p, space: h.space})
 		case lb.ReasonExhausted, lb.ReasonAddressInUse,
 			lb.ReasonPortConflict, lb.ReasonKeyDiffers, lb.ReasonSharingNotAllowed, lb.ReasonBackendsDiffer:
 			if exact {
 				out = append(out, topic{addr: r.Addr})
 				continue
 			}
-			out = append(out, topic{pool: p, family: r.Family})
-			if h.more.request.ShareKey != "" {
-				out = append(out, topic{pool: p, group: p.groupOf(h.space, h.more.request.ShareKey)})
-			}
+			inPool(topic{pool: p, family: r.Family})
 		}
 	}
 	for g := range h.grants {
