@@ -136,7 +136,7 @@ func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Ad
 		if err != nil {
 			return err
 		}
-		l = newLink(k.name, w, &a.friends, a.poke, a.log.WithValues("interface", k.name, "family", k.family.String()))
+		l = newLink(k.name, w, &a.friends, func() { poke(a.changed) }, a.log.WithValues("interface", k.name, "family", k.family.String()))
 		a.links[k] = l
 		a.wg.Go(func() { l.listen() })
 		a.wg.Go(func() { l.announce(a.ctx) })
@@ -144,9 +144,9 @@ func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Ad
 	return l.set(addrs)
 }
 
-func (a *Announcer) poke() {
+func poke(c chan struct{}) {
 	select {
-	case a.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default: // one is waiting already
 	}
 }

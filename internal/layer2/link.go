@@ -108,34 +108,33 @@ func (l *link) set(addrs map[netip.Addr]bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := *l.addrs.Load()
-	after := make(map[netip.Addr]tenure, len(addrs))
+	l.draft = make(map[netip.Addr]tenure, len(addrs))
 	var errs []error
 	for a, probe := range addrs {
 		t, had := before[a]
-		if takenOver := had && t.phase == probing && !probe; takenOver {
-			t = tenure{phase: answering, since: time.Now()} // somebody waits for it now
-			heap.Push(&l.due, appointment{addr: a, tenure: t, at: t.since})
-		}
-		if !had {
+		switch {
+		case had && t.phase == probing && !probe:
+			l.turn(a, answering, time.Now()) // it is a take-over now: somebody waits for it
+		case had:
+			l.draft[a] = t
+		default:
 			if err := l.wire.Listen(a); err != nil {
 				errs = append(errs, fmt.Errorf("listen for %s: %w", a, err))
 				continue // the next call tries again
 			}
-			t = tenure{phase: answering, since: time.Now()}
+			first := answering
 			if probe {
-				t.phase = probing
+				first = probing
 			}
-			heap.Push(&l.due, appointment{addr: a, tenure: t, at: t.since})
+			l.turn(a, first, time.Now())
 		}
-		after[a] = t
 	}
 	for a := range before {
-		if _, keep := after[a]; !keep {
+		if _, keep := l.draft[a]; !keep {
 			delete(l.conflicts, a)
 			errs = append(errs, l.wire.Ignore(a))
 		}
 	}
-	l.draft = after
 	l.publish()
 	return errors.Join(errs...)
 }
@@ -168,10 +167,7 @@ func (l *link) publish() {
 		l.addrs.Store(&next)
 		l.draft = nil
 	}
-	select {
-	case l.wake <- struct{}{}:
-	default: // one is waiting already
-	}
+	poke(l.wake)
 }
 
 // tenureOf returns where the link stands with the address; the zero tenure for
