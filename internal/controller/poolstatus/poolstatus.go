@@ -190,18 +190,14 @@ func inUse(u allocator.Usage) bool { return u.Assigned[lb.IPv4]+u.Assigned[lb.IP
 
 // hold adds or removes the finalizer that keeps a pool while it is in use.
 func (c *Controller) hold(ctx context.Context, pool *v1alpha1.IPAddressPool, inUse bool) error {
-	before := pool.DeepCopy()
-	switch {
-	case !inUse && controllerutil.RemoveFinalizer(pool, v1alpha1.FinalizerPoolInUse):
-	case inUse && pool.DeletionTimestamp == nil && controllerutil.AddFinalizer(pool, v1alpha1.FinalizerPoolInUse):
-	default:
-		return nil
+	change := controllerutil.RemoveFinalizer
+	if inUse {
+		if pool.DeletionTimestamp != nil {
+			return nil // too late to add one
+		}
+		change = controllerutil.AddFinalizer
 	}
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := c.client.Patch(ctx, pool, patch); err != nil {
-		return fmt.Errorf("write finalizers of IPAddressPool %s: %w", pool.Name, err)
-	}
-	return nil
+	return kube.ChangeFinalizer(ctx, c.client, pool, change, v1alpha1.FinalizerPoolInUse)
 }
 
 // setUsage writes the counts and the retiring addresses into the status.
