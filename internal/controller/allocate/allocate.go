@@ -12,9 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/controller/ledger"
@@ -63,7 +60,7 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 		For(&corev1.Service{}, builder.WithPredicates(predicate.NewPredicateFuncs(c.concerns))).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(c.servicesIn),
 			builder.WithPredicates(predicate.LabelChangedPredicate{})).
-		WatchesRawSource(source.Func(c.wakeFrom)).
+		WatchesRawSource(c.ledger.Woken(lb.KindService)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(c)
 }
@@ -89,14 +86,6 @@ func (c *Controller) servicesIn(ctx context.Context, ns client.Object) []reconci
 		}
 	}
 	return out
-}
-
-// wakeFrom queues the Services that the ledger says are to look again.
-func (c *Controller) wakeFrom(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	c.ledger.OnWake(lb.KindService, func(k lb.Holder) {
-		q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: k.Namespace, Name: k.Name}})
-	})
-	return nil
 }
 
 // Reconcile brings one Service's status in line with what the ledger decides.
@@ -128,7 +117,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 
 // assign decides for a Service and writes the outcome.
 func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
-	labels, err := c.namespaceLabels(ctx, svc.Namespace)
+	labels, err := kube.NamespaceLabels(ctx, c.client, svc.Namespace)
 	if err != nil {
 		return err
 	}
@@ -171,6 +160,9 @@ func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, req lb.Req
 		return err
 	}
 	c.ledger.Written(req.Holder)
+	if !foreign {
+		c.tellMoves(after, kube.IngressAddresses(svc), d)
+	}
 	if changed {
 		c.recorder.Eventf(svc, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", invalid)
 	}
@@ -221,9 +213,17 @@ func (c *Controller) write(ctx context.Context, before, after *corev1.Service) e
 	return nil
 }
 
-// tell records an event for what changed. All addresses of one change are in one
-// event: the recorder would fold two alike into one and lose the first.
+// tell records an event for what changed.
 func (c *Controller) tell(before, after *corev1.Service, had []netip.Addr, d lb.Decision) {
+	c.tellMoves(after, had, d)
+	if !d.Met && failure(before) != failure(after) {
+		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", d)
+	}
+}
+
+// tellMoves records events for addresses that came and went. All of one change are
+// in one event: the recorder would fold two alike into one and lose the first.
+func (c *Controller) tellMoves(after *corev1.Service, had []netip.Addr, d lb.Decision) {
 	var gained, lost []string
 	for i, g := range d.Grants {
 		if !slices.Contains(had, g.Addr) {
@@ -248,9 +248,6 @@ func (c *Controller) tell(before, after *corev1.Service, had []netip.Addr, d lb.
 		}
 		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "Conflict", "Assign", "Cannot keep %s", strings.Join(why, "; "))
 	}
-	if !d.Met && failure(before) != failure(after) {
-		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", d)
-	}
 }
 
 // failure returns the reason why the Service is said to lack an address, or "".
@@ -259,14 +256,4 @@ func failure(svc *corev1.Service) string {
 		return c.Reason
 	}
 	return ""
-}
-
-// namespaceLabels returns the labels of a namespace, none for one that the cache
-// does not have yet: its Services are looked at again when it comes.
-func (c *Controller) namespaceLabels(ctx context.Context, name string) (map[string]string, error) {
-	var ns corev1.Namespace
-	if err := c.client.Get(ctx, types.NamespacedName{Name: name}, &ns); client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("get namespace %s: %w", name, err)
-	}
-	return ns.Labels, nil
 }

@@ -12,8 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/controller/ledger"
@@ -55,7 +52,7 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 		For(&v1alpha1.IPAddressClaim{}).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(c.claimsIn),
 			builder.WithPredicates(predicate.LabelChangedPredicate{})).
-		WatchesRawSource(source.Func(c.wakeFrom)).
+		WatchesRawSource(c.ledger.Woken(lb.KindClaim)).
 		Complete(c)
 }
 
@@ -69,14 +66,6 @@ func (c *Controller) claimsIn(ctx context.Context, ns client.Object) (out []reco
 		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 	}
 	return out
-}
-
-// wakeFrom queues the claims that the ledger says are to look again.
-func (c *Controller) wakeFrom(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	c.ledger.OnWake(lb.KindClaim, func(k lb.Holder) {
-		q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: k.Namespace, Name: k.Name}})
-	})
-	return nil
 }
 
 // Reconcile brings one claim's status in line with what the ledger decides.
@@ -105,13 +94,13 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 // again, 0 for when something happens.
 func (c *Controller) keep(ctx context.Context, claim *v1alpha1.IPAddressClaim) (time.Duration, error) {
 	if claim.DeletionTimestamp == nil && !controllerutil.ContainsFinalizer(claim, v1alpha1.FinalizerClaimInUse) {
-		return 0, c.hold(ctx, claim, controllerutil.AddFinalizer) // it comes again by the watch
+		return 0, kube.ChangeFinalizer(ctx, c.client, claim, controllerutil.AddFinalizer, v1alpha1.FinalizerClaimInUse) // it comes again by the watch
 	}
-	var ns corev1.Namespace
-	if err := c.client.Get(ctx, types.NamespacedName{Name: claim.Namespace}, &ns); client.IgnoreNotFound(err) != nil {
-		return 0, fmt.Errorf("get namespace %s: %w", claim.Namespace, err)
+	labels, err := kube.NamespaceLabels(ctx, c.client, claim.Namespace)
+	if err != nil {
+		return 0, err
 	}
-	req, invalid := kube.ClaimRequest(claim, ns.Labels)
+	req, invalid := kube.ClaimRequest(claim, labels)
 	if invalid != nil {
 		after := claim.DeepCopy()
 		kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionReady, false, v1alpha1.ReasonInvalid, invalid.Error(), claim.Generation)
@@ -120,7 +109,7 @@ func (c *Controller) keep(ctx context.Context, claim *v1alpha1.IPAddressClaim) (
 	d, boundTo := c.ledger.DecideClaim(claim, req)
 	if req.Deleting && boundTo == "" {
 		if controllerutil.ContainsFinalizer(claim, v1alpha1.FinalizerClaimInUse) {
-			return 0, c.hold(ctx, claim, controllerutil.RemoveFinalizer)
+			return 0, kube.ChangeFinalizer(ctx, c.client, claim, controllerutil.RemoveFinalizer, v1alpha1.FinalizerClaimInUse)
 		}
 		// Somebody else holds it. It keeps nothing any more, and Services that name
 		// it are told so.
@@ -204,19 +193,6 @@ func (c *Controller) write(ctx context.Context, before, after *v1alpha1.IPAddres
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := c.client.Status().Patch(ctx, after, patch); err != nil {
 		return fmt.Errorf("write status of IPAddressClaim %s/%s: %w", before.Namespace, before.Name, err)
-	}
-	return nil
-}
-
-// hold adds or removes the finalizer that keeps a claim while it is in use.
-func (c *Controller) hold(ctx context.Context, claim *v1alpha1.IPAddressClaim, change func(client.Object, string) bool) error {
-	after := claim.DeepCopy()
-	if !change(after, v1alpha1.FinalizerClaimInUse) {
-		return nil
-	}
-	patch := client.MergeFromWithOptions(claim, client.MergeFromWithOptimisticLock{})
-	if err := c.client.Patch(ctx, after, patch); err != nil {
-		return fmt.Errorf("write finalizers of IPAddressClaim %s/%s: %w", claim.Namespace, claim.Name, err)
 	}
 	return nil
 }

@@ -15,7 +15,11 @@ import (
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/allocator"
@@ -70,12 +74,17 @@ func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 	}
 }
 
-// OnWake sets who is told of a Service or claim whose decision changed, or whose
+// Woken is a source of those Services or claims whose decision changed, or whose
 // loan did, by what another asked for or gave up.
-func (l *Ledger) OnWake(kind lb.HolderKind, f func(lb.Holder)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.onWake[kind] = f
+func (l *Ledger) Woken(kind lb.HolderKind) source.Source {
+	return source.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.onWake[kind] = func(k lb.Holder) {
+			q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: k.Namespace, Name: k.Name}})
+		}
+		return nil
+	})
 }
 
 // OnUse sets who is told of a pool whose use changed.
@@ -275,18 +284,15 @@ func (l *Ledger) welcome() []lb.Holder {
 func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, foreign bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.alloc.Knows(req.Holder) {
-		l.adopt(svc, nil)
-	}
 	key := kube.Key(svc)
-	if l.foreign(svc) {
+	if l.meet(svc) {
 		// It may have waited here until somebody else gave it an address.
 		l.wake(l.alloc.Release(req.Holder, l.now()))
 		l.strangers[key] = svc.DeepCopy()
 		return lb.Decision{}, true
 	}
 	delete(l.strangers, key)
-	return l.decide(req), false
+	return l.decide(req, l.alloc.Allocate), false
 }
 
 // Keep answers a Service whose request cannot be understood: it keeps what it has.
@@ -294,19 +300,23 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, for
 func (l *Ledger) Keep(svc *corev1.Service, req lb.Request) (d lb.Decision, foreign bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.alloc.Knows(req.Holder) {
-		l.adopt(svc, nil)
-	}
-	if l.foreign(svc) {
+	if l.meet(svc) {
 		return lb.Decision{}, true
 	}
 	if len(l.alloc.Holds(req.Holder)) == 0 {
 		l.wake(l.alloc.Release(req.Holder, l.now())) // with nothing, it does not wait any more either
 		return lb.Decision{}, false
 	}
-	d, woken := l.alloc.Keep(req, l.now())
-	l.wake(woken)
-	return d, false
+	return l.decide(req, l.alloc.Keep), false
+}
+
+// meet adopts what a Service has that is new to the ledger, and reports whether it
+// is foreign.
+func (l *Ledger) meet(svc *corev1.Service) (foreign bool) {
+	if !l.alloc.Knows(kube.Key(svc).Holder()) {
+		l.adopt(svc, nil)
+	}
+	return l.foreign(svc)
 }
 
 // DecideClaim answers the claim's request. boundTo is the Service that has its
@@ -317,14 +327,15 @@ func (l *Ledger) DecideClaim(c *v1alpha1.IPAddressClaim, req lb.Request) (d lb.D
 	if !l.alloc.Knows(req.Holder) {
 		l.adoptClaim(c, nil)
 	}
-	d = l.decide(req)
+	d = l.decide(req, l.alloc.Allocate)
 	user, _ := l.alloc.LentTo(req.Holder)
 	return d, user.Name
 }
 
-func (l *Ledger) decide(req lb.Request) lb.Decision {
+// decide has the request answered and tells whom that concerns.
+func (l *Ledger) decide(req lb.Request, answer func(lb.Request, time.Time) (lb.Decision, []lb.Holder)) lb.Decision {
 	before := l.alloc.Holds(req.Holder)
-	d, woken := l.alloc.Allocate(req, l.now())
+	d, woken := answer(req, l.now())
 	l.wake(woken)
 	if !slices.Equal(before, d.Grants) {
 		l.used(before)
@@ -376,15 +387,8 @@ func (l *Ledger) setOthers(key lb.ServiceKey, now []netip.Addr) {
 	if l.others[key] = now; len(now) == 0 {
 		delete(l.others, key)
 	}
-	for _, a := range now {
-		if !slices.Contains(before, a) && !l.shunned[a] {
-			l.alloc.Shun(a, false)
-		}
-	}
-	for _, a := range before {
-		if !slices.Contains(now, a) && !l.shunned[a] {
-			l.wake(l.alloc.Unshun(a, l.now()))
-		}
+	for _, a := range slices.Concat(before, now) {
+		l.avoid(a)
 	}
 }
 
@@ -399,7 +403,7 @@ func (l *Ledger) Shun(addr netip.Addr) {
 	if !l.shunned[addr] {
 		l.shunned[addr] = true
 		time.AfterFunc(shunFor, func() { l.unshun(addr) })
-		l.wake(l.alloc.Shun(addr, true))
+		l.avoid(addr)
 	}
 }
 
@@ -407,6 +411,22 @@ func (l *Ledger) unshun(addr netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.shunned, addr)
+	l.avoid(addr)
+}
+
+// avoid tells the allocator whether somebody else has the address: a foreign
+// host, or a Service of another controller.
+func (l *Ledger) avoid(addr netip.Addr) {
+	if l.shunned[addr] {
+		l.wake(l.alloc.Shun(addr, true))
+		return
+	}
+	for _, addrs := range l.others {
+		if slices.Contains(addrs, addr) {
+			l.wake(l.alloc.Shun(addr, false))
+			return
+		}
+	}
 	l.wake(l.alloc.Unshun(addr, l.now()))
 }
 
