@@ -17,12 +17,27 @@ import (
 type Claim struct {
 	Owner string `json:"o"` // the node's name; "" when nobody owns the address
 	Epoch uint64 `json:"e"` // one more than that of the claim it replaced
+	// Minor says that the owner may have been cut off with less than half of the
+	// speakers when it claimed: the rest may be well, and one of them have the address.
+	Minor bool `json:"m,omitempty"`
 }
 
 // Compare orders claims on one address: the higher epoch wins; of two with the
-// same epoch, made by nodes that did not hear each other, the lower name.
+// same epoch, made by nodes that did not hear each other, the one that is not
+// minor, then the lower name.
 func (c Claim) Compare(o Claim) int {
-	return cmp.Or(cmp.Compare(c.Epoch, o.Epoch), cmp.Compare(o.Owner, c.Owner))
+	return cmp.Or(cmp.Compare(c.Epoch, o.Epoch), compareMinor(c, o), cmp.Compare(o.Owner, c.Owner))
+}
+
+func compareMinor(c, o Claim) int {
+	switch {
+	case c.Minor == o.Minor:
+		return 0
+	case c.Minor:
+		return -1
+	default:
+		return 1
+	}
 }
 
 // Load is how many addresses nodes own, and how many are enough.

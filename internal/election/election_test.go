@@ -35,7 +35,10 @@ func TestOwner(t *testing.T) {
 }
 
 func TestClaimCompareOrdersAnyTwoNodesAlike(t *testing.T) {
-	claims := []Claim{{}, {Owner: "n2", Epoch: 1}, {Owner: "n1", Epoch: 1}, {Owner: "n3", Epoch: 2}}
+	claims := []Claim{
+		{}, {Owner: "n2", Epoch: 1, Minor: true}, {Owner: "n1", Epoch: 1, Minor: true}, {Owner: "n2", Epoch: 1}, {Owner: "n1", Epoch: 1},
+		{Owner: "n3", Epoch: 2, Minor: true},
+	}
 	for i, a := range claims {
 		for j, b := range claims {
 			got := a.Compare(b)

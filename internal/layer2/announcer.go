@@ -20,6 +20,7 @@ import (
 // time may call Apply and Close.
 type Announcer struct {
 	log     logr.Logger
+	may     func() bool
 	dial    func(netif.Interface, lb.Family) (wire, error)
 	ctx     context.Context // ends the links
 	stop    context.CancelFunc
@@ -41,9 +42,11 @@ type linkKey struct {
 	family lb.Family
 }
 
-// New returns an Announcer that announces nothing.
-func New(log logr.Logger) *Announcer {
-	a := &Announcer{log: log, dial: dial, changed: make(chan struct{}, 1), links: map[linkKey]*link{}, passed: map[netip.Addr]bool{}}
+// New returns an Announcer that announces nothing. It says no word while may
+// returns false: it is asked before each, without any wait in between, so that a
+// process which has stood still does not answer for what others have taken.
+func New(may func() bool, log logr.Logger) *Announcer {
+	a := &Announcer{log: log, may: may, dial: dial, changed: make(chan struct{}, 1), links: map[linkKey]*link{}, passed: map[netip.Addr]bool{}}
 	a.friends.Store(&map[string]bool{})
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	return a
@@ -136,7 +139,7 @@ func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Ad
 		if err != nil {
 			return err
 		}
-		l = newLink(k.name, w, &a.friends, func() { poke(a.changed) }, a.log.WithValues("interface", k.name, "family", k.family.String()))
+		l = newLink(k.name, w, &a.friends, a.may, func() { poke(a.changed) }, a.log.WithValues("interface", k.name, "family", k.family.String()))
 		a.links[k] = l
 		a.wg.Go(func() { l.listen() })
 		a.wg.Go(func() { l.announce(a.ctx) })

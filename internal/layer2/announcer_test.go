@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,10 +102,12 @@ func (w *fakeWire) Close() error {
 type harness struct {
 	*Announcer
 	wires []*fakeWire
+	mute  atomic.Bool // it may not say a word
 }
 
 func start(t *testing.T) *harness {
-	h := &harness{Announcer: New(logr.Discard())}
+	h := &harness{}
+	h.Announcer = New(func() bool { return !h.mute.Load() }, logr.Discard())
 	h.dial = func(netif.Interface, lb.Family) (wire, error) {
 		w := newFakeWire()
 		h.wires = append(h.wires, w)
@@ -150,6 +153,27 @@ func TestAnswersOnlyForWhatItWasGiven(t *testing.T) {
 		}
 		if !slices.Equal(h.wires[0].listening, []netip.Addr{other}) {
 			t.Errorf("listens for %v, want %v alone", h.wires[0].listening, other)
+		}
+	})
+}
+
+// A process that has stood still neither answers nor announces.
+func TestSaysNothingWhileItMayNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		h.apply(t, eth0, vip)
+		h.mute.Store(true)
+		time.Sleep(time.Second)
+		h.ask(vip)
+		synctest.Wait()
+		if answered, announced := h.wires[0].seen(); len(answered) > 0 || len(announced) > 1 {
+			t.Errorf("%d answers and %d announcements, want none but that of the beginning", len(answered), len(announced))
+		}
+		h.mute.Store(false)
+		time.Sleep(time.Second)
+		h.ask(vip)
+		if answered, announced := h.wires[0].seen(); len(answered) != 1 || len(announced) < 2 {
+			t.Errorf("%d answers and %d announcements when it may again", len(answered), len(announced))
 		}
 	})
 }

@@ -44,6 +44,9 @@ const (
 	quietFor = time.Minute
 )
 
+// maybeLater is how long the link waits before it asks again whether it may speak.
+const maybeLater = 50 * time.Millisecond
+
 // phase is where a link stands with an address.
 type phase uint8
 
@@ -79,6 +82,7 @@ type link struct {
 	name    string // of the interface
 	wire    wire
 	friends *atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
+	may     func() bool                      // whether to say anything now
 	changed func()                           // called when a phase changed by itself
 	wake    chan struct{}                    // has room for one; due changed
 	ended   chan struct{}                    // closed when the answering loop has ended
@@ -93,9 +97,9 @@ type link struct {
 	draft     map[netip.Addr]tenure // what addrs is to be, nil while it is that
 }
 
-func newLink(name string, w wire, friends *atomic.Pointer[map[string]bool], changed func(), log logr.Logger) *link {
+func newLink(name string, w wire, friends *atomic.Pointer[map[string]bool], may func() bool, changed func(), log logr.Logger) *link {
 	l := &link{
-		log: log, name: name, wire: w, friends: friends, changed: changed,
+		log: log, name: name, wire: w, friends: friends, may: may, changed: changed,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}), conflicts: map[netip.Addr]Conflict{},
 	}
 	l.addrs.Store(&map[netip.Addr]tenure{})
@@ -192,6 +196,9 @@ func (l *link) listen() {
 			l.log.V(1).Info("stopped answering", "cause", err.Error())
 			return
 		}
+		if !l.may() {
+			continue
+		}
 		addrs := *l.addrs.Load()
 		if _, ours := addrs[h.Has]; ours {
 			l.sighted(h.Has, h.MAC)
@@ -277,6 +284,9 @@ func (l *link) announce(ctx context.Context) {
 func (l *link) keepAppointments() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.may() {
+		return maybeLater
+	}
 	wait := announceEvery
 	for l.due.Len() > 0 {
 		next := l.due[0]

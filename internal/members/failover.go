@@ -9,14 +9,15 @@ import (
 // another takes what it owned. The zero Failover is none.
 type Failover uint8
 
-// The choices: sooner costs more packets, and more often is wrong about a node
-// that is only busy. A speaker sends a probe and answers one, on average, in
-// each interval, whatever the size of the cluster, in packets of some hundred
-// bytes; while there is news, three more in each gossip interval.
+// The choices: sooner costs more packets, and is more often wrong about a node
+// that is only busy. Packets are those of some hundred bytes that a speaker sends
+// in a second, and about as many that it receives, in a cluster of five nodes or
+// more; smaller ones need less, larger ones do not need more. While there is
+// news, three more go out in each gossip interval.
 const (
-	FailoverFast    Failover = iota + 1 // in about 0.4 s: 20 packets a second
-	FailoverDefault                     // in about 0.5 s: 14 packets a second
-	FailoverRelaxed                     // in about 5 s, for networks that lose packets: 2 packets a second
+	FailoverFast    Failover = iota + 1 // in about 0.2 s: 110 packets a second
+	FailoverDefault                     // in about 0.3 s: 60 packets a second
+	FailoverRelaxed                     // in about 3 s, for networks that lose packets: 10 packets a second
 )
 
 // String returns the choice as it is written on the command line.
@@ -44,33 +45,37 @@ func (f *Failover) Set(s string) error {
 	return fmt.Errorf("%q is none of fast, default and relaxed", s)
 }
 
-// timers are those of the failure detector. Of three nodes, one that stops
-// answering is probed within two intervals, suspected at the end of the next and
-// dead after suspicion more; a node that misses answers doubts itself and takes
-// up to twice as long.
+// timers are those of the failure detector (pulse.go), and of memberlist's below it.
 type timers struct {
-	interval time.Duration // between two probes
-	// timeout is how long a probe's answer may take, before it is repeated by
-	// way of others and by TCP until the interval ends. Others wait as long before
-	// they say that they have no answer either; less than half of the interval
-	// leaves time to hear that, or the prober would doubt itself.
-	timeout   time.Duration
-	suspicion int           // x interval x max(1, log10(nodes))
+	pulse time.Duration // between two pulses
+	// silence is how long a watcher hears none before it says so: four of them are
+	// lost. As long, a member that memberlist takes for dead is still taken to be
+	// alive: who was cut off and comes back says of all others that they have died;
+	// they hear of it and disagree.
+	silence time.Duration
+
 	gossip    time.Duration // between two messages, while there is news
+	interval  time.Duration // between two of memberlist's probes
+	timeout   time.Duration // of a probe, before it is repeated by way of others and by TCP
+	suspicion int           // x interval x max(1, log10(nodes)): how long memberlist doubts a death
 }
 
-// rumour is how long a member that is said to be dead is still taken to be
-// alive. Who was cut off and comes back says of all others that they have
-// died; they hear of it and disagree within a gossip interval or two.
-func (t timers) rumour() time.Duration { return 2 * t.gossip }
+// beatsPerPulse is how often in a pulse's interval a speaker looks whom it misses:
+// the finer, the sooner it notices.
+const beatsPerPulse = 4
+
+func (t timers) beat() time.Duration { return t.pulse / beatsPerPulse }
 
 func (f Failover) timers() timers {
+	t := timers{gossip: 50 * time.Millisecond, interval: 500 * time.Millisecond, timeout: 200 * time.Millisecond, suspicion: 3}
 	switch f {
 	case FailoverFast:
-		return timers{interval: 100 * time.Millisecond, timeout: 35 * time.Millisecond, suspicion: 1, gossip: 40 * time.Millisecond}
+		t.pulse, t.silence = 40*time.Millisecond, 170*time.Millisecond
 	case FailoverRelaxed:
-		return timers{interval: time.Second, timeout: 400 * time.Millisecond, suspicion: 3, gossip: 200 * time.Millisecond}
+		t.pulse, t.silence = 500*time.Millisecond, 2300*time.Millisecond
+		t.gossip, t.interval, t.timeout = 200*time.Millisecond, time.Second, 400*time.Millisecond
 	default:
-		return timers{interval: 150 * time.Millisecond, timeout: 50 * time.Millisecond, suspicion: 1, gossip: 50 * time.Millisecond}
+		t.pulse, t.silence = 75*time.Millisecond, 320*time.Millisecond
 	}
+	return t
 }

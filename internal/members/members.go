@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -34,7 +35,7 @@ const (
 	// claimIsFresh is how long the owner of a claim has to be heard of. Speakers
 	// that meet again tell their claims at once; that those they took for dead
 	// are alive takes a few gossip intervals more.
-	claimIsFresh = time.Second
+	claimIsFresh = 400 * time.Millisecond
 )
 
 // Config is what a member needs to know.
@@ -58,16 +59,28 @@ type Members struct {
 	changed chan struct{}
 	queue   *memberlist.TransmitLimitedQueue
 
+	born    time.Time
+	beating atomic.Int64  // when after born this speaker's heart last beat; -1 while it has lapsed
+	lapsed  chan struct{} // has room for one
+	end     context.CancelFunc
+	wg      sync.WaitGroup
+
 	mu      sync.Mutex // guards the fields below
 	list    *memberlist.Memberlist
 	facts   versioned // this node's
 	rumours rumours
+	pulses  pulses
+	ring    ring // of the members
 }
 
 // View is what this speaker knows of all. It owns its maps.
 type View struct {
-	Alive  []string         // sorted names of the nodes whose speakers are alive, this one too
-	Facts  map[string]Facts // by node, of those alive and those that were
+	Alive []string         // sorted names of the nodes whose speakers are alive, this one too
+	Facts map[string]Facts // by node, of those alive and those that were
+	// CutOff says that it may be this speaker that is cut off, rather than others dead.
+	CutOff bool
+	// Late are those that have not joined for so long that others are to take over.
+	Late   map[string]bool
 	Claims map[netip.Addr]election.Claim
 	// Fresh are the addresses whose claim came a moment ago. Its owner may be
 	// alive, although this speaker does not know that yet.
@@ -76,8 +89,12 @@ type View struct {
 
 // New returns a member that does nothing until Start.
 func New(cfg Config) *Members {
-	m := &Members{cfg: cfg, timers: cfg.Failover.timers(), state: newState(time.Now), changed: make(chan struct{}, 1), facts: versioned{Version: cfg.Generation}}
-	m.rumours = newRumours(time.Now, m.timers.rumour())
+	t := cfg.Failover.timers()
+	m := &Members{
+		cfg: cfg, timers: t, state: newState(time.Now), facts: versioned{Version: cfg.Generation},
+		born: time.Now(), changed: make(chan struct{}, 1), lapsed: make(chan struct{}, 1),
+		rumours: newRumours(time.Now, t.silence), pulses: newPulses(cfg.Node, t),
+	}
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: m.count}
 	return m
 }
@@ -92,6 +109,7 @@ func (m *Members) Start() error {
 	c.ProbeInterval, c.ProbeTimeout = m.timers.interval, m.timers.timeout
 	c.SuspicionMult = m.timers.suspicion
 	c.AwarenessMaxMultiplier = 2
+	c.EnableCompression = false // most packets are small
 	c.GossipInterval = m.timers.gossip
 	c.PushPullInterval = fullSync
 	c.TCPTimeout = tcpTimeout
@@ -105,8 +123,126 @@ func (m *Members) Start() error {
 	m.mu.Lock()
 	m.list = list
 	m.mu.Unlock()
+	ctx, end := context.WithCancel(context.Background())
+	m.end = end
+	m.beatNow()
+	m.wg.Go(func() { m.keepBeating(ctx) })
 	m.notify()
 	return nil
+}
+
+// keepBeating beats until ctx ends.
+func (m *Members) keepBeating(ctx context.Context) {
+	tick := time.NewTicker(m.timers.beat())
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			m.beat()
+		}
+	}
+}
+
+// beat sends a pulse if it is time, and says whom this speaker does not hear, if
+// that has changed.
+func (m *Members) beat() {
+	now := time.Now()
+	m.mu.Lock()
+	send, lapsed := m.pulses.beat(now, m.ring)
+	p, list := m.pulses, m.list
+	changed := !p.opinion.equal(m.facts.opinion)
+	m.mu.Unlock()
+	switch {
+	case lapsed:
+		m.cfg.Log.Info("this speaker stood still, and others may have taken over; looking for them", "longer than", m.timers.silence.String())
+		m.beating.Store(-1)
+		poke(m.lapsed)
+	case m.beating.Load() >= 0:
+		m.beatNow()
+	}
+	if changed {
+		m.sendEach(list, nil, m.say(func(f *versioned) { f.opinion = p.opinion }).encode())
+	}
+	if send {
+		m.sendEach(list, p.watchers, message{Pulse: m.cfg.Node}.encode())
+	}
+	if len(p.back) > 0 { // each has missed what the other said
+		m.wg.Go(func() { m.syncWith(list, p.back) })
+	}
+}
+
+// Beating reports whether this speaker's heart beats. While it does not, as when
+// the process was stopped for a while, the others take it for dead, and it must not
+// answer for anything.
+func (m *Members) Beating() bool {
+	last := m.beating.Load()
+	return last >= 0 && time.Since(m.born)-time.Duration(last) < m.timers.silence
+}
+
+// Lapsed receives when the heart has missed so many beats that others may have
+// taken over. It does not beat again before Revive. It has room for one.
+func (m *Members) Lapsed() <-chan struct{} { return m.lapsed }
+
+// Revive lets the heart beat again, after the others were found. Those whom this
+// speaker did not hear, as it was itself cut off or stood still, are given the
+// benefit of the doubt.
+func (m *Members) Revive() {
+	known := m.state.nodes()
+	m.mu.Lock()
+	m.pulses.forgive(time.Now())
+	for _, node := range known {
+		m.rumours.vouch(node)
+	}
+	m.mu.Unlock()
+	time.AfterFunc(m.timers.silence, m.notify)
+	m.beatNow()
+}
+
+func (m *Members) beatNow() { m.beating.Store(int64(time.Since(m.born))) }
+
+// hearPulse notes that a speaker was heard of.
+func (m *Members) hearPulse(node string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pulses.hear(node, time.Now())
+}
+
+// doubt tries to reach a speaker that memberlist takes for dead. It may have denied
+// a suspicion, and this one not have heard of that: then it does now, and the
+// death was a rumour.
+func (m *Members) doubt(address string) {
+	go func() { // for a second at most
+		if _, err := m.memberlist().Join([]string{address}); err != nil {
+			m.cfg.Log.V(1).Info("a speaker is dead indeed", "address", address, "error", err.Error())
+		}
+	}()
+}
+
+// syncWith exchanges everything with these members.
+func (m *Members) syncWith(list *memberlist.Memberlist, nodes []string) {
+	for _, n := range list.Members() {
+		if !slices.Contains(nodes, n.Name) {
+			continue
+		}
+		if _, err := list.Join([]string{n.Address()}); err != nil {
+			m.cfg.Log.V(1).Info("cannot sync with a speaker that is back", "node", n.Name, "error", err.Error())
+		}
+	}
+}
+
+// sendEach sends a packet to these members, or to all others when there are none. One that is lost is
+// made good by the next, or by gossip.
+func (m *Members) sendEach(list *memberlist.Memberlist, to []string, packet []byte) {
+	for _, n := range list.Members() {
+		if n.Name == m.cfg.Node || to != nil && !slices.Contains(to, n.Name) {
+			continue
+		}
+		if err := list.SendBestEffort(n, packet); err != nil {
+			m.cfg.Log.V(2).Info("cannot send", "node", n.Name, "error", err.Error())
+		}
+	}
 }
 
 // Join syncs with the speakers at these endpoints, at the same time, and returns
@@ -142,6 +278,8 @@ func (m *Members) Stop(ctx context.Context) error {
 	if ok {
 		wait = time.Until(deadline)
 	}
+	m.end()
+	m.wg.Wait()
 	list := m.memberlist()
 	if err := list.Leave(max(wait, time.Millisecond)); err != nil {
 		m.cfg.Log.V(1).Info("left without telling everyone", "error", err.Error())
@@ -153,27 +291,38 @@ func (m *Members) Stop(ctx context.Context) error {
 func (m *Members) Changed() <-chan struct{} { return m.changed }
 
 // View returns what is known now.
-func (m *Members) View() View { return m.state.view(m.alive()) }
-
-// alive returns the sorted names of the members that are alive, or whose death is
-// still a rumour.
-func (m *Members) alive() []string {
-	var out []string
-	for _, n := range m.memberlist().Members() {
-		out = append(out, n.Name)
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.rumours.alive(out)
+func (m *Members) View() View {
+	alive, cutOff := m.alive()
+	v := m.state.view(alive)
+	v.CutOff = cutOff
+	return v
 }
 
-// saidToBeDead notes that a member was said to be dead, or that it is alive after all.
-func (m *Members) saidToBeDead(node string, dead bool) {
+// alive returns the sorted names of the members that are alive, or whose death is
+// still a rumour; and whether this speaker may be cut off.
+func (m *Members) alive() (alive []string, cutOff bool) {
+	opinions := m.state.opinions()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.rumours.said(node, dead)
-	if dead {
-		time.AfterFunc(m.timers.rumour(), m.notify)
+	opinions[m.cfg.Node] = m.pulses.opinion
+	dead := m.pulses.dead(m.ring, opinions)
+	alive = m.rumours.alive(slices.Clone(m.ring))
+	return slices.DeleteFunc(alive, func(node string) bool { return slices.Contains(dead, node) }), m.pulses.cutOff()
+}
+
+// setMember notes that memberlist takes a node for a member, or does not any more.
+func (m *Members) setMember(node string, is bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	others := slices.DeleteFunc(slices.Clone(m.ring), func(o string) bool { return o == node })
+	if is {
+		others = append(others, node)
+	}
+	m.ring = newRing(others)
+	m.rumours.said(node, !is)
+	m.notify()
+	if !is {
+		time.AfterFunc(m.timers.silence, m.notify)
 	}
 }
 
@@ -182,16 +331,25 @@ func (m *Members) vouch(node string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rumours.vouch(node)
-	time.AfterFunc(m.timers.rumour(), m.notify)
+	m.pulses.hear(node, time.Now())
+	time.AfterFunc(m.timers.silence, m.notify)
 }
 
 // SetFacts tells the others about this node.
 func (m *Members) SetFacts(f Facts) {
+	m.say(func(v *versioned) { v.Facts = f })
+}
+
+// say changes what this speaker says of itself, tells the others by gossip, and
+// returns what it tells them.
+func (m *Members) say(change func(*versioned)) message {
 	m.mu.Lock()
-	m.facts = versioned{Facts: f, Version: m.facts.Version + 1}
-	mine := m.facts
+	change(&m.facts)
+	m.facts.Version++
+	mine := message{Facts: map[string]versioned{m.cfg.Node: m.facts}}
 	m.mu.Unlock()
-	m.take(message{Facts: map[string]versioned{m.cfg.Node: mine}})
+	m.take(mine)
+	return mine
 }
 
 // refute says this node's facts again, louder, when others have some from an
@@ -199,13 +357,9 @@ func (m *Members) SetFacts(f Facts) {
 func (m *Members) refute(heard versioned) {
 	m.mu.Lock()
 	outdone := heard.Version > m.facts.Version
-	if outdone {
-		m.facts.Version = heard.Version + 1
-	}
-	mine := m.facts
 	m.mu.Unlock()
 	if outdone {
-		m.take(message{Facts: map[string]versioned{m.cfg.Node: mine}})
+		m.say(func(f *versioned) { f.Version = heard.Version })
 	}
 }
 
@@ -225,6 +379,9 @@ func (m *Members) take(msg message) {
 	news := m.state.merge(msg)
 	if len(news.Claims) > 0 {
 		time.AfterFunc(claimIsFresh, m.notify) // what waited for their owners is decided then
+	}
+	if len(news.Facts) > 0 {
+		time.AfterFunc(late, m.notify) // who has not joined by then is late
 	}
 	for _, part := range news.split() {
 		b := &broadcast{name: part.name(), msg: part.encode()}
@@ -255,9 +412,11 @@ func (m *Members) sendToAll(msg []byte) {
 	}
 }
 
-func (m *Members) notify() {
+func (m *Members) notify() { poke(m.changed) }
+
+func poke(c chan struct{}) {
 	select {
-	case m.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default: // one is waiting already
 	}
 }
@@ -320,6 +479,10 @@ func (d *delegate) NotifyMsg(b []byte) {
 		d.cfg.Log.V(1).Info("ignored a gossip message", "error", err.Error())
 		return
 	}
+	if msg.Pulse != "" {
+		d.members().hearPulse(msg.Pulse)
+		return
+	}
 	if heard, ok := msg.Facts[d.cfg.Node]; ok {
 		delete(msg.Facts, d.cfg.Node)
 		d.members().refute(heard)
@@ -346,14 +509,13 @@ func (d *delegate) MergeRemoteState(b []byte, _ bool) {
 
 func (d *delegate) NotifyJoin(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker joined", "node", n.Name, "address", n.Address())
-	d.members().saidToBeDead(n.Name, false)
-	d.members().notify()
+	d.members().setMember(n.Name, true)
 }
 
 func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker left or died", "node", n.Name)
-	d.members().saidToBeDead(n.Name, true)
-	d.members().notify()
+	d.members().setMember(n.Name, false)
+	d.members().doubt(n.Address())
 }
 
 func (d *delegate) NotifyUpdate(*memberlist.Node) { d.members().notify() }

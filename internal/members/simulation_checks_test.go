@@ -326,7 +326,7 @@ func (c *checker) balanced(when string) {
 var (
 	fair = []string{"crash", "restart", "cable", "flap", "freeze", "stop", "add", "address"}
 	// still are the kinds after which nothing has moved that did not have to.
-	still = []string{"crash", "restart", "cable", "flap", "freeze", "asym", "loss", "stop", "add", "address"}
+	still = []string{"crash", "restart", "cable", "cut", "partition", "flap", "freeze", "asym", "loss", "stop", "add", "address"}
 )
 
 // finish counts what moved (check c), and judges what holds for one kind of fault only.

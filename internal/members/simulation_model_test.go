@@ -198,6 +198,7 @@ const (
 	aboutSuspect
 	aboutDead
 	aboutUs // a message of Members
+	aboutPulse
 )
 
 // sizes of memberlist's own messages, encoded.
@@ -317,6 +318,10 @@ func (s *simulation) freeze(id int) {
 func (s *simulation) thaw(id int) {
 	n := s.nodes[id]
 	n.frozen = false
+	if s.now-n.beatAt > s.timers.silence { // its answers are void until it finds the others
+		n.silence()
+		n.last = decision{}
+	}
 	for _, e := range n.deferred {
 		e.at = s.now + s.between(0, 2*time.Millisecond)
 		s.seq++
@@ -345,6 +350,7 @@ func (s *simulation) warm(count int) {
 		}
 		n.facts = n.state.facts[n.name]
 		n.resetOrder()
+		n.ringed = false
 		n.joined = true
 		n.enterLoop()
 	}

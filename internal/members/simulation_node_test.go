@@ -75,6 +75,11 @@ type simNode struct {
 	state   *state
 	rumours rumours
 	facts   versioned
+	pulses  pulses
+	ring    ring
+	ringed  bool          // ring is up to date
+	beatAt  time.Duration // the last beat; what this node announces counts while it is recent
+	lapsed  bool
 	news    int // messages that changed the state
 
 	// Announcer
@@ -93,6 +98,8 @@ type decision struct {
 	services, news  int
 	alive           []string
 	fresh           map[netip.Addr]bool
+	late            map[string]bool
+	lapsed          bool
 	plan            speaker.Plan
 }
 
@@ -106,9 +113,10 @@ func (n *simNode) boot() {
 	n.peers, n.order, n.next, n.doubt, n.left = make([]peer, len(s.nodes)), nil, 0, 0, false
 	n.own = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: n.estNumNodes} // memberlist.DefaultLANConfig
 	n.gossip = &memberlist.TransmitLimitedQueue{RetransmitMult: *simRetransmit, NumNodes: n.numMembers}
-	n.state, n.rumours = newState(s.clock), newRumours(s.clock, s.timers.rumour())
+	n.state, n.rumours = newState(s.clock), newRumours(s.clock, s.timers.silence)
 	skew := time.Duration(n.id%7-3) * 4 * time.Second // clocks differ
 	n.facts = versioned{Version: uint64(s.clock().Add(skew).UnixNano())}
+	n.pulses, n.ringed, n.lapsed, n.beatAt = newPulses(n.name, s.timers), false, false, s.now
 	n.news, n.searching, n.notified, n.services = 0, 0, false, s.current
 	n.joined, n.leaving, n.inLoop = false, false, false
 	n.last, n.rows = decision{}, map[netip.Addr]bool{}
@@ -116,6 +124,7 @@ func (n *simNode) boot() {
 	n.peers[n.id] = peer{known: true, status: peerAlive, inc: 1}
 	n.order = []int{n.id}
 	n.tellFacts()
+	n.after(s.between(0, s.timers.beat()), n.beat)
 	n.after(s.between(0, s.timers.interval), n.probe)
 	n.after(s.between(0, s.timers.gossip), n.gossipTick)
 	n.after(s.between(0, fullSync), n.pushPull)
@@ -234,6 +243,8 @@ func (n *simNode) hear(p payload) {
 		n.hearDead(p)
 	case aboutUs:
 		n.notifyMsg(p.msg)
+	case aboutPulse:
+		n.pulses.hear(n.sim.names[p.from], n.sim.clock())
 	}
 }
 
@@ -271,6 +282,7 @@ func (n *simNode) hearAlive(id int, inc uint32) {
 		p.changed = n.sim.now
 	}
 	if !was.member() {
+		n.ringed = false
 		n.sim.tell("peers: %s meets %s", n.name, n.sim.names[id])
 		n.rumours.said(n.sim.names[id], false)
 		n.notify()
@@ -321,8 +333,12 @@ func (n *simNode) hearDead(d payload) {
 	if d.from == d.node {
 		p.status = peerLeft
 	}
+	n.ringed = false
 	n.rumours.said(n.sim.names[d.node], true)
-	n.after(n.sim.timers.rumour(), n.notify)
+	if p.status == peerDead {
+		n.sync(d.node, func(bool) {}) // Members.doubt
+	}
+	n.after(n.sim.timers.silence, n.notify)
 	n.notify()
 }
 
@@ -536,7 +552,8 @@ func (n *simNode) merge(theirs syncState, done func(bool)) {
 	}
 	n.after(n.sim.between(0, 2*time.Millisecond), func() {
 		n.rumours.vouch(theirs.msg.Sender)
-		n.after(n.sim.timers.rumour(), n.notify)
+		n.pulses.hear(theirs.msg.Sender, n.sim.clock())
+		n.after(n.sim.timers.silence, n.notify)
 		n.notifyMsg(theirs.msg)
 		if done != nil {
 			done(true)
@@ -588,9 +605,57 @@ func (n *simNode) leave() {
 // Members
 
 func (n *simNode) tellFacts() {
-	f := Facts{Interfaces: interfaces(n.up), Joined: n.joined, Leaving: n.leaving}
-	n.facts = versioned{Facts: f, Version: n.facts.Version + 1}
-	n.take(message{Facts: map[string]versioned{n.name: n.facts}})
+	n.say(func(v *versioned) {
+		v.Facts = Facts{Interfaces: interfaces(n.up), Joined: n.joined, Leaving: n.leaving}
+	})
+}
+
+func (n *simNode) say(change func(*versioned)) message {
+	change(&n.facts)
+	n.facts.Version++
+	mine := message{Facts: map[string]versioned{n.name: n.facts}}
+	n.take(mine)
+	return mine
+}
+
+func (n *simNode) beat() {
+	n.after(n.sim.timers.beat(), n.beat)
+	n.beatAt = n.sim.now
+	send, lapsed := n.pulses.beat(n.sim.clock(), n.members())
+	if lapsed {
+		n.sim.tell("peers: %s has lapsed", n.name)
+		n.lapsed = true
+		n.sim.check.topology()
+		if n.inLoop {
+			n.rejoin()
+		}
+	}
+	if !n.pulses.opinion.equal(n.facts.opinion) {
+		n.sim.tell("peers: %s misses %v", n.name, n.pulses.opinion.Misses)
+		told := n.say(func(v *versioned) { v.opinion = n.pulses.opinion })
+		for id, p := range n.peers {
+			if p.member() && id != n.id {
+				n.sim.send(n.id, id, []payload{{about: aboutUs, msg: told}})
+			}
+		}
+	}
+	for _, back := range n.pulses.back {
+		n.sync(slices.Index(n.sim.names, back), func(bool) {})
+	}
+	if send {
+		for _, w := range n.pulses.watchers {
+			n.sim.send(n.id, slices.Index(n.sim.names, w), []payload{{about: aboutPulse, from: n.id}})
+		}
+	}
+}
+
+// alive is Members.alive.
+func (n *simNode) alive() []string {
+	opinions := n.state.opinions()
+	opinions[n.name] = n.pulses.opinion
+	r := n.members()
+	dead := n.pulses.dead(r, opinions)
+	return slices.DeleteFunc(n.rumours.alive(slices.Clone(r)), func(node string) bool { return slices.Contains(dead, node) })
 }
 
 func (n *simNode) notifyMsg(m message) {
@@ -598,8 +663,7 @@ func (n *simNode) notifyMsg(m message) {
 		m.Facts = maps.Clone(m.Facts)
 		delete(m.Facts, n.name)
 		if heard.Version > n.facts.Version {
-			n.facts.Version = heard.Version + 1
-			n.take(message{Facts: map[string]versioned{n.name: n.facts}})
+			n.say(func(v *versioned) { v.Version = heard.Version })
 		}
 	}
 	n.take(m)
@@ -609,6 +673,9 @@ func (n *simNode) take(m message) {
 	news := n.state.merge(m)
 	if len(news.Facts)+len(news.Claims) > 0 {
 		n.news++
+	}
+	if len(news.Facts) > 0 {
+		n.after(late, n.notify)
 	}
 	if len(news.Claims) > 0 {
 		n.after(claimIsFresh, n.notify)
@@ -663,7 +730,12 @@ func (n *simNode) others() []int {
 }
 
 func (n *simNode) hasJoined() {
-	n.joined = true
+	n.joined, n.lapsed = true, false
+	n.pulses.forgive(n.sim.clock()) // Members.Revive
+	for _, node := range n.state.nodes() {
+		n.rumours.vouch(node)
+	}
+	n.after(n.sim.timers.silence, n.notify)
 	n.tellFacts()
 	n.sim.check.topology()
 }
@@ -698,16 +770,23 @@ func (n *simNode) look() {
 	}
 	n.up = n.carrier
 	if n.up {
-		n.joined = false
-		n.searching++
-		n.sim.check.topology()
-		n.find(n.sim.now+rejoinWithin, n.others(), func() {
-			if n.searching--; n.searching == 0 && n.inLoop && !n.leaving {
-				n.hasJoined()
-			}
-		})
+		n.rejoin()
+	} else {
+		n.tellFacts()
 	}
+}
+
+// rejoin looks for the others, who may have taken over.
+func (n *simNode) rejoin() {
+	n.joined = false
 	n.tellFacts()
+	n.searching++
+	n.sim.check.topology()
+	n.find(n.sim.now+rejoinWithin, n.others(), func() {
+		if n.searching--; n.searching == 0 && n.inLoop && !n.leaving {
+			n.hasJoined()
+		}
+	})
 }
 
 // find tries to join one of the others until it did, or until it is late.
@@ -742,7 +821,7 @@ func (n *simNode) find(until time.Duration, others []int, done func()) {
 
 // lookForLost syncs with those that are known and not alive.
 func (n *simNode) lookForLost() {
-	alive := n.rumours.alive(n.members())
+	alive := n.alive()
 	var lost []int
 	for _, o := range n.others() {
 		if _, found := slices.BinarySearch(alive, n.sim.names[o]); !found {
@@ -753,14 +832,18 @@ func (n *simNode) lookForLost() {
 	n.after(lookAround, n.lookForLost) // an attempt gets no longer
 }
 
-func (n *simNode) members() []string {
+func (n *simNode) members() ring {
+	if n.ringed {
+		return n.ring
+	}
 	out := make([]string, 0, len(n.order))
 	for id, p := range n.peers {
 		if p.member() {
 			out = append(out, n.sim.names[id])
 		}
 	}
-	return out
+	n.ring, n.ringed = newRing(out), true
+	return n.ring
 }
 
 // notify has the loop act soon; what happens until then is seen at once.
@@ -780,8 +863,8 @@ func (n *simNode) notify() {
 // act gathers, decides and acts, once. Decisions are pure: they stay while what
 // they were made from does.
 func (n *simNode) act() {
-	alive, fresh := n.rumours.alive(n.members()), n.state.fresh()
-	d := decision{joined: n.joined, leaving: n.leaving, services: n.services, news: n.news, alive: alive, fresh: fresh}
+	alive, fresh := n.alive(), n.state.fresh()
+	d := decision{lapsed: n.lapsed, late: n.state.late(), joined: n.joined, leaving: n.leaving, services: n.services, news: n.news, alive: alive, fresh: fresh}
 	n.state.takeContested()
 	if !d.same(n.last) {
 		d.plan = n.decide(alive)
@@ -799,7 +882,7 @@ func (n *simNode) act() {
 
 func (d decision) same(o decision) bool {
 	return d.joined == o.joined && d.leaving == o.leaving && d.services == o.services && d.news == o.news &&
-		slices.Equal(d.alive, o.alive) && maps.Equal(d.fresh, o.fresh) && o.alive != nil
+		slices.Equal(d.alive, o.alive) && maps.Equal(d.fresh, o.fresh) && maps.Equal(d.late, o.late) && d.lapsed == o.lapsed && o.alive != nil
 }
 
 func (n *simNode) decide(alive []string) speaker.Plan {
@@ -807,11 +890,12 @@ func (n *simNode) decide(alive []string) speaker.Plan {
 	s := speaker.Snapshot{
 		Node: n.name, Joined: n.joined, Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{},
 		Assignments: n.sim.services[n.services], Nodes: n.sim.nodeObjs,
+		Known: len(n.others()) + 1, CutOff: n.pulses.cutOff(), Announced: n.rows,
 		Advertisements: []lb.L2Advertisement{{Name: "all", AllPools: true}},
 	}
 	for _, node := range view.Alive {
 		if f, ok := view.Facts[node]; ok {
-			s.Speakers[node] = speaker.Speaker{Interfaces: f.Interfaces, Joined: f.Joined, Leaving: f.Leaving}
+			s.Speakers[node] = speaker.Speaker{Interfaces: f.Interfaces, Joined: f.Joined, Late: view.Late[node], Leaving: f.Leaving}
 		}
 	}
 	n.tellView(view)

@@ -28,13 +28,20 @@ type message struct {
 	Facts  map[string]versioned          `json:"f,omitempty"` // by node
 	Claims map[netip.Addr]election.Claim `json:"c,omitempty"`
 	Sender string                        `json:"s,omitempty"` // of a full sync
+	Pulse  string                        `json:"p,omitempty"` // the sender, who is alive; there is nothing else then
 }
 
-// versioned is a node's facts; the higher version is the later one.
+// versioned is a node's facts, and what it says of the others; the higher version
+// is the later one.
 type versioned struct {
 	Facts
+	opinion
 	Version uint64 `json:"v"`
 }
+
+// late is how long a speaker that runs may look for the others before they take
+// over what it owns. It usually finds them in some milliseconds.
+const late = 500 * time.Millisecond
 
 // state is what this speaker has heard. Claims are never forgotten, so that an
 // address given back and given out again goes on with the next epoch; as the
@@ -49,13 +56,14 @@ type state struct {
 	claims    map[netip.Addr]election.Claim
 	contested map[netip.Addr]bool      // addresses on which a lower claim was heard, until taken
 	heard     map[netip.Addr]time.Time // when the claim on an address came, for as long as it is fresh
+	joining   map[string]time.Time     // node -> since when it runs and has not joined
 }
 
 func newState(now func() time.Time) *state {
 	return &state{
 		now:   now,
 		facts: map[string]versioned{}, claims: map[netip.Addr]election.Claim{},
-		contested: map[netip.Addr]bool{}, heard: map[netip.Addr]time.Time{},
+		contested: map[netip.Addr]bool{}, heard: map[netip.Addr]time.Time{}, joining: map[string]time.Time{},
 	}
 }
 
@@ -68,6 +76,7 @@ func (s *state) merge(m message) (news message) {
 	for node, f := range m.Facts {
 		if f.Version > s.facts[node].Version {
 			s.facts[node], news.Facts[node] = f, f
+			s.noteJoining(node, f.Joined)
 		}
 	}
 	for addr, c := range m.Claims {
@@ -82,6 +91,46 @@ func (s *state) merge(m message) (news message) {
 		}
 	}
 	return news
+}
+
+// noteJoining notes since when a node has not joined. The caller holds mu.
+func (s *state) noteJoining(node string, joined bool) {
+	if _, since := s.joining[node]; joined {
+		delete(s.joining, node)
+	} else if !since {
+		s.joining[node] = s.now()
+	}
+}
+
+// late returns the nodes that have not joined for so long that others are to take over.
+func (s *state) late() map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]bool{}
+	for node, since := range s.joining {
+		if s.now().Sub(since) >= late {
+			out[node] = true
+		}
+	}
+	return out
+}
+
+// nodes returns all that were ever heard of.
+func (s *state) nodes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.facts))
+}
+
+// opinions returns what each node says of those that it watches.
+func (s *state) opinions() map[string]opinion {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[string]opinion, len(s.facts))
+	for node, f := range s.facts {
+		out[node] = f.opinion
+	}
+	return out
 }
 
 // takeContested returns the addresses on which a lower claim was heard since the
@@ -112,46 +161,46 @@ func (s *state) fresh() map[netip.Addr]bool {
 // view returns what is known, given who is alive.
 func (s *state) view(alive []string) View {
 	all := s.all()
-	v := View{Alive: alive, Facts: make(map[string]Facts, len(all.Facts)), Claims: all.Claims, Fresh: s.fresh()}
+	v := View{Alive: alive, Facts: make(map[string]Facts, len(all.Facts)), Claims: all.Claims, Fresh: s.fresh(), Late: s.late()}
 	for node, f := range all.Facts {
 		v.Facts[node] = f.Facts
 	}
 	return v
 }
 
-// rumours are the members that were said to be dead, for as long as that is a
+// rumours are the nodes that memberlist takes for dead, for as long as that is a
 // rumour.
 type rumours struct {
-	now  func() time.Time
-	last time.Duration
-	died map[string]time.Time // node -> when it was said to be dead
+	now   func() time.Time
+	last  time.Duration
+	until map[string]time.Time // node -> as long as when it is taken to be alive
 }
 
 func newRumours(now func() time.Time, last time.Duration) rumours {
-	return rumours{now: now, last: last, died: map[string]time.Time{}}
+	return rumours{now: now, last: last, until: map[string]time.Time{}}
 }
 
 // said notes that a member was said to be dead, or that it is alive after all.
 func (r rumours) said(node string, dead bool) {
-	delete(r.died, node)
+	delete(r.until, node)
 	if dead {
-		r.died[node] = r.now()
+		r.vouch(node)
 	}
 }
 
-// vouch notes that a member has just been spoken to. A death of it that is still
-// believed, as after a cable was back, is no more than a rumour: it denies it as
-// soon as it hears of it.
-func (r rumours) vouch(node string) { r.died[node] = r.now() }
+// vouch notes that there is reason to take a node to be alive for a while, as one
+// that has just been spoken to. A death of it that is still believed, as after a
+// cable was back, is no more than a rumour: it denies it as soon as it hears of it.
+func (r rumours) vouch(node string) { r.until[node] = r.now().Add(r.last) }
 
 // alive returns the sorted names of the members, and of those whose death is
 // still a rumour.
 func (r rumours) alive(members []string) []string {
-	for node, at := range r.died {
-		if r.now().Sub(at) < r.last {
+	for node, until := range r.until {
+		if r.now().Before(until) {
 			members = append(members, node)
 		} else {
-			delete(r.died, node)
+			delete(r.until, node)
 		}
 	}
 	slices.Sort(members)

@@ -25,12 +25,16 @@ type Snapshot struct {
 	Speakers       map[string]Speaker // by node, those alive in the gossip
 	Claims         map[netip.Addr]election.Claim
 	Fresh          map[netip.Addr]bool // addresses whose claim came so lately that its owner may be alive all the same
+	Known          int                 // how many speakers there are, alive or not, as far as this one knows
+	CutOff         bool                // this speaker misses most of those it watches: it may be cut off itself
+	Announced      map[netip.Addr]bool // what this node announces already
 }
 
 // Speaker is what a live speaker told the others.
 type Speaker struct {
 	Interfaces []netif.Interface
 	Joined     bool // it may own addresses
+	Late       bool // it has not joined for so long that others take over what it owns
 	Leaving    bool
 }
 
@@ -117,12 +121,16 @@ func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, load election.Load, 
 		return out
 	}
 	elected := election.Owner(g.Addr, c.Good, c.Best, claim, load)
+	defends := s.defends(g.Addr, claim, c.Good)
+	if defends {
+		elected = s.Node
+	}
 	if elected != claim.Owner {
 		load.Of[claim.Owner]--
 		load.Of[elected]++ // each speaker counts what each is about to take
 	}
-	if elected == s.Node && claim.Owner != s.Node && !s.awaited(g.Addr) {
-		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1}
+	if elected == s.Node && claim.Owner != s.Node && (defends || !s.awaited(g.Addr)) {
+		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1, Minor: s.CutOff || s.minority()}
 		p.Claims[g.Addr] = claim
 	}
 	out.Reason, out.Owner = lb.ReasonNotOwner, claim.Owner
@@ -134,6 +142,17 @@ func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, load election.Load, 
 		p.Announcements = append(p.Announcements, lb.L2Announcement{Addr: g.Addr, Interfaces: names, Probe: claim.Epoch == firstEpoch})
 	}
 	return out
+}
+
+// minority reports whether this speaker sees less than half of those that there
+// are: the network may be cut in two, with the larger part on the other side.
+func (s *Snapshot) minority() bool { return 2*len(s.Speakers) < s.Known }
+
+// defends reports whether this node, which announces the address, is to claim it
+// back: from one that claimed it while it was cut off with a few, and thought that
+// the others were dead. So an address stays where most of the cluster saw it.
+func (s *Snapshot) defends(a netip.Addr, claim election.Claim, good []string) bool {
+	return claim.Minor && claim.Owner != s.Node && s.Announced[a] && !s.minority() && slices.Contains(good, s.Node)
 }
 
 // awaited reports whether the address's owner is not known to be alive, and its
@@ -263,10 +282,13 @@ func (s *Snapshot) anyNodeHas(addr netip.Addr) bool {
 }
 
 // avoid returns how much there is reason to avoid a node, and the reason: not at
-// all, or because of what Kubernetes says of it, or because it is about to go.
+// all, because of what Kubernetes says of it, because it is about to go, or
+// because it does not even announce what it owns.
 func (s *Snapshot) avoid(node string) (int, lb.Reason) {
-	switch {
-	case s.Speakers[node].Leaving:
+	switch sp := s.Speakers[node]; {
+	case sp.Late:
+		return 3, lb.ReasonNotJoined
+	case sp.Leaving:
 		return 2, lb.ReasonNodeLeaving
 	case len(s.Nodes[node].Avoid) > 0:
 		return 1, s.Nodes[node].Avoid[0]
@@ -279,7 +301,7 @@ func (s *Snapshot) avoid(node string) (int, lb.Reason) {
 // not joined would not act, so it is not chosen anew.
 func (s *Snapshot) choose(c *Candidates, adverts []*lb.L2Advertisement) {
 	names := slices.Sorted(maps.Keys(c.Able))
-	least := 3
+	least := 4
 	for _, name := range names {
 		rank, _ := s.avoid(name)
 		least = min(least, rank)

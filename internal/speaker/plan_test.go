@@ -87,6 +87,52 @@ func TestMake(t *testing.T) {
 			reason: lb.ReasonNotOwner, owner: "n2", rejected: []Rejection{{"n3", lb.ReasonNodeNotMember}},
 		},
 		{
+			name: "who was cut off with a few claimed what this node announces all the time: it is claimed back",
+			change: func(s *Snapshot) {
+				s.Known, s.Announced = 3, map[netip.Addr]bool{vip: true}
+				s.Claims[vip] = election.Claim{Owner: "n2", Epoch: 4, Minor: true}
+			},
+			claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 5}}, announce: announced,
+			reason: lb.ReasonAnnounced, owner: "n1",
+		},
+		{
+			name: "the same, but this node does not announce it any more: nothing moves back",
+			change: func(s *Snapshot) {
+				s.Known = 3
+				s.Claims[vip] = election.Claim{Owner: "n2", Epoch: 4, Minor: true}
+			},
+			reason: lb.ReasonNotOwner, owner: "n2",
+		},
+		{
+			name: "the same, but this node sees less than half itself",
+			change: func(s *Snapshot) {
+				s.Known, s.Announced = 7, map[netip.Addr]bool{vip: true}
+				s.Claims[vip] = election.Claim{Owner: "n2", Epoch: 4, Minor: true}
+			},
+			reason: lb.ReasonNotOwner, owner: "n2",
+		},
+		{
+			name: "who sees less than half says so in its claim",
+			change: func(s *Snapshot) {
+				s.Node, s.Known = "n2", 3
+				delete(s.Speakers, "n1")
+				delete(s.Speakers, "n3")
+			},
+			claims: map[netip.Addr]election.Claim{vip: {Owner: "n2", Epoch: 4, Minor: true}}, announce: announced,
+			reason: lb.ReasonAnnounced, owner: "n2", rejected: []Rejection{{"n1", lb.ReasonNodeNotMember}, {"n3", lb.ReasonNodeNotMember}},
+		},
+		{
+			name: "an owner that is looking for the others for too long loses what it owns",
+			change: func(s *Snapshot) {
+				s.Node = "n2"
+				delete(s.Speakers, "n3")
+				s.Speakers["n1"] = Speaker{Interfaces: s.Speakers["n1"].Interfaces, Late: true}
+			},
+			claims: map[netip.Addr]election.Claim{vip: {Owner: "n2", Epoch: 4}}, announce: announced,
+			reason: lb.ReasonAnnounced, owner: "n2",
+			rejected: []Rejection{{"n3", lb.ReasonNodeNotMember}}, avoided: []Rejection{{"n1", lb.ReasonNotJoined}},
+		},
+		{
 			name:   "a speaker that has not joined owns nothing",
 			change: func(s *Snapshot) { s.Joined = false; delete(s.Claims, vip) },
 			reason: lb.ReasonNotJoined,

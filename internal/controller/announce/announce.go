@@ -76,7 +76,7 @@ type Announcer struct {
 	links   chan struct{} // interfaces changed; has room for one
 	joined  atomic.Bool
 
-	// After a cable was back the others are searched for.
+	// The others are searched for after a cable was back, or a lapse.
 	searches  sync.WaitGroup
 	searching atomic.Int32  // searches that go on
 	rejoined  chan struct{} // the last of them has ended; has room for one
@@ -90,15 +90,16 @@ type Announcer struct {
 
 // New returns an Announcer that does nothing until Start.
 func New(cfg Config) *Announcer {
+	m := members.New(members.Config{
+		Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Key: cfg.Key,
+		Generation: uint64(time.Now().UnixNano()), Failover: cfg.Failover, Log: cfg.Log.WithName("gossip"),
+	})
 	return &Announcer{
-		cfg:   cfg,
-		log:   cfg.Log,
-		world: newWorld(cfg.Class, cfg.Node),
-		members: members.New(members.Config{
-			Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Key: cfg.Key,
-			Generation: uint64(time.Now().UnixNano()), Failover: cfg.Failover, Log: cfg.Log.WithName("gossip"),
-		}),
-		layer2:   layer2.New(cfg.Log.WithName("layer2")),
+		cfg:      cfg,
+		log:      cfg.Log,
+		world:    newWorld(cfg.Class, cfg.Node),
+		members:  m,
+		layer2:   layer2.New(m.Beating, cfg.Log.WithName("layer2")),
 		status:   newStatusWriter(cfg, cfg.Log),
 		links:    make(chan struct{}, 1),
 		rejoined: make(chan struct{}, 1),
@@ -179,6 +180,7 @@ func (a *Announcer) join(ctx context.Context) error {
 // node that may not is not elected.
 func (a *Announcer) hasJoined() {
 	a.joined.Store(true)
+	a.members.Revive()
 	a.tellFacts()
 }
 
@@ -218,6 +220,8 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.layer2.Changed():
 		case <-a.links:
 			a.look(background)
+		case <-a.members.Lapsed():
+			a.rejoin(background)
 		case <-a.rejoined:
 			if a.searching.Load() == 0 {
 				a.hasJoined()
@@ -228,9 +232,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 	}
 }
 
-// look reads the interfaces and tells the others. When a cable is back, others
-// may have taken what this node owned and it has not heard of it: it owns
-// nothing until it has found them, or that there are none.
+// look reads the interfaces and tells the others.
 func (a *Announcer) look(ctx context.Context) {
 	interfaces, err := netif.List()
 	if err != nil {
@@ -243,20 +245,30 @@ func (a *Announcer) look(ctx context.Context) {
 	if slices.EqualFunc(interfaces, a.interfaces, netif.Interface.Equal) {
 		return
 	}
-	if a.cameUp(interfaces) {
-		a.joined.Store(false)
-		a.searching.Add(1)
-		a.searches.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, rejoinWithin)
-			defer cancel()
-			a.find(ctx, slices.Collect(maps.Values(a.world.others())))
-			if a.searching.Add(-1) == 0 {
-				poke(a.rejoined)
-			}
-		})
-	}
+	cameUp := a.cameUp(interfaces)
 	a.interfaces = interfaces
+	if cameUp {
+		a.rejoin(ctx)
+	} else {
+		a.tellFacts()
+	}
+}
+
+// rejoin looks for the others, when a cable is back or this process has stood
+// still for a while: they may have taken what this node owned, and it has not
+// heard of it. It owns nothing until it has found them, or that there are none.
+func (a *Announcer) rejoin(ctx context.Context) {
+	a.joined.Store(false)
 	a.tellFacts()
+	a.searching.Add(1)
+	a.searches.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, rejoinWithin)
+		defer cancel()
+		a.find(ctx, slices.Collect(maps.Values(a.world.others())))
+		if a.searching.Add(-1) == 0 {
+			poke(a.rejoined)
+		}
+	})
 }
 
 // find joins one of the others, in several attempts until ctx ends: a port that
@@ -312,11 +324,17 @@ func (a *Announcer) lookForLost(ctx context.Context) {
 // act gathers, decides and acts, once.
 func (a *Announcer) act() speaker.Plan {
 	view := a.members.View()
-	s := speaker.Snapshot{Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{}}
+	s := speaker.Snapshot{
+		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{},
+		Known: len(a.world.others()) + 1, CutOff: view.CutOff, Announced: map[netip.Addr]bool{},
+	}
+	for addr := range a.since {
+		s.Announced[addr] = true
+	}
 	macs := map[string]bool{}
 	for _, node := range view.Alive {
 		if f, ok := view.Facts[node]; ok {
-			s.Speakers[node] = speaker.Speaker{Interfaces: f.Interfaces, Joined: f.Joined, Leaving: f.Leaving}
+			s.Speakers[node] = speaker.Speaker{Interfaces: f.Interfaces, Joined: f.Joined, Late: view.Late[node], Leaving: f.Leaving}
 		}
 	}
 	for _, f := range view.Facts { // also of those that are not alive any more

@@ -1,0 +1,195 @@
+package members
+
+import (
+	"cmp"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Each speaker sends a pulse to a few others, its watchers, many times a second.
+// A watcher says beside its facts whom it hears and whom it misses, and a speaker that
+// most of its watchers miss is dead for all. So the time in which a death
+// is noticed does not grow with the cluster, and neither do the packets that a
+// speaker sends; one watcher alone, which may be the one that is cut off or busy,
+// decides nothing. memberlist's own probes go on, slowly, as a net below this:
+// for those whose watchers are all away.
+
+// watchersOfOne is how many watch one speaker: all the others, in clusters of up
+// to five.
+const watchersOfOne = 4
+
+// ring is the members in an order that is the same everywhere, and in which nodes
+// with neighbouring names, which may share a rack, are seldom neighbours.
+type ring []string
+
+func newRing(members []string) ring {
+	place := make(map[string]uint64, len(members))
+	for _, m := range members {
+		h := fnv.New64a()
+		h.Write([]byte(m))
+		h.Write([]byte{0}) // FNV mixes a byte only with those that follow
+		h.Write([]byte{0})
+		place[m] = h.Sum64()
+	}
+	r := slices.Clone(members)
+	slices.SortFunc(r, func(x, y string) int { return cmp.Or(cmp.Compare(place[x], place[y]), cmp.Compare(x, y)) })
+	return r
+}
+
+// watchers returns who watches a member: those that follow it.
+func (r ring) watchers(node string) []string {
+	at := slices.Index(r, node)
+	if at < 0 {
+		return nil
+	}
+	out := make([]string, 0, watchersOfOne)
+	for i := 1; i <= watchersOfOne && i < len(r); i++ {
+		out = append(out, r[(at+i)%len(r)])
+	}
+	return out
+}
+
+// watchedBy returns whom a member watches: those before it.
+func (r ring) watchedBy(node string) []string {
+	at := slices.Index(r, node)
+	if at < 0 {
+		return nil
+	}
+	out := make([]string, 0, watchersOfOne)
+	for i := 1; i <= watchersOfOne && i < len(r); i++ {
+		out = append(out, r[(at-i+len(r))%len(r)])
+	}
+	return out
+}
+
+// opinion is what a watcher says of those that it watches, sorted. Of one that it
+// has only begun to watch it says nothing for a moment.
+type opinion struct {
+	Hears  []string `json:"h,omitempty"`
+	Misses []string `json:"q,omitempty"`
+}
+
+func (o opinion) equal(p opinion) bool {
+	return slices.Equal(o.Hears, p.Hears) && slices.Equal(o.Misses, p.Misses)
+}
+
+// pulses is what one speaker knows of the pulses of those that it watches.
+type pulses struct {
+	node     string
+	timers   timers
+	beats    uint             // of its own
+	last     time.Time        // the last of them
+	watched  map[string]watch // by node
+	watchers []string         // who is to hear the next pulse
+	opinion  opinion
+	back     []string // those that it missed until the last beat and hears again, sorted
+}
+
+// watch is what is known of one that is watched.
+type watch struct {
+	since time.Time // it was heard, or is watched
+	heard bool
+}
+
+func newPulses(node string, t timers) pulses {
+	return pulses{node: node, timers: t, watched: map[string]watch{}}
+}
+
+// beat is called several times in a pulse's interval, and says what to do: whether
+// to send a pulse to the watchers now, and whether this process has stood still
+// for so long that it has been taken for dead itself.
+func (p *pulses) beat(now time.Time, r ring) (send, lapsed bool) {
+	if late := now.Sub(p.last) - p.timers.beat(); !p.last.IsZero() && late > p.timers.pulse {
+		// What came meanwhile may not have been read yet: nobody is to be blamed
+		// for the time in which this process did not listen.
+		for node, w := range p.watched {
+			p.watched[node] = watch{since: w.since.Add(late), heard: w.heard}
+		}
+		lapsed = late > p.timers.silence && len(r) > 1
+	}
+	p.last = now
+	p.watchers = r.watchers(p.node)
+	p.look(now, r.watchedBy(p.node))
+	p.beats++
+	return p.beats%beatsPerPulse == 0, lapsed
+}
+
+// look forms an opinion of those that are to be watched.
+func (p *pulses) look(now time.Time, watched []string) {
+	missed := p.opinion.Misses
+	p.opinion, p.back = opinion{}, nil
+	maps.DeleteFunc(p.watched, func(node string, _ watch) bool { return !slices.Contains(watched, node) })
+	slices.Sort(watched)
+	for _, node := range watched {
+		w, watching := p.watched[node]
+		switch {
+		case !watching:
+			p.watched[node] = watch{since: now}
+		case now.Sub(w.since) > p.timers.silence:
+			p.opinion.Misses = append(p.opinion.Misses, node)
+		case w.heard:
+			p.opinion.Hears = append(p.opinion.Hears, node)
+			if slices.Contains(missed, node) {
+				p.back = append(p.back, node)
+			}
+		}
+	}
+}
+
+// hear notes that a speaker was heard of.
+func (p *pulses) hear(node string, now time.Time) { p.watched[node] = watch{since: now, heard: true} }
+
+// cutOff reports whether this speaker may be cut off itself: of most that it
+// watches, pulses are overdue. It knows that before it takes the first of them for
+// dead.
+func (p *pulses) cutOff() bool {
+	overdue := 0
+	for _, w := range p.watched {
+		if p.last.Sub(w.since) > 2*p.timers.pulse {
+			overdue++
+		}
+	}
+	return 2*overdue > len(p.watched)
+}
+
+// forgive lets all that this speaker watches be heard of anew.
+func (p *pulses) forgive(now time.Time) {
+	p.opinion = opinion{}
+	for node := range p.watched {
+		p.watched[node] = watch{since: now}
+	}
+}
+
+// dead returns the members that most of their watchers do not hear, as long as
+// this speaker does not hear them itself. The opinion of a watcher that is dead,
+// or that this speaker does not hear, does not count.
+func (p *pulses) dead(r ring, opinions map[string]opinion) []string {
+	var dead []string
+	counts := func(watcher string) bool {
+		return watcher == p.node || !slices.Contains(p.opinion.Misses, watcher) && !slices.Contains(dead, watcher)
+	}
+	for more := true; more; {
+		more = false
+		for _, node := range r {
+			if node == p.node || slices.Contains(dead, node) || slices.Contains(p.opinion.Hears, node) {
+				continue
+			}
+			hear, miss := 0, 0
+			for _, w := range r.watchers(node) {
+				switch o := opinions[w]; {
+				case !counts(w):
+				case slices.Contains(o.Hears, node):
+					hear++
+				case slices.Contains(o.Misses, node):
+					miss++
+				}
+			}
+			if miss > hear {
+				dead, more = append(dead, node), true
+			}
+		}
+	}
+	return dead
+}
