@@ -30,6 +30,23 @@ const (
 	AnnotationClaim = "fairlead.dev/claim"
 )
 
+// Annotations that a user writes on a Speaker.
+const (
+	// AnnotationDrain has the other speakers take over what this one announces, for
+	// as long as it is there. Its value is the user's to choose: "true", or why.
+	AnnotationDrain = "fairlead.dev/drain"
+
+	// AnnotationTake has the speaker take these addresses over, comma-separated,
+	// one after the other: "192.0.2.10,2001:db8::10". It then removes the annotation,
+	// and says in the condition Moved what became of them.
+	AnnotationTake = "fairlead.dev/take"
+
+	// AnnotationRebalance, with any value, has the speaker take over addresses of
+	// those that announce more, one after the other, until it has its share. It then
+	// removes the annotation.
+	AnnotationRebalance = "fairlead.dev/rebalance"
+)
+
 // The same annotations by MetalLB's names, its present and its former prefix.
 // They are honoured; where both are there, Fairlead's own wins.
 const (
@@ -55,6 +72,17 @@ const (
 	// ConditionAnnounced says, on a Service, whether the network is told about its
 	// addresses, and by whom.
 	ConditionAnnounced = "fairlead.dev/Announced"
+)
+
+// Condition types of a Speaker, beside ConditionReady.
+const (
+	// ConditionMoved says what became of the last order to take addresses over: False
+	// while it goes on, and when one could not be taken.
+	ConditionMoved = "Moved"
+
+	// ConditionKubeProxyHealthy says whether the node's kube-proxy is healthy. It is
+	// not there on nodes whose kube-proxy was never heard of.
+	ConditionKubeProxyHealthy = "KubeProxyHealthy"
 )
 
 // Reasons of ConditionReady on the objects of this package. A claim that lacks an
@@ -124,6 +152,27 @@ const (
 
 	// ReasonStopping: the speaker hands over what it owns before it stops.
 	ReasonStopping = "Stopping"
+)
+
+// Reasons of ConditionMoved and ConditionKubeProxyHealthy on a Speaker.
+const (
+	// ReasonMoving: the speaker takes addresses over.
+	ReasonMoving = "Moving"
+
+	// ReasonMoved: the speaker has taken over what it was to.
+	ReasonMoved = "Moved"
+
+	// ReasonRefused: the speaker could not take over all that it was to.
+	ReasonRefused = "Refused"
+
+	// ReasonHealthy: kube-proxy says that it is healthy.
+	ReasonHealthy = "Healthy"
+
+	// ReasonUnhealthy: kube-proxy says that it is not healthy.
+	ReasonUnhealthy = "Unhealthy"
+
+	// ReasonNoAnswer: kube-proxy, which answered before, does not answer.
+	ReasonNoAnswer = "NoAnswer"
 )
 
 // How long the lists in a status may be. Who writes the status lists the first

@@ -4,7 +4,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // Speaker is what the speaker on one node says about itself. It has the node's
 // name and is written only by that speaker, which also finds the others by it.
-// There is nothing to configure in it.
+// There is nothing to configure in it; by annotations a user can have it drained,
+// or take addresses over.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -88,7 +89,8 @@ type SpeakerStatus struct {
 	BGPSessions []SpeakerBGPSession `json:"bgpSessions,omitempty"`
 
 	// conditions: Ready is True when the speaker is a member among the others and
-	// announces what it should.
+	// announces what it should. Moved says what became of the last order to take
+	// addresses over, KubeProxyHealthy whether the node's kube-proxy works.
 	//
 	// +optional
 	// +listType=map

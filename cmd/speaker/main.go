@@ -44,7 +44,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 	f.StringVar(&o.gossip, "gossip-bind-address", "", "`address` to talk to other speakers on; default the Node's InternalIP")
 	f.UintVar(&o.gossipPort, "gossip-port", 7946, "UDP and TCP `port` to talk to other speakers on")
 	o.failover = members.FailoverDefault
-	f.Var(&o.failover, "failover", "how soon a speaker that does not answer is taken for dead: `PACE` is fast (about 0.2 s), default (0.3 s)\n"+
+	f.Var(&o.failover, "failover", "how soon a speaker that does not answer is taken for dead: `PACE` is fast (about 0.2 s), default (0.4 s)\n"+
 		"or relaxed (3 s, for networks that lose packets), the same on all nodes")
 	if err := f.Parse(args); err != nil {
 		return o, err

@@ -64,6 +64,9 @@ const (
 	ReasonNoCandidate            // every node is rejected for a reason of its own
 	ReasonNotJoined              // the speaker has not found the others yet
 	ReasonConflict               // a host outside of the cluster has the address
+	ReasonNodeDrained            // a user drained the node's speaker
+	ReasonProxyUnhealthy         // the node's kube-proxy says so, or says nothing any more
+	ReasonNotAssigned            // no Service has the address
 )
 
 var reasonNames = map[Reason]string{
@@ -117,6 +120,9 @@ var reasonNames = map[Reason]string{
 	ReasonNoCandidate:     "NoCandidate",
 	ReasonNotJoined:       "NotJoined",
 	ReasonConflict:        "Conflict",
+	ReasonNodeDrained:     "NodeDrained",
+	ReasonProxyUnhealthy:  "KubeProxyUnhealthy",
+	ReasonNotAssigned:     "NotAssigned",
 }
 
 // String returns the reason in the form of a Kubernetes condition's reason.
@@ -171,6 +177,12 @@ func (r Reason) Words() string {
 		return "a host outside of the cluster has the address"
 	case ReasonNotJoined:
 		return "its speaker has not found the others yet"
+	case ReasonNodeDrained:
+		return "is drained by the annotation fairlead.dev/drain of its Speaker"
+	case ReasonProxyUnhealthy:
+		return "its kube-proxy is not healthy"
+	case ReasonNotAssigned:
+		return "no Service has it"
 	default:
 		return r.String()
 	}

@@ -16,7 +16,7 @@ type Failover uint8
 // news, three more go out in each gossip interval.
 const (
 	FailoverFast    Failover = iota + 1 // in about 0.2 s: 110 packets a second
-	FailoverDefault                     // in about 0.3 s: 60 packets a second
+	FailoverDefault                     // in about 0.4 s: 50 packets a second
 	FailoverRelaxed                     // in about 3 s, for networks that lose packets: 10 packets a second
 )
 
@@ -75,7 +75,7 @@ func (f Failover) timers() timers {
 		t.pulse, t.silence = 500*time.Millisecond, 2300*time.Millisecond
 		t.gossip, t.interval, t.timeout = 200*time.Millisecond, time.Second, 400*time.Millisecond
 	default:
-		t.pulse, t.silence = 75*time.Millisecond, 320*time.Millisecond
+		t.pulse, t.silence = 80*time.Millisecond, 400*time.Millisecond
 	}
 	return t
 }

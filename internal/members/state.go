@@ -21,6 +21,10 @@ type Facts struct {
 	// Leaving says that the speaker is about to stop: another is to take over
 	// what it owns.
 	Leaving bool `json:"l,omitempty"`
+	// Drained says that a user wants others to have what it owns.
+	Drained bool `json:"d,omitempty"`
+	// Unproxied says that the node's kube-proxy does not work.
+	Unproxied bool `json:"u,omitempty"`
 }
 
 // message is one gossip message, and the whole state in a full sync.

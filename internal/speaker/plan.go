@@ -28,6 +28,7 @@ type Snapshot struct {
 	Known          int                 // how many speakers there are, alive or not, as far as this one knows
 	CutOff         bool                // this speaker misses most of those it watches: it may be cut off itself
 	Announced      map[netip.Addr]bool // what this node announces already
+	Take           netip.Addr          // to be taken over now by this node, as a user wants; or none
 }
 
 // Speaker is what a live speaker told the others.
@@ -36,6 +37,7 @@ type Speaker struct {
 	Joined     bool // it may own addresses
 	Late       bool // it has not joined for so long that others take over what it owns
 	Leaving    bool
+	Avoid      []lb.Reason // why others are better, as it says itself
 }
 
 // Plan is what this node is to do.
@@ -53,6 +55,7 @@ type Outcome struct {
 	Owner    string      // the node that announces it, "" when none can
 	Rejected []Rejection // the nodes that cannot, sorted by node
 	Avoided  []Rejection // those that can but are better left out, sorted by node
+	Best     []string    // those to choose an owner from, sorted
 }
 
 // Rejection says why a node does not announce an address.
@@ -110,7 +113,7 @@ const firstEpoch = 1
 // to the plan.
 func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, load election.Load, p *Plan) Outcome {
 	c := s.Candidates(users, g)
-	out := Outcome{Service: users[0].Service, Addr: g.Addr, Rejected: c.Rejected, Avoided: c.Avoided}
+	out := Outcome{Service: users[0].Service, Addr: g.Addr, Rejected: c.Rejected, Avoided: c.Avoided, Best: c.Best}
 	if c.Reason != 0 {
 		out.Reason = c.Reason
 		return out
@@ -121,15 +124,15 @@ func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, load election.Load, 
 		return out
 	}
 	elected := election.Owner(g.Addr, c.Good, c.Best, claim, load)
-	defends := s.defends(g.Addr, claim, c.Good)
-	if defends {
+	insists := s.defends(g.Addr, claim, c.Good) || s.Take == g.Addr && slices.Contains(c.Good, s.Node)
+	if insists {
 		elected = s.Node
 	}
 	if elected != claim.Owner {
 		load.Of[claim.Owner]--
 		load.Of[elected]++ // each speaker counts what each is about to take
 	}
-	if elected == s.Node && claim.Owner != s.Node && (defends || !s.awaited(g.Addr)) {
+	if elected == s.Node && claim.Owner != s.Node && (insists || !s.awaited(g.Addr)) {
 		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1, Minor: s.CutOff || s.minority()}
 		p.Claims[g.Addr] = claim
 	}
@@ -292,6 +295,8 @@ func (s *Snapshot) avoid(node string) (int, lb.Reason) {
 		return 2, lb.ReasonNodeLeaving
 	case len(s.Nodes[node].Avoid) > 0:
 		return 1, s.Nodes[node].Avoid[0]
+	case len(sp.Avoid) > 0:
+		return 1, sp.Avoid[0]
 	default:
 		return 0, 0
 	}

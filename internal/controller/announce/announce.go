@@ -73,6 +73,7 @@ type Announcer struct {
 	members *members.Members
 	layer2  *layer2.Announcer
 	status  *statusWriter
+	proxy   *proxyWatch
 	links   chan struct{} // interfaces changed; has room for one
 	joined  atomic.Bool
 
@@ -84,6 +85,10 @@ type Announcer struct {
 	// Owned by the loop of Start.
 	interfaces []netif.Interface
 	leaving    bool
+	drained    bool
+	unproxied  bool // kube-proxy does not work
+	mover      mover
+	take       netip.Addr               // to be taken over now, as a user wants; or none
 	since      map[netip.Addr]time.Time // address -> when this node began to announce it
 	failure    string                   // the last error of layer2, said once
 }
@@ -101,6 +106,8 @@ func New(cfg Config) *Announcer {
 		members:  m,
 		layer2:   layer2.New(m.Beating, cfg.Log.WithName("layer2")),
 		status:   newStatusWriter(cfg, cfg.Log),
+		proxy:    newProxyWatch(cfg.Bind),
+		mover:    mover{node: cfg.Node, now: time.Now},
 		links:    make(chan struct{}, 1),
 		rejoined: make(chan struct{}, 1),
 		since:    map[netip.Addr]time.Time{},
@@ -111,7 +118,7 @@ func New(cfg Config) *Announcer {
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch
 // +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements,verbs=list;watch
-// +kubebuilder:rbac:groups=fairlead.dev,resources=speakers,verbs=get;list;watch;create
+// +kubebuilder:rbac:groups=fairlead.dev,resources=speakers,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=fairlead.dev,resources=speakers/status,verbs=patch
 
 // Start runs the speaker until ctx ends; then it hands over what it owns.
@@ -130,6 +137,7 @@ func (a *Announcer) Start(ctx context.Context) error {
 	g, background := errgroup.WithContext(background)
 	g.Go(func() error { return netif.Watch(background, func() { poke(a.links) }) })
 	g.Go(func() error { a.status.run(background); return nil })
+	g.Go(func() error { a.proxy.run(background); return nil })
 	g.Go(func() error { a.lookForLost(background); return nil })
 	err := a.work(ctx, background)
 	stop()
@@ -186,7 +194,9 @@ func (a *Announcer) hasJoined() {
 
 // tellFacts tells the others about this node.
 func (a *Announcer) tellFacts() {
-	a.members.SetFacts(members.Facts{Interfaces: a.interfaces, Joined: a.joined.Load(), Leaving: a.leaving})
+	a.members.SetFacts(members.Facts{
+		Interfaces: a.interfaces, Joined: a.joined.Load(), Leaving: a.leaving, Drained: a.drained, Unproxied: a.unproxied,
+	})
 }
 
 // known returns where the API server says that the other speakers are.
@@ -218,6 +228,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.world.changed:
 		case <-a.members.Changed():
 		case <-a.layer2.Changed():
+		case <-a.proxy.changed:
 		case <-a.links:
 			a.look(background)
 		case <-a.members.Lapsed():
@@ -323,10 +334,15 @@ func (a *Announcer) lookForLost(ctx context.Context) {
 
 // act gathers, decides and acts, once.
 func (a *Announcer) act() speaker.Plan {
+	orders := a.world.orders()
+	if failing := a.proxy.failing(); orders.Drain != a.drained || failing != a.unproxied {
+		a.drained, a.unproxied = orders.Drain, failing
+		a.tellFacts()
+	}
 	view := a.members.View()
 	s := speaker.Snapshot{
 		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{},
-		Known: len(a.world.others()) + 1, CutOff: view.CutOff, Announced: map[netip.Addr]bool{},
+		Known: len(a.world.others()) + 1, CutOff: view.CutOff, Announced: map[netip.Addr]bool{}, Take: a.take,
 	}
 	for addr := range a.since {
 		s.Announced[addr] = true
@@ -334,7 +350,9 @@ func (a *Announcer) act() speaker.Plan {
 	macs := map[string]bool{}
 	for _, node := range view.Alive {
 		if f, ok := view.Facts[node]; ok {
-			s.Speakers[node] = speaker.Speaker{Interfaces: f.Interfaces, Joined: f.Joined, Late: view.Late[node], Leaving: f.Leaving}
+			s.Speakers[node] = speaker.Speaker{
+				Interfaces: f.Interfaces, Joined: f.Joined, Late: view.Late[node], Leaving: f.Leaving, Avoid: avoid(f),
+			}
 		}
 	}
 	for _, f := range view.Facts { // also of those that are not alive any more
@@ -350,8 +368,34 @@ func (a *Announcer) act() speaker.Plan {
 	}
 	inForce, err := a.layer2.Apply(plan.Announcements, a.interfaces)
 	a.layer2.Again(a.members.Contested())
+	if s.Joined && !a.leaving {
+		a.obey(orders, plan)
+	}
 	a.tell(inForce, users, len(view.Alive), err)
 	return plan
+}
+
+// avoid returns why a speaker's node is better left out, as it says itself.
+func avoid(f members.Facts) (out []lb.Reason) {
+	if f.Drained {
+		out = append(out, lb.ReasonNodeDrained)
+	}
+	if f.Unproxied {
+		out = append(out, lb.ReasonProxyUnhealthy)
+	}
+	return out
+}
+
+// obey begins the next move that a user wants.
+func (a *Announcer) obey(orders kube.SpeakerOrders, p speaker.Plan) {
+	var again time.Duration
+	if a.take, again = a.mover.next(orders, p); again > 0 {
+		time.AfterFunc(again, func() { poke(a.world.changed) })
+	}
+	if a.take.IsValid() {
+		a.log.Info("taking over, as was asked for", "address", a.take.String())
+		poke(a.world.changed)
+	}
 }
 
 // tell has the Speaker object say what this node announces, and what failed.
@@ -375,6 +419,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 		interfaces: a.interfaces, owned: inForce, users: users, since: since, conflicts: a.layer2.Conflicts(),
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: fmt.Sprintf("%d speakers in touch", alive),
+		moved:   a.mover.result, proxy: a.proxy.health(),
 	}
 	failure := ""
 	switch {

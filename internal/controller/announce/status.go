@@ -3,6 +3,7 @@ package announce
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -37,7 +38,9 @@ type report struct {
 	ready      bool
 	reason     string
 	message    string
-	anew       bool // the object may not be there any more
+	moved      moved
+	proxy      string // the reason of ConditionKubeProxyHealthy, or ""
+	anew       bool   // the object may not be there any more
 }
 
 // statusWriter writes this node's Speaker object. It works beside the loop that
@@ -116,14 +119,37 @@ func (w *statusWriter) write(ctx context.Context, r report) error {
 	}
 	after := w.last.DeepCopy()
 	w.fill(&after.Status, r)
-	if equality.Semantic.DeepEqual(w.last.Status, after.Status) {
+	if !equality.Semantic.DeepEqual(w.last.Status, after.Status) {
+		if err := w.client.Status().Patch(ctx, after, client.MergeFrom(w.last)); err != nil {
+			w.last = nil
+			return fmt.Errorf("write status of Speaker %s: %w", w.node, err)
+		}
+		w.last = after
+	}
+	return w.remove(ctx, r.moved.heeded)
+}
+
+// remove removes annotations, those that still have these values: a user may have
+// written another meanwhile.
+func (w *statusWriter) remove(ctx context.Context, annotations map[string]string) error {
+	if len(annotations) == 0 {
 		return nil
 	}
-	if err := w.client.Status().Patch(ctx, after, client.MergeFrom(w.last)); err != nil {
-		w.last = nil
-		return fmt.Errorf("write status of Speaker %s: %w", w.node, err)
+	sp := &v1alpha1.Speaker{}
+	if err := w.reader.Get(ctx, client.ObjectKey{Name: w.node}, sp); err != nil {
+		return fmt.Errorf("get Speaker %s: %w", w.node, err)
 	}
-	w.last = after
+	before := sp.DeepCopy()
+	maps.DeleteFunc(sp.Annotations, func(name, value string) bool {
+		old, heeded := annotations[name]
+		return heeded && value == old
+	})
+	if len(sp.Annotations) == len(before.Annotations) {
+		return nil
+	}
+	if err := w.client.Patch(ctx, sp, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("remove the heeded annotations of Speaker %s: %w", w.node, err)
+	}
 	return nil
 }
 
@@ -177,6 +203,19 @@ func (w *statusWriter) fill(s *v1alpha1.SpeakerStatus, r report) {
 		})
 	}
 	kube.SetCondition(&s.Conditions, v1alpha1.ConditionReady, r.ready, r.reason, r.message, 0)
+	if r.moved.reason != "" {
+		kube.SetCondition(&s.Conditions, v1alpha1.ConditionMoved, r.moved.reason == v1alpha1.ReasonMoved, r.moved.reason, r.moved.message, 0)
+	}
+	if r.proxy != "" {
+		kube.SetCondition(&s.Conditions, v1alpha1.ConditionKubeProxyHealthy, r.proxy == v1alpha1.ReasonHealthy, r.proxy, proxyWords[r.proxy], 0)
+	}
+}
+
+// proxyWords explain the reasons of ConditionKubeProxyHealthy.
+var proxyWords = map[string]string{
+	v1alpha1.ReasonHealthy:   "kube-proxy says that its rules are up to date",
+	v1alpha1.ReasonUnhealthy: "kube-proxy says that its rules are not up to date; other nodes are preferred. See its log",
+	v1alpha1.ReasonNoAnswer:  "kube-proxy, which answered before, does not answer on port 10256; other nodes are preferred. Is its pod running?",
 }
 
 // names returns the Services as namespace/name.

@@ -35,6 +35,7 @@ type world struct {
 	adverts   map[string]v1alpha1.L2Advertisement
 	nodes     map[string]lb.Node
 	speakers  map[string]netip.AddrPort // node -> gossip endpoint
+	wanted    kube.SpeakerOrders        // what a user wants of this one
 
 	// lastPool is the pool that each assigned address was last seen in. An
 	// address that a pool edit took out stays announced in the moment before
@@ -183,15 +184,32 @@ func (w *world) setAdvertisement(a *v1alpha1.L2Advertisement, gone bool) bool {
 	return !had || before.Generation != a.Generation
 }
 
-// setSpeaker only matters to who looks for lost speakers, which looks by itself.
+// setSpeaker matters where a user wants something of this one. Who looks for lost
+// speakers looks by itself.
 func (w *world) setSpeaker(s *v1alpha1.Speaker, gone bool) bool {
+	matters := false
+	if s.Name == w.node {
+		orders := kube.SpeakerOrders{}
+		if !gone {
+			orders = kube.Orders(s)
+		}
+		matters = orders.Drain != w.wanted.Drain || !maps.Equal(orders.Once, w.wanted.Once)
+		w.wanted = orders
+	}
 	endpoint, err := netip.ParseAddrPort(s.Status.GossipEndpoint)
 	if gone || err != nil {
 		delete(w.speakers, s.Name)
-		return false
+		return matters
 	}
 	w.speakers[s.Name] = endpoint
-	return false
+	return matters
+}
+
+// orders returns what a user wants of this speaker.
+func (w *world) orders() kube.SpeakerOrders {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.wanted
 }
 
 // others returns where the speakers of other nodes are to be reached. An object

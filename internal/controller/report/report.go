@@ -142,7 +142,7 @@ func (c *Controller) allServices(ctx context.Context, _ client.Object) []reconci
 // to announce, or all of them when what it can announce changed.
 func (c *Controller) speakerChanged(ctx context.Context, q queue, before, after client.Object) {
 	was, is := speakerOf(before), speakerOf(after)
-	if was.able != is.able || !equality.Semantic.DeepEqual(was.interfaces, is.interfaces) {
+	if was.able != is.able || !slices.Equal(was.avoid, is.avoid) || !equality.Semantic.DeepEqual(was.interfaces, is.interfaces) {
 		for _, r := range c.allServices(ctx, nil) {
 			q.Add(r)
 		}
@@ -176,6 +176,7 @@ func enqueue(q queue, services []string) {
 // speakerFacts is what a Speaker object says.
 type speakerFacts struct {
 	able       bool
+	avoid      []lb.Reason
 	interfaces []v1alpha1.SpeakerInterface
 	layer2     map[string]v1alpha1.SpeakerAddress // by address
 	conflicts  []v1alpha1.SpeakerConflict
@@ -188,6 +189,7 @@ func speakerOf(o client.Object) speakerFacts {
 	}
 	f := speakerFacts{
 		able:       meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady),
+		avoid:      kube.SpeakerAvoid(s),
 		interfaces: s.Status.Interfaces,
 		layer2:     map[string]v1alpha1.SpeakerAddress{},
 		conflicts:  s.Status.Conflicts,
@@ -377,7 +379,7 @@ func (v *view) add(s *v1alpha1.Speaker) {
 	if !meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady) {
 		return
 	}
-	sp := speaker.Speaker{Joined: true}
+	sp := speaker.Speaker{Joined: true, Avoid: kube.SpeakerAvoid(s)}
 	for _, i := range s.Status.Interfaces {
 		n := netif.Interface{Name: i.Name, Up: i.Up}
 		for _, a := range i.Addresses {

@@ -1,0 +1,86 @@
+package announce
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/speaker"
+)
+
+// moveEvery is the least time between two addresses that are taken over because a
+// user wants it: neighbours and the other speakers have heard of the one before.
+const moveEvery = time.Second
+
+// mover carries out a user's orders to take addresses over: once each, one address
+// after the other. The loop of Start owns it.
+type mover struct {
+	node   string
+	now    func() time.Time
+	heeded map[string]string // the annotations that are done with
+	busy   bool              // with orders that are not
+	last   time.Time         // the last move began
+	taken  []string
+	result moved
+}
+
+// moved is what became of the last orders.
+type moved struct {
+	reason  string // "" when there were none
+	message string
+	heeded  map[string]string // annotations to remove
+}
+
+// next returns the address that is to be taken over now, if any, given the last
+// plan; and how long to wait before it is asked again, 0 for when something happens.
+func (m *mover) next(orders kube.SpeakerOrders, p speaker.Plan) (netip.Addr, time.Duration) {
+	if len(orders.Once) == 0 {
+		m.heeded, m.result.heeded = nil, nil
+		return netip.Addr{}, 0
+	}
+	if maps.Equal(orders.Once, m.heeded) {
+		return netip.Addr{}, 0
+	}
+	if !m.busy {
+		m.busy, m.taken = true, nil
+	}
+	if wait := m.last.Add(moveEvery).Sub(m.now()); wait > 0 {
+		return netip.Addr{}, wait
+	}
+	move, refused := speaker.Orders{Take: orders.Take, Rebalance: orders.Rebalance}.Next(m.node, p)
+	if move.From != "" {
+		m.last = m.now()
+		m.taken = append(m.taken, fmt.Sprintf("%s from %s", move.Addr, move.From))
+		m.result = moved{reason: v1alpha1.ReasonMoving, message: "taking over " + strings.Join(m.taken, ", ")}
+		return move.Addr, moveEvery
+	}
+	m.busy, m.heeded = false, orders.Once
+	m.result = outcome(m.taken, refused, orders.Invalid)
+	m.result.heeded = orders.Once
+	return netip.Addr{}, 0
+}
+
+// outcome says what became of orders that are done with.
+func outcome(taken []string, refused []speaker.Refusal, invalid error) moved {
+	out := moved{reason: v1alpha1.ReasonMoved, message: "there was nothing to take over"}
+	var parts []string
+	if len(taken) > 0 {
+		parts = append(parts, "took over "+strings.Join(taken, ", "))
+	}
+	for _, r := range refused {
+		out.reason = v1alpha1.ReasonRefused
+		parts = append(parts, fmt.Sprintf("cannot take %s: %s", r.Addr, r.Reason.Words()))
+	}
+	if invalid != nil {
+		out.reason = v1alpha1.ReasonRefused
+		parts = append(parts, invalid.Error())
+	}
+	if len(parts) > 0 {
+		out.message = strings.Join(parts, "; ")
+	}
+	return out
+}

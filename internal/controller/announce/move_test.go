@@ -1,0 +1,83 @@
+package announce
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/speaker"
+)
+
+// One address after the other is taken, each order is heeded once, and what
+// became of it is told.
+func TestMover(t *testing.T) {
+	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	now := time.Unix(1000, 0)
+	m := mover{node: "n1", now: func() time.Time { return now }}
+	plan := speaker.Plan{Outcomes: []speaker.Outcome{{Addr: one, Owner: "n2"}, {Addr: two, Owner: "n3"}}}
+	orders := kube.SpeakerOrders{Take: []netip.Addr{one, two}, Once: map[string]string{v1alpha1.AnnotationTake: "192.0.2.1,192.0.2.2"}}
+
+	step := func(want netip.Addr, reason, message string) {
+		t.Helper()
+		got, _ := m.next(orders, plan)
+		if got != want || m.result.reason != reason || m.result.message != message {
+			t.Errorf("takes %v, says %s %q; want %v, %s %q", got, m.result.reason, m.result.message, want, reason, message)
+		}
+	}
+	step(one, "Moving", "taking over 192.0.2.1 from n2")
+	plan.Outcomes[0].Owner = "n1"
+	step(netip.Addr{}, "Moving", "taking over 192.0.2.1 from n2") // too soon for the next
+	now = now.Add(moveEvery)
+	step(two, "Moving", "taking over 192.0.2.1 from n2, 192.0.2.2 from n3")
+	plan.Outcomes[1].Owner = "n1"
+	now = now.Add(moveEvery)
+	done := "took over 192.0.2.1 from n2, 192.0.2.2 from n3"
+	step(netip.Addr{}, "Moved", done)
+	if diff := cmp.Diff(orders.Once, m.result.heeded); diff != "" {
+		t.Errorf("annotations to remove (-want +got):\n%s", diff)
+	}
+	plan.Outcomes[0].Owner = "n2" // it fails over before the annotation is gone
+	now = now.Add(time.Hour)
+	step(netip.Addr{}, "Moved", done)
+	orders = kube.SpeakerOrders{}
+	step(netip.Addr{}, "Moved", done)
+	if m.result.heeded != nil {
+		t.Errorf("still to remove %v, which is not there any more", m.result.heeded)
+	}
+	orders = kube.SpeakerOrders{
+		Take: []netip.Addr{netip.MustParseAddr("192.0.2.9")}, Invalid: errors.New(`annotation fairlead.dev/take: "x" is not an IP address`),
+		Once: map[string]string{v1alpha1.AnnotationTake: "192.0.2.9,x"},
+	}
+	step(netip.Addr{}, "Refused", `cannot take 192.0.2.9: no Service has it; annotation fairlead.dev/take: "x" is not an IP address`)
+}
+
+func TestProxyHealth(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var h proxyHealth
+	for i, step := range []struct {
+		after  time.Duration
+		status int
+		want   string
+	}{
+		{0, 0, ""}, // there is none, or none that tells
+		{time.Hour, 0, ""},
+		{0, 200, "Healthy"},
+		{proxyMayBeAway, 0, "Healthy"}, // it restarts
+		{time.Second, 0, "NoAnswer"},
+		{time.Second, 200, "Healthy"},
+		{time.Second, 503, "Unhealthy"},
+		{time.Second, 0, "Unhealthy"},
+		{time.Second, 200, "Healthy"},
+		{time.Second, 404, "Healthy"}, // something else listens there
+	} {
+		now = now.Add(step.after)
+		if h = h.heard(step.status, now); h.reason != step.want {
+			t.Errorf("step %d: %q, want %q", i, h.reason, step.want)
+		}
+	}
+}

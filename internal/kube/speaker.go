@@ -1,0 +1,56 @@
+package kube
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// SpeakerOrders are what a user wants of a speaker.
+type SpeakerOrders struct {
+	Drain     bool
+	Take      []netip.Addr
+	Rebalance bool
+	Invalid   error             // names the annotation that cannot be understood
+	Once      map[string]string // the annotations that are to be removed when they were heeded, by name
+}
+
+// Orders returns what the Speaker's annotations say.
+func Orders(s *v1alpha1.Speaker) SpeakerOrders {
+	o := SpeakerOrders{Once: map[string]string{}}
+	_, o.Drain = s.Annotations[v1alpha1.AnnotationDrain]
+	if v, ok := s.Annotations[v1alpha1.AnnotationRebalance]; ok {
+		o.Rebalance, o.Once[v1alpha1.AnnotationRebalance] = true, v
+	}
+	list, ok := s.Annotations[v1alpha1.AnnotationTake]
+	if !ok {
+		return o
+	}
+	o.Once[v1alpha1.AnnotationTake] = list
+	for part := range strings.SplitSeq(list, ",") {
+		a, err := config.Address(strings.TrimSpace(part))
+		if err != nil {
+			o.Invalid = fmt.Errorf("annotation %s: %w; write addresses, comma-separated", v1alpha1.AnnotationTake, err)
+			continue
+		}
+		o.Take = append(o.Take, a)
+	}
+	return o
+}
+
+// SpeakerAvoid returns why a speaker's node is better left out, as its Speaker says.
+func SpeakerAvoid(s *v1alpha1.Speaker) (out []lb.Reason) {
+	if Orders(s).Drain {
+		out = append(out, lb.ReasonNodeDrained)
+	}
+	if meta.IsStatusConditionFalse(s.Status.Conditions, v1alpha1.ConditionKubeProxyHealthy) {
+		out = append(out, lb.ReasonProxyUnhealthy)
+	}
+	return out
+}

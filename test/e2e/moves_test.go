@@ -1,0 +1,152 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/test/lab"
+)
+
+// annotate writes an annotation on a Speaker, as a user would; "name-" removes it.
+func (c *corner) annotate(t *testing.T, node, annotation string) {
+	t.Helper()
+	_, err := c.Kubectl(t.Context(), "annotate", "speaker", node, annotation, "--overwrite")
+	must(t, err)
+}
+
+// untilMoved waits until a speaker has said what became of an order, and has
+// removed it.
+func (c *corner) untilMoved(t *testing.T, node, order string, ok bool, reason string, words ...string) {
+	t.Helper()
+	sp := &v1alpha1.Speaker{ObjectMeta: meta1(node)}
+	lab.Eventually(t, 30*time.Second, func() error {
+		if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(sp), sp); err != nil {
+			return err
+		}
+		if v, there := sp.Annotations[order]; there {
+			return fmt.Errorf("speaker %s still has %s=%s; %s", node, order, v, told(sp.Status.Conditions))
+		}
+		return says(sp.Status.Conditions, v1alpha1.ConditionMoved, ok, reason, words...)
+	})
+}
+
+// A user moves addresses by hand, drains and rebalances: a client loses nothing,
+// and nothing moves back.
+func TestMoves(t *testing.T) {
+	f := newFailover(t)
+	a := f.addresses[0]
+
+	t.Run("one address", func(t *testing.T) {
+		for _, a := range f.addresses {
+			w := f.begin(t, a)
+			to := f.other(w.owner)
+			f.annotate(t, to, v1alpha1.AnnotationTake+"="+a.String())
+			f.untilMoved(t, to, v1alpha1.AnnotationTake, true, v1alpha1.ReasonMoved, fmt.Sprintf("took over %s from %s", a, w.owner))
+			if got := onlyOwner(t, w.seen, settled); got != to {
+				t.Errorf("%s owns %s, want %s", got, a, to)
+			}
+			answered(t, w.probe, 50)
+			w.lostNothing(t)
+			f.untilService(t, f.web, announced, true, "Announced", fmt.Sprintf("%s by layer 2 from %s (eth0)", a, to))
+		}
+	})
+	t.Run("an address that it cannot have", func(t *testing.T) {
+		f.annotate(t, "n1", v1alpha1.AnnotationTake+"=172.30.0.149,web")
+		f.untilMoved(t, "n1", v1alpha1.AnnotationTake, false, v1alpha1.ReasonRefused, "cannot take 172.30.0.149: no Service has it", `"web" is not an IP address`)
+	})
+	t.Run("a node is drained", func(t *testing.T) {
+		t.Cleanup(func() { f.undrain(t) })
+		w := f.begin(t, a)
+		f.annotate(t, w.owner, v1alpha1.AnnotationDrain+"=disk swap")
+		next := onlyOwner(t, w.seen, settled, w.owner)
+		for _, n := range f.Nodes {
+			f.annotate(t, n.Name, v1alpha1.AnnotationDrain+"=all of them")
+		}
+		f.untilService(t, f.web, announced, true, "Announced", "for want of a better node: "+next+" is drained")
+		f.undrain(t)
+		f.untilService(t, f.web, announced, true, "Announced", fmt.Sprintf("%s by layer 2 from %s (eth0)", a, next))
+		if got := onlyOwner(t, w.seen, settled); got != next {
+			t.Errorf("%s was drained, %s took over, and then %s did", w.owner, next, got)
+		}
+		w.lostNothing(t)
+	})
+	t.Run("kube-proxy of the owner hangs", func(t *testing.T) {
+		w := f.begin(t, a)
+		proxy := f.Process("kube-proxy-" + w.owner)
+		sp := &v1alpha1.Speaker{ObjectMeta: meta1(w.owner)}
+		f.until(t, sp, func() error {
+			return says(sp.Status.Conditions, v1alpha1.ConditionKubeProxyHealthy, true, v1alpha1.ReasonHealthy)
+		})
+		must(t, proxy.Freeze())
+		t.Cleanup(func() { must(t, proxy.Thaw()) })
+		next := onlyOwner(t, w.seen, 30*time.Second, w.owner)
+		f.until(t, sp, func() error {
+			return says(sp.Status.Conditions, v1alpha1.ConditionKubeProxyHealthy, false, v1alpha1.ReasonNoAnswer, "port 10256")
+		})
+		must(t, proxy.Thaw())
+		f.until(t, sp, func() error {
+			return says(sp.Status.Conditions, v1alpha1.ConditionKubeProxyHealthy, true, v1alpha1.ReasonHealthy)
+		})
+		if got := onlyOwner(t, w.seen, settled); got != next {
+			t.Errorf("%s took over from %s, and then %s did", next, w.owner, got)
+		}
+		w.lostNothing(t)
+	})
+}
+
+func (f *failover) undrain(t *testing.T) {
+	t.Helper()
+	for _, n := range f.Nodes {
+		_, err := f.Kubectl(context.Background(), "annotate", "speaker", n.Name, v1alpha1.AnnotationDrain+"-")
+		must(t, err)
+	}
+}
+
+// A node that joins gets the next addresses first, and its share of the others
+// when a user wants it.
+func TestRebalance(t *testing.T) {
+	f := newFailover(t)
+	t.Cleanup(func() { f.undrain(t) })
+	f.annotate(t, "n3", v1alpha1.AnnotationDrain+"=maintenance")
+	f.untilOwns(t, "n3", func(n int) bool { return n == 0 })
+	var all []netip.Addr
+	add := func(name string) {
+		svc := f.service(t, name, func(svc *corev1.Service) { svc.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol} })
+		f.backend(t, svc, "n1")
+		all = append(all, f.corner.addresses(t, svc)...)
+		f.untilService(t, svc, announced, true, "Announced")
+	}
+	for i := range 6 {
+		add(fmt.Sprint("more-", i))
+	}
+	f.undrain(t)
+	f.untilOwns(t, "n3", func(n int) bool { return n == 0 }) // it takes nothing by itself
+	add("next")
+	f.untilOwns(t, "n3", func(n int) bool { return n == 1 })
+
+	f.annotate(t, "n3", v1alpha1.AnnotationRebalance+"=now")
+	f.untilMoved(t, "n3", v1alpha1.AnnotationRebalance, true, v1alpha1.ReasonMoved, "took over")
+	for _, n := range f.Nodes { // 7 and the two of web
+		f.untilOwns(t, n.Name, func(n int) bool { return n == 3 })
+	}
+}
+
+// untilOwns waits until a speaker says that it owns as many addresses as are wanted.
+func (f *failover) untilOwns(t *testing.T, node string, wanted func(n int) bool) {
+	t.Helper()
+	sp := &v1alpha1.Speaker{ObjectMeta: meta1(node)}
+	f.until(t, sp, func() error {
+		if n := int(sp.Status.OwnedAddresses); !wanted(n) {
+			return errors.New(node + " owns " + fmt.Sprint(n))
+		}
+		return nil
+	})
+}
