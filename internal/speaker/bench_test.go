@@ -109,8 +109,13 @@ func BenchmarkMake(b *testing.B) {
 		}{{"nothing", s}, {"dead", dead}, {"service", added}, {"endpoint", moved}} {
 			b.Run(tc.name+"/"+change.name, func(b *testing.B) {
 				b.ReportAllocs()
-				for b.Loop() {
-					Make(change.to)
+				var p Planner
+				for version := uint64(1); b.Loop(); version++ {
+					change.to.Version = version
+					if change.name == "nothing" {
+						change.to.Version = 1
+					}
+					p.Make(change.to)
 				}
 			})
 		}

@@ -17,6 +17,9 @@ import (
 
 // Snapshot is all that a plan depends on.
 type Snapshot struct {
+	// Version is another one whenever Assignments, Advertisements, Nodes or
+	// Speakers are not what they were; 0 when nobody keeps account.
+	Version        uint64
 	Node           string          // this node
 	Joined         bool            // this speaker has found the others, or that there are none
 	Assignments    []lb.Assignment // sorted by Service
@@ -43,12 +46,12 @@ type Plan struct {
 
 // Outcome says what became of one assigned address.
 type Outcome struct {
-	Service  lb.ServiceKey
-	Addr     netip.Addr
-	Reason   lb.Reason   // ReasonAnnounced when this node announces it
-	Owner    string      // the node that announces it, "" when none can
-	Rejected []Rejection // the nodes that cannot, sorted by node
-	Avoided  []Rejection // those that can but are better left out, sorted by node
+	Service lb.ServiceKey
+	Sharers []lb.ServiceKey // the other Services that have the address
+	Addr    netip.Addr
+	Reason  lb.Reason   // ReasonAnnounced when this node announces it
+	Owner   string      // the node that announces it, "" when none can
+	Avoided []Rejection // the nodes that can but are better left out, sorted by node
 }
 
 // Rejection says why a node does not announce an address.
@@ -60,38 +63,47 @@ type Rejection struct {
 // Make decides what this node announces. An address is announced by the node
 // whose claim on it is the highest, as long as that node can: an owner that is
 // only better left out goes on until it hears its successor's claim.
-func Make(s Snapshot) Plan {
-	p := Plan{Claims: map[netip.Addr]election.Claim{}}
-	users := map[netip.Addr][]lb.Assignment{}
-	for _, as := range s.Assignments {
-		for _, g := range as.Grants {
-			users[g.Addr] = append(users[g.Addr], as)
-		}
-	}
-	load := s.load(users)
-	for _, as := range s.Assignments {
-		for _, g := range as.Grants {
-			if sharers := users[g.Addr]; sharers != nil {
-				p.Outcomes = append(p.Outcomes, s.place(sharers, g, load, &p))
-				delete(users, g.Addr)
-			}
-		}
-	}
-	slices.SortFunc(p.Announcements, func(x, y lb.L2Announcement) int { return x.Addr.Compare(y.Addr) })
-	return p
+func Make(s Snapshot) Plan { return new(Planner).Make(s) }
+
+// Planner makes one plan after the other. It keeps who can announce what while
+// Snapshot.Version says that this is as before: claims change most often. What
+// it decides depends on the snapshot alone.
+type Planner struct {
+	version uint64
+	spots   []spot
+	claims  []election.Claim // of the spots, made anew for each plan
 }
 
-// load returns how many of the assigned addresses each node owns that is alive.
-func (s *Snapshot) load(assigned map[netip.Addr][]lb.Assignment) election.Load {
+// Make is as the function Make.
+func (p *Planner) Make(s Snapshot) Plan {
+	if s.Version == 0 || s.Version != p.version {
+		p.spots, p.version = s.spots(), s.Version
+		p.claims = make([]election.Claim, len(p.spots))
+	}
+	for i := range p.spots {
+		p.claims[i] = s.Claims[p.spots[i].addr]
+	}
+	load := s.load(p.claims)
+	plan := Plan{Claims: map[netip.Addr]election.Claim{}, Outcomes: make([]Outcome, len(p.spots))}
+	for i := range p.spots {
+		plan.Outcomes[i] = s.place(&p.spots[i], p.claims[i], load, &plan)
+	}
+	slices.SortFunc(plan.Announcements, func(x, y lb.L2Announcement) int { return x.Addr.Compare(y.Addr) })
+	return plan
+}
+
+// load returns how many of the assigned addresses, given the claims on them, each
+// node owns that is alive.
+func (s *Snapshot) load(claims []election.Claim) election.Load {
 	joined := 0
 	for _, sp := range s.Speakers {
 		if sp.Joined {
 			joined++
 		}
 	}
-	load := election.NewLoad(len(assigned), joined)
-	for a := range assigned {
-		if owner := s.Claims[a].Owner; owner != "" {
+	load := election.NewLoad(len(claims), joined)
+	for i := range claims {
+		if owner := claims[i].Owner; owner != "" {
 			load.Of[owner]++
 		}
 	}
@@ -102,36 +114,36 @@ func (s *Snapshot) load(assigned map[netip.Addr][]lb.Assignment) election.Load {
 // of the cluster has announced it before.
 const firstEpoch = 1
 
-// place decides for one address, which these Services have, and adds what follows
+// place decides for one address, on which this is the claim, and adds what follows
 // to the plan.
-func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, load election.Load, p *Plan) Outcome {
-	c := s.Candidates(users, g)
-	out := Outcome{Service: users[0].Service, Addr: g.Addr, Rejected: c.Rejected, Avoided: c.Avoided}
+func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *Plan) Outcome {
+	c := sp.candidates
+	out := Outcome{Service: sp.service, Sharers: sp.sharers, Addr: sp.addr, Avoided: c.Avoided}
 	if c.Reason != 0 {
 		out.Reason = c.Reason
 		return out
 	}
-	claim := s.Claims[g.Addr]
 	if !s.Joined {
 		out.Reason, out.Owner = lb.ReasonNotJoined, claim.Owner
 		return out
 	}
-	elected := election.Owner(g.Addr, c.Good, c.Best, claim, load)
+	elected := election.Owner(sp.addr, c.Good, c.Best, claim, load)
 	if elected != claim.Owner {
 		load.Of[claim.Owner]--
 		load.Of[elected]++ // each speaker counts what each is about to take
 	}
-	if elected == s.Node && claim.Owner != s.Node && !s.awaited(g.Addr) {
+	if elected == s.Node && claim.Owner != s.Node && !s.awaited(sp.addr) {
 		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1}
-		p.Claims[g.Addr] = claim
+		p.Claims[sp.addr] = claim
 	}
 	out.Reason, out.Owner = lb.ReasonNotOwner, claim.Owner
-	if _, able := c.Able[claim.Owner]; !able {
+	names, able := c.Able[claim.Owner]
+	if !able {
 		out.Owner = elected // its claim is on its way
 	}
-	if names, able := c.Able[s.Node]; able && claim.Owner == s.Node {
+	if able && claim.Owner == s.Node {
 		out.Reason = lb.ReasonAnnounced
-		p.Announcements = append(p.Announcements, lb.L2Announcement{Addr: g.Addr, Interfaces: names, Probe: claim.Epoch == firstEpoch})
+		p.Announcements = append(p.Announcements, lb.L2Announcement{Addr: sp.addr, Interfaces: names, Probe: claim.Epoch == firstEpoch})
 	}
 	return out
 }
@@ -147,7 +159,7 @@ func (s *Snapshot) awaited(a netip.Addr) bool {
 // Candidates are the nodes that can announce an address.
 type Candidates struct {
 	Able     map[string][]string // node -> the interfaces to announce on, sorted
-	Good     []string            // those of them that there is least reason to avoid; an owner among them stays
+	Good     []string            // those of them that there is least reason to avoid, sorted; an owner among them stays
 	Best     []string            // those of Good that the advertisements prefer, to choose from
 	Rejected []Rejection         // the nodes that cannot, sorted
 	Avoided  []Rejection         // able, but not good, sorted
@@ -159,23 +171,35 @@ type Candidates struct {
 func (s *Snapshot) Candidates(users []lb.Assignment, g lb.Grant) Candidates {
 	var adverts []*lb.L2Advertisement
 	for i := range s.Advertisements {
-		a := &s.Advertisements[i]
-		if slices.ContainsFunc(users, func(as lb.Assignment) bool { return a.Selects(g, as.Labels) }) {
+		if a := &s.Advertisements[i]; selects(a, users, g) {
 			adverts = append(adverts, a)
 		}
 	}
-	as := together(users)
+	return s.candidates(slices.Sorted(maps.Keys(s.Nodes)), together(users), g.Addr, adverts, s.anyNodeHas(g.Addr))
+}
+
+// selects reports whether the advertisement is for one of the Services that have
+// the address.
+func selects(a *lb.L2Advertisement, users []lb.Assignment, g lb.Grant) bool {
+	return slices.ContainsFunc(users, func(as lb.Assignment) bool { return a.Selects(g, as.Labels) })
+}
+
+// candidates finds among these nodes, which are sorted, who can announce the
+// address.
+func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr, adverts []*lb.L2Advertisement, onSubnet bool) Candidates {
 	switch {
 	case len(adverts) == 0:
 		return Candidates{Reason: lb.ReasonNoAdvertisement}
 	case len(as.ReadyNodes) == 0:
 		return Candidates{Reason: lb.ReasonNoEndpoints}
 	}
-	onSubnet := s.anyNodeHas(g.Addr)
 	c := Candidates{Able: map[string][]string{}}
-	for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {
-		node := s.Nodes[name]
-		interfaces, reason := s.able(node, as, g.Addr, adverts, onSubnet)
+	for _, name := range among {
+		node, known := s.Nodes[name]
+		if !known {
+			continue // an endpoint outside of the cluster
+		}
+		interfaces, reason := s.able(node, as, addr, adverts, onSubnet)
 		if reason != 0 {
 			c.Rejected = append(c.Rejected, Rejection{name, reason})
 			continue
