@@ -64,11 +64,13 @@ type Members struct {
 	rumours rumours
 }
 
-// View is what this speaker knows of all. It owns its maps.
+// View is what this speaker knows of all. Its maps are never written to again:
+// not by members, and not to be by others.
 type View struct {
 	Alive  []string         // sorted names of the nodes whose speakers are alive, this one too
 	Facts  map[string]Facts // by node, of those alive and those that were
 	Claims map[netip.Addr]election.Claim
+	Moved  []netip.Addr // addresses whose claim is another one than in the last View
 	// Fresh are the addresses whose claim came a moment ago. Its owner may be
 	// alive, although this speaker does not know that yet.
 	Fresh map[netip.Addr]bool
@@ -95,6 +97,7 @@ func (m *Members) Start() error {
 	c.GossipInterval = m.timers.gossip
 	c.PushPullInterval = fullSync
 	c.TCPTimeout = tcpTimeout
+	c.EnableCompression = false         // it costs more than it saves of messages as small as these
 	c.DeadNodeReclaimTime = time.Second // a node may come back with another address
 	c.Delegate, c.Events = (*delegate)(m), (*delegate)(m)
 	c.Logger = log.New(logWriter{m.cfg.Log}, "", 0)
@@ -153,11 +156,11 @@ func (m *Members) Stop(ctx context.Context) error {
 func (m *Members) Changed() <-chan struct{} { return m.changed }
 
 // View returns what is known now.
-func (m *Members) View() View { return m.state.view(m.alive()) }
+func (m *Members) View() View { return m.state.view(m.Alive()) }
 
-// alive returns the sorted names of the members that are alive, or whose death is
+// Alive returns the sorted names of the members that are alive, or whose death is
 // still a rumour.
-func (m *Members) alive() []string {
+func (m *Members) Alive() []string {
 	var out []string
 	for _, n := range m.memberlist().Members() {
 		out = append(out, n.Name)
@@ -234,7 +237,9 @@ func (m *Members) take(msg message) {
 			m.queue.QueueBroadcast(b)
 		}
 	}
-	m.notify()
+	if !news.empty() { // of what goes around, most is heard many times
+		m.notify()
+	}
 }
 
 // sendToAll sends what does not fit into a packet to every member by TCP.
@@ -331,11 +336,7 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	return d.queue.GetBroadcasts(overhead, limit)
 }
 
-func (d *delegate) LocalState(bool) []byte {
-	all := d.state.all()
-	all.Sender = d.cfg.Node
-	return all.encode()
-}
+func (d *delegate) LocalState(bool) []byte { return d.state.encoded(d.cfg.Node) }
 
 func (d *delegate) MergeRemoteState(b []byte, _ bool) {
 	if msg, err := decode(b); err == nil && msg.Sender != "" {

@@ -103,16 +103,21 @@ func BenchmarkMake(b *testing.B) {
 		moved := s
 		moved.Assignments = slices.Clone(s.Assignments)
 		moved.Assignments[0].ReadyNodes = []string{"node-007"}
+		claimed := s // a few addresses move
+		for _, as := range s.Assignments[:12] {
+			claimed.Moved = append(claimed.Moved, as.Grants[0].Addr)
+		}
 		for _, change := range []struct {
 			name string
 			to   Snapshot
-		}{{"nothing", s}, {"dead", dead}, {"service", added}, {"endpoint", moved}} {
+		}{{"nothing", s}, {"claims", claimed}, {"dead", dead}, {"service", added}, {"endpoint", moved}} {
 			b.Run(tc.name+"/"+change.name, func(b *testing.B) {
 				b.ReportAllocs()
 				var p Planner
 				for version := uint64(1); b.Loop(); version++ {
 					change.to.Version = version
-					if change.name == "nothing" {
+					switch change.name {
+					case "nothing", "claims":
 						change.to.Version = 1
 					}
 					p.Make(change.to)

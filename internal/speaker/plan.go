@@ -19,7 +19,10 @@ import (
 type Snapshot struct {
 	// Version is another one whenever Assignments, Advertisements, Nodes or
 	// Speakers are not what they were; 0 when nobody keeps account.
-	Version        uint64
+	Version uint64
+	// Moved are, of the addresses whose claim was another one in the last snapshot
+	// of the same version, at least all.
+	Moved          []netip.Addr
 	Node           string          // this node
 	Joined         bool            // this speaker has found the others, or that there are none
 	Assignments    []lb.Assignment // sorted by Service
@@ -37,11 +40,16 @@ type Speaker struct {
 	Leaving    bool
 }
 
+// Equal reports whether the speakers told the same.
+func (s Speaker) Equal(o Speaker) bool {
+	return s.Joined == o.Joined && s.Leaving == o.Leaving && slices.EqualFunc(s.Interfaces, o.Interfaces, netif.Interface.Equal)
+}
+
 // Plan is what this node is to do.
 type Plan struct {
 	Announcements []lb.L2Announcement           // sorted by address
 	Claims        map[netip.Addr]election.Claim // to be made now, before announcing
-	Outcomes      []Outcome                     // one per assigned address, in the order of the assignments
+	Outcomes      []Outcome                     // one per assigned address, in the order of the assignments; until the next plan
 }
 
 // Outcome says what became of one assigned address.
@@ -65,49 +73,15 @@ type Rejection struct {
 // only better left out goes on until it hears its successor's claim.
 func Make(s Snapshot) Plan { return new(Planner).Make(s) }
 
-// Planner makes one plan after the other. It keeps who can announce what while
-// Snapshot.Version says that this is as before: claims change most often. What
-// it decides depends on the snapshot alone.
-type Planner struct {
-	version uint64
-	spots   []spot
-	claims  []election.Claim // of the spots, made anew for each plan
-}
-
-// Make is as the function Make.
-func (p *Planner) Make(s Snapshot) Plan {
-	if s.Version == 0 || s.Version != p.version {
-		p.spots, p.version = s.spots(), s.Version
-		p.claims = make([]election.Claim, len(p.spots))
-	}
-	for i := range p.spots {
-		p.claims[i] = s.Claims[p.spots[i].addr]
-	}
-	load := s.load(p.claims)
-	plan := Plan{Claims: map[netip.Addr]election.Claim{}, Outcomes: make([]Outcome, len(p.spots))}
-	for i := range p.spots {
-		plan.Outcomes[i] = s.place(&p.spots[i], p.claims[i], load, &plan)
-	}
-	slices.SortFunc(plan.Announcements, func(x, y lb.L2Announcement) int { return x.Addr.Compare(y.Addr) })
-	return plan
-}
-
-// load returns how many of the assigned addresses, given the claims on them, each
-// node owns that is alive.
-func (s *Snapshot) load(claims []election.Claim) election.Load {
+// load returns how many of the assigned addresses are enough for a node.
+func (s *Snapshot) load(assigned int) election.Load {
 	joined := 0
 	for _, sp := range s.Speakers {
 		if sp.Joined {
 			joined++
 		}
 	}
-	load := election.NewLoad(len(claims), joined)
-	for i := range claims {
-		if owner := claims[i].Owner; owner != "" {
-			load.Of[owner]++
-		}
-	}
-	return load
+	return election.NewLoad(assigned, joined)
 }
 
 // firstEpoch is that of the first owner of an address that was given out: nobody

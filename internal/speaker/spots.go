@@ -64,7 +64,8 @@ type kind struct {
 	adverts *advertSet
 	subnet  netip.Prefix // the smallest that some live node is in and the address too; subnets of one address are nested
 	policy  lb.TrafficPolicy
-	ready   string // with policy Local the nodes that are; else whether there are any
+	served  bool   // there are nodes with a ready endpoint
+	ready   string // with policy Local, which
 }
 
 // advertSet is a set of advertisements. There is one of each, so that pointers
@@ -121,14 +122,11 @@ func newKinds(s *Snapshot) *kinds {
 // externalTrafficPolicy Local they are many and differ from Service to Service.
 func (k *kinds) candidates(users []lb.Assignment, g lb.Grant) *Candidates {
 	as := together(users)
-	of := kind{adverts: k.adverts(users, g), subnet: k.subnet(g.Addr), policy: as.Policy}
+	of := kind{adverts: k.adverts(users, g), subnet: k.subnet(g.Addr), policy: as.Policy, served: len(as.ReadyNodes) > 0}
 	among := k.nodes
-	switch {
-	case as.Policy == lb.TrafficLocal:
+	if as.Policy == lb.TrafficLocal {
 		of.ready = strings.Join(as.ReadyNodes, "\x00")
 		among = as.ReadyNodes
-	case len(as.ReadyNodes) > 0:
-		of.ready = "some"
 	}
 	if k.lastFor != nil && of == k.last {
 		return k.lastFor

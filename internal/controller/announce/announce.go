@@ -83,6 +83,8 @@ type Announcer struct {
 
 	// Owned by the loop of Start.
 	interfaces []netif.Interface
+	planner    speaker.Planner
+	ground     ground
 	leaving    bool
 	since      map[netip.Addr]time.Time // address -> when this node began to announce it
 	failure    string                   // the last error of layer2, said once
@@ -295,7 +297,7 @@ func (a *Announcer) lookForLost(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		alive := a.members.View().Alive
+		alive := a.members.Alive()
 		var lost []netip.AddrPort
 		for node, endpoint := range a.world.others() {
 			if _, found := slices.BinarySearch(alive, node); !found {
@@ -312,7 +314,7 @@ func (a *Announcer) lookForLost(ctx context.Context) {
 // act gathers, decides and acts, once.
 func (a *Announcer) act() speaker.Plan {
 	view := a.members.View()
-	s := speaker.Snapshot{Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{}}
+	s := speaker.Snapshot{Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{}}
 	macs := map[string]bool{}
 	for _, node := range view.Alive {
 		if f, ok := view.Facts[node]; ok {
@@ -325,15 +327,41 @@ func (a *Announcer) act() speaker.Plan {
 		}
 	}
 	a.layer2.Befriend(macs)
-	users := a.world.fill(&s)
-	plan := speaker.Make(s)
+	s.Version = a.ground.stand(a.world.fill(&s), s.Speakers)
+	plan := a.planner.Make(s)
 	if len(plan.Claims) > 0 {
 		a.members.Claim(plan.Claims)
 	}
 	inForce, err := a.layer2.Apply(plan.Announcements, a.interfaces)
 	a.layer2.Again(a.members.Contested())
-	a.tell(inForce, users, len(view.Alive), err)
+	a.tell(inForce, usersOf(plan), len(view.Alive), err)
 	return plan
+}
+
+// ground is what a plan stands on and that seldom changes.
+type ground struct {
+	version  uint64 // another one with each change
+	world    uint64
+	speakers map[string]speaker.Speaker
+}
+
+// stand returns the version of what the plan stands on now.
+func (g *ground) stand(world uint64, speakers map[string]speaker.Speaker) uint64 {
+	if g.version == 0 || g.world != world || !maps.EqualFunc(g.speakers, speakers, speaker.Speaker.Equal) {
+		*g = ground{version: g.version + 1, world: world, speakers: speakers}
+	}
+	return g.version
+}
+
+// usersOf returns the Services of each address that this node is to announce.
+func usersOf(p speaker.Plan) map[netip.Addr][]lb.ServiceKey {
+	users := map[netip.Addr][]lb.ServiceKey{}
+	for i := range p.Outcomes {
+		if o := &p.Outcomes[i]; o.Reason == lb.ReasonAnnounced {
+			users[o.Addr] = append([]lb.ServiceKey{o.Service}, o.Sharers...)
+		}
+	}
+	return users
 }
 
 // tell has the Speaker object say what this node announces, and what failed.
