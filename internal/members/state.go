@@ -97,6 +97,13 @@ func (s *state) merge(m message) (news message) {
 	return news
 }
 
+// blank reports whether no claim has been heard of.
+func (s *state) blank() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.claims) == 0
+}
+
 // takeContested returns the addresses on which a lower claim was heard since the
 // last call.
 func (s *state) takeContested() []netip.Addr {
