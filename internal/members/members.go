@@ -225,14 +225,14 @@ func (m *Members) Contested() []netip.Addr { return m.state.takeContested() }
 // take merges a message and passes on what was news, as its sender reaches only
 // a few members by itself.
 func (m *Members) take(msg message) {
-	knewNothing := msg.Sender != "" && m.state.blank()
+	start := msg.Sender != "" && m.state.blank()
 	news := m.state.merge(msg)
-	if knewNothing {
-		m.notify()
-		return // the others know it: who has just started has it from them
-	}
 	if len(news.Claims) > 0 {
 		time.AfterFunc(claimIsFresh, m.notify) // what waited for their owners is decided then
+		if start {
+			m.notify()
+			return // who has just started has all claims from the others: it would pass on thousands that are known
+		}
 	}
 	for _, part := range news.split() {
 		b := &broadcast{name: part.name(), msg: part.encode()}

@@ -345,7 +345,8 @@ func (w *world) assign() {
 			merged = append(merged, *as)
 		}
 	}
-	w.assignments = append(merged, anew...)
+	merged = append(merged, anew...)
+	w.assignments = merged
 }
 
 // remember notes the pool of each address that a change of the pools left without
