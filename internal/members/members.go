@@ -64,8 +64,8 @@ type Members struct {
 	rumours rumours
 }
 
-// View is what this speaker knows of all. Its maps are never written to again:
-// not by members, and not to be by others.
+// View is what this speaker knows of all. Its maps are only to be read, and Claims
+// only until the next View.
 type View struct {
 	Alive  []string         // sorted names of the nodes whose speakers are alive, this one too
 	Facts  map[string]Facts // by node, of those alive and those that were
@@ -155,7 +155,8 @@ func (m *Members) Stop(ctx context.Context) error {
 // Changed receives after the view changed. It has room for one.
 func (m *Members) Changed() <-chan struct{} { return m.changed }
 
-// View returns what is known now.
+// View returns what is known now. It is for one goroutine at a time: claims are
+// many, and are not copied for each.
 func (m *Members) View() View { return m.state.view(m.Alive()) }
 
 // Alive returns the sorted names of the members that are alive, or whose death is

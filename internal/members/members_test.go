@@ -231,9 +231,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// BenchmarkFullSync is what one full sync costs each side: what it sends, and
-// what it takes in, when all has been heard before.
-func BenchmarkFullSync(b *testing.B) {
+// crowded is a member that knows 100 others and 10,000 claims.
+func crowded() (*Members, message) {
 	all := message{Facts: map[string]versioned{}, Claims: map[netip.Addr]election.Claim{}}
 	for i := range 100 {
 		all.Facts[fmt.Sprintf("node-%03d", i)] = versioned{Version: 1, Facts: Facts{Joined: true, Interfaces: []netif.Interface{{
@@ -246,6 +245,15 @@ func BenchmarkFullSync(b *testing.B) {
 	}
 	m := New(Config{Node: "node-000", Log: logr.Discard()})
 	m.state.merge(all)
+	clear(m.state.heard) // a while ago
+	m.state.view(nil)
+	return m, all
+}
+
+// BenchmarkFullSync is what one full sync costs each side: what it sends, and
+// what it takes in, when all has been heard before.
+func BenchmarkFullSync(b *testing.B) {
+	m, _ := crowded()
 	for b.Loop() {
 		out := (*delegate)(m).LocalState(false)
 		b.SetBytes(int64(len(out)))
@@ -254,5 +262,24 @@ func BenchmarkFullSync(b *testing.B) {
 			b.Fatal(err)
 		}
 		m.state.merge(msg)
+	}
+}
+
+// BenchmarkHear is a message with a few claims that have been heard before, as
+// most of those are that arrive.
+func BenchmarkHear(b *testing.B) {
+	m, all := crowded()
+	heard := all.split()[200].encode()
+	for b.Loop() {
+		(*delegate)(m).NotifyMsg(heard)
+	}
+}
+
+// BenchmarkView is the view after one claim has changed.
+func BenchmarkView(b *testing.B) {
+	m, _ := crowded()
+	for epoch := uint64(4); b.Loop(); epoch++ {
+		m.state.merge(message{Claims: map[netip.Addr]election.Claim{netip.MustParseAddr("10.200.0.1"): {Owner: "node-007", Epoch: epoch}}})
+		m.state.view(nil)
 	}
 }

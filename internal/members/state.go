@@ -56,7 +56,7 @@ type state struct {
 	heard     map[netip.Addr]time.Time // when the claim on an address came, for as long as it is fresh
 
 	// Claims are as many as there are addresses, and do not change for hours.
-	shown map[netip.Addr]election.Claim // what view gave out, nil when claims are not that any more
+	shown map[netip.Addr]election.Claim // what view gave out; only view writes to it
 	moved map[netip.Addr]bool           // addresses whose claim changed since then
 	wire  []byte                        // what encoded gave out, nil when that has changed
 }
@@ -65,7 +65,8 @@ func newState(now func() time.Time) *state {
 	return &state{
 		now:   now,
 		facts: map[string]versioned{}, claims: map[netip.Addr]election.Claim{},
-		contested: map[netip.Addr]bool{}, heard: map[netip.Addr]time.Time{}, moved: map[netip.Addr]bool{},
+		contested: map[netip.Addr]bool{}, heard: map[netip.Addr]time.Time{},
+		shown: map[netip.Addr]election.Claim{}, moved: map[netip.Addr]bool{},
 	}
 }
 
@@ -88,7 +89,7 @@ func (s *state) merge(m message) (news message) {
 			s.claims[addr], news.Claims[addr] = c, c
 			s.heard[addr] = s.now()
 			s.moved[addr] = true
-			s.shown, s.wire = nil, nil
+			s.wire = nil
 		case c.Compare(held) < 0 && c.Owner != held.Owner:
 			s.contested[addr] = true
 			news.Claims[addr] = held // for who claims in ignorance of it
@@ -118,13 +119,16 @@ func (s *state) takeContested() []netip.Addr {
 func (s *state) fresh() map[netip.Addr]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := map[netip.Addr]bool{}
+	out, now := map[netip.Addr]bool{}, s.now()
 	for a, at := range s.heard {
-		if s.now().Sub(at) < claimIsFresh {
+		if now.Sub(at) < claimIsFresh {
 			out[a] = true
 		} else {
 			delete(s.heard, a)
 		}
+	}
+	if len(s.heard) == 0 {
+		s.heard = map[netip.Addr]time.Time{} // without the room for what came at the start
 	}
 	return out
 }
@@ -138,8 +142,8 @@ func (s *state) view(alive []string) View {
 	for node, f := range s.facts {
 		v.Facts[node] = f.Facts
 	}
-	if s.shown == nil {
-		s.shown = maps.Clone(s.claims)
+	for a := range s.moved {
+		s.shown[a] = s.claims[a]
 	}
 	v.Claims, v.Moved = s.shown, slices.Collect(maps.Keys(s.moved))
 	s.moved = map[netip.Addr]bool{}
