@@ -7,7 +7,6 @@ package election
 
 import (
 	"cmp"
-	"hash/fnv"
 	"net/netip"
 	"slices"
 )
@@ -54,25 +53,28 @@ func NewLoad(total, nodes int) Load {
 }
 
 // Owner returns the node that is to own addr, or "" when there is none to choose
-// from. The current owner stays while it is among those that may. Otherwise the
+// from. The current owner stays while it is among those that may, which are
+// sorted. Otherwise the
 // one to choose from with the highest score does that does not own enough
 // already, so that every speaker finds the same one and the addresses of a lost
 // node spread over all others. An address that nobody ever owned goes to the
 // node with the fewest first: one that has just joined gets the next ones.
 func Owner(addr netip.Addr, mayStay, choose []string, current Claim, load Load) string {
-	if slices.Contains(mayStay, current.Owner) {
+	if _, stays := slices.BinarySearch(mayStay, current.Owner); stays {
 		return current.Owner
 	}
-	if len(choose) == 0 {
-		return ""
+	owner, least, highest := "", 0, uint64(0)
+	for i, node := range choose {
+		excess := load.excess(node, current)
+		if i > 0 && excess > least {
+			continue
+		}
+		s := score(addr, node)
+		if i == 0 || cmp.Or(cmp.Compare(excess, least), cmp.Compare(highest, s), cmp.Compare(node, owner)) < 0 {
+			owner, least, highest = node, excess, s
+		}
 	}
-	return slices.MinFunc(choose, func(x, y string) int {
-		return cmp.Or(
-			cmp.Compare(load.excess(x, current), load.excess(y, current)),
-			cmp.Compare(score(addr, y), score(addr, x)),
-			cmp.Compare(x, y),
-		)
-	})
+	return owner
 }
 
 // excess is what counts against a node: all that it owns where the address is
@@ -87,12 +89,23 @@ func (l Load) excess(node string, current Claim) int {
 // score is the rendezvous weight of a node for an address (Thaler and
 // Ravishankar, "Using name-based mappings to increase hit rates", 1998).
 func score(addr netip.Addr, node string) uint64 {
-	h := fnv.New64a()
-	b := addr.As16()
-	h.Write(b[:])
-	h.Write([]byte(node))
-	return mix(h.Sum64())
+	h := uint64(fnvOffset)
+	for _, c := range addr.As16() {
+		h = (h ^ uint64(c)) * fnvPrime
+	}
+	for i := range len(node) {
+		h = (h ^ uint64(node[i])) * fnvPrime
+	}
+	return mix(h)
 }
+
+// The parameters of the 64-bit FNV-1a hash. hash/fnv has it too, but only in a
+// form that allocates, and a lost node takes as many as it owned addresses times
+// there are nodes.
+const (
+	fnvOffset = 0xcbf29ce484222325
+	fnvPrime  = 0x100000001b3
+)
 
 // mix spreads FNV's weak high bits: names that differ in the last character
 // must not score alike (the finaliser of MurmurHash3).

@@ -73,25 +73,50 @@ func Assignment(svc *corev1.Service, endpoints []discoveryv1.EndpointSlice, pool
 // still serve while they terminate (KEP-1669). An endpoint outside of the
 // cluster has no node and counts under the name "".
 func ReadyNodes(endpoints []discoveryv1.EndpointSlice) []string {
-	ready, serving := map[string]bool{}, map[string]bool{}
-	for _, s := range endpoints {
-		for _, e := range s.Endpoints {
-			node := ptr.Deref(e.NodeName, "")
-			switch {
-			case ptr.Deref(e.Conditions.Ready, true):
-				ready[node] = true
-			case ptr.Deref(e.Conditions.Serving, false) && ptr.Deref(e.Conditions.Terminating, false):
-				serving[node] = true
-			}
+	each := make([]EndpointNodes, len(endpoints))
+	for i := range endpoints {
+		each[i] = Endpoints(&endpoints[i])
+	}
+	return MayGetTraffic(each)
+}
+
+// EndpointNodes is what matters of an EndpointSlice: the nodes, sorted, that have
+// an endpoint which is ready, or which still serves while it terminates.
+type EndpointNodes struct {
+	Ready, Serving []string
+}
+
+// Endpoints returns what matters of the EndpointSlice.
+func Endpoints(s *discoveryv1.EndpointSlice) EndpointNodes {
+	var out EndpointNodes
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		node := ptr.Deref(e.NodeName, "")
+		switch {
+		case ptr.Deref(e.Conditions.Ready, true):
+			out.Ready = append(out.Ready, node)
+		case ptr.Deref(e.Conditions.Serving, false) && ptr.Deref(e.Conditions.Terminating, false):
+			out.Serving = append(out.Serving, node)
 		}
+	}
+	out.Ready, out.Serving = sorted(out.Ready), sorted(out.Serving)
+	return out
+}
+
+// MayGetTraffic is as ReadyNodes, of the EndpointSlices of one Service.
+func MayGetTraffic(endpoints []EndpointNodes) []string {
+	ready, serving := []string{}, []string{}
+	for _, e := range endpoints {
+		ready, serving = append(ready, e.Ready...), append(serving, e.Serving...)
 	}
 	if len(ready) == 0 {
 		ready = serving
 	}
-	out := make([]string, 0, len(ready))
-	for n := range ready {
-		out = append(out, n)
-	}
-	slices.Sort(out)
-	return out
+	return sorted(ready)
+}
+
+// sorted sorts names and leaves each once, in place.
+func sorted(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
 }

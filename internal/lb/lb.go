@@ -170,11 +170,15 @@ type Preference struct {
 	Selector Selector
 }
 
+// SelectsPool reports whether the advertisement is for addresses of the pool.
+func (a *L2Advertisement) SelectsPool(name string) bool {
+	return a.AllPools || slices.Contains(a.Pools, name)
+}
+
 // Selects reports whether the advertisement is for this grant of a Service with
 // these labels.
 func (a *L2Advertisement) Selects(g Grant, labels map[string]string) bool {
-	return (a.AllPools || slices.Contains(a.Pools, g.Pool)) &&
-		(len(a.ServiceSelectors) == 0 || MatchesAny(a.ServiceSelectors, labels))
+	return a.SelectsPool(g.Pool) && (len(a.ServiceSelectors) == 0 || MatchesAny(a.ServiceSelectors, labels))
 }
 
 // SelectsNode reports whether the advertisement lets the node announce.

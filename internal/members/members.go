@@ -73,7 +73,8 @@ type Members struct {
 	ring    ring // of the members
 }
 
-// View is what this speaker knows of all. It owns its maps.
+// View is what this speaker knows of all. Its maps are only to be read, and Claims
+// only until the next View.
 type View struct {
 	Alive []string         // sorted names of the nodes whose speakers are alive, this one too
 	Facts map[string]Facts // by node, of those alive and those that were
@@ -82,6 +83,7 @@ type View struct {
 	// Late are those that have not joined for so long that others are to take over.
 	Late   map[string]bool
 	Claims map[netip.Addr]election.Claim
+	Moved  []netip.Addr // addresses whose claim is another one than in the last View
 	// Fresh are the addresses whose claim came a moment ago. Its owner may be
 	// alive, although this speaker does not know that yet.
 	Fresh map[netip.Addr]bool
@@ -113,6 +115,7 @@ func (m *Members) Start() error {
 	c.GossipInterval = m.timers.gossip
 	c.PushPullInterval = fullSync
 	c.TCPTimeout = tcpTimeout
+	c.EnableCompression = false         // it costs more than it saves of messages as small as these
 	c.DeadNodeReclaimTime = time.Second // a node may come back with another address
 	c.Delegate, c.Events = (*delegate)(m), (*delegate)(m)
 	c.Logger = log.New(logWriter{m.cfg.Log}, "", 0)
@@ -290,12 +293,19 @@ func (m *Members) Stop(ctx context.Context) error {
 // Changed receives after the view changed. It has room for one.
 func (m *Members) Changed() <-chan struct{} { return m.changed }
 
-// View returns what is known now.
+// View returns what is known now. It is for one goroutine at a time: claims are
+// many, and are not copied for each.
 func (m *Members) View() View {
 	alive, cutOff := m.alive()
 	v := m.state.view(alive)
 	v.CutOff = cutOff
 	return v
+}
+
+// Alive returns the sorted names of the speakers that are alive.
+func (m *Members) Alive() []string {
+	alive, _ := m.alive()
+	return alive
 }
 
 // alive returns the sorted names of the members that are alive, or whose death is
@@ -376,12 +386,17 @@ func (m *Members) Contested() []netip.Addr { return m.state.takeContested() }
 // take merges a message and passes on what was news, as its sender reaches only
 // a few members by itself.
 func (m *Members) take(msg message) {
+	start := msg.Sender != "" && m.state.blank()
 	news := m.state.merge(msg)
-	if len(news.Claims) > 0 {
-		time.AfterFunc(claimIsFresh, m.notify) // what waited for their owners is decided then
-	}
 	if len(news.Facts) > 0 {
 		time.AfterFunc(late, m.notify) // who has not joined by then is late
+	}
+	if len(news.Claims) > 0 {
+		time.AfterFunc(claimIsFresh, m.notify) // what waited for their owners is decided then
+		if start {
+			m.notify()
+			return // who has just started has all claims from the others: it would pass on thousands that are known
+		}
 	}
 	for _, part := range news.split() {
 		b := &broadcast{name: part.name(), msg: part.encode()}
@@ -391,7 +406,9 @@ func (m *Members) take(msg message) {
 			m.queue.QueueBroadcast(b)
 		}
 	}
-	m.notify()
+	if !news.empty() { // of what goes around, most is heard many times
+		m.notify()
+	}
 }
 
 // sendToAll sends what does not fit into a packet to every member by TCP.
@@ -494,11 +511,7 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	return d.queue.GetBroadcasts(overhead, limit)
 }
 
-func (d *delegate) LocalState(bool) []byte {
-	all := d.state.all()
-	all.Sender = d.cfg.Node
-	return all.encode()
-}
+func (d *delegate) LocalState(bool) []byte { return d.state.encoded(d.cfg.Node) }
 
 func (d *delegate) MergeRemoteState(b []byte, _ bool) {
 	if msg, err := decode(b); err == nil && msg.Sender != "" {

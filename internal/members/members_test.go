@@ -2,7 +2,6 @@ package members
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/hashicorp/memberlist"
 
 	"github.com/fairlead/fairlead/internal/election"
@@ -211,7 +211,8 @@ func FuzzDecode(f *testing.F) {
 		Facts:  map[string]versioned{"n1": {Version: 3, Facts: Facts{Interfaces: []netif.Interface{{Name: "eth0", Up: true}}}}},
 		Claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 1}},
 	}.encode())
-	f.Add([]byte(`{"c":{"fe80::1%eth0":{}}}`))
+	f.Add([]byte("\x00\x01\x02n1\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xc0\x00\x02\x64\x00\x01")) // 4 in 6
+	f.Add([]byte("\x00\x01\x02n1\x04\xc0\x00\x02\x64\x01\x01"))                                                 // no such owner
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := decode(b)
 		if err != nil {
@@ -219,11 +220,66 @@ func FuzzDecode(f *testing.F) {
 		}
 		s := newState(time.Now)
 		s.merge(m)
-		if !json.Valid(s.all().encode()) {
-			t.Errorf("%q corrupts the state", b)
+		again, err := decode(s.all().encode())
+		if diff := cmp.Diff(s.all(), again, cmpopts.EquateEmpty(), cmp.AllowUnexported(versioned{}), cmp.Comparer(func(x, y netip.Addr) bool { return x == y }),
+			cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })); err != nil || diff != "" {
+			t.Errorf("%q corrupts the state: %v; (-held +said)\n%s", b, err, diff)
 		}
 		for _, part := range m.split() {
 			part.encode()
 		}
 	})
+}
+
+// crowded is a member that knows 100 others and 10,000 claims.
+func crowded() (*Members, message) {
+	all := message{Facts: map[string]versioned{}, Claims: map[netip.Addr]election.Claim{}}
+	for i := range 100 {
+		all.Facts[fmt.Sprintf("node-%03d", i)] = versioned{Version: 1, Facts: Facts{Joined: true, Interfaces: []netif.Interface{{
+			Name: "eth0", MAC: "02:00:00:00:00:01", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8"), netip.MustParsePrefix("fd00::1/64")},
+		}}}}
+	}
+	for i := range 10000 {
+		a := netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)})
+		all.Claims[a] = election.Claim{Owner: fmt.Sprintf("node-%03d", i%100), Epoch: 3}
+	}
+	m := New(Config{Node: "node-000", Log: logr.Discard()})
+	m.state.merge(all)
+	clear(m.state.heard) // a while ago
+	m.state.view(nil)
+	return m, all
+}
+
+// BenchmarkFullSync is what one full sync costs each side: what it sends, and
+// what it takes in, when all has been heard before.
+func BenchmarkFullSync(b *testing.B) {
+	m, _ := crowded()
+	for b.Loop() {
+		out := (*delegate)(m).LocalState(false)
+		b.SetBytes(int64(len(out)))
+		msg, err := decode(out)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m.state.merge(msg)
+	}
+}
+
+// BenchmarkHear is a message with a few claims that have been heard before, as
+// most of those are that arrive.
+func BenchmarkHear(b *testing.B) {
+	m, all := crowded()
+	heard := all.split()[200].encode()
+	for b.Loop() {
+		(*delegate)(m).NotifyMsg(heard)
+	}
+}
+
+// BenchmarkView is the view after one claim has changed.
+func BenchmarkView(b *testing.B) {
+	m, _ := crowded()
+	for epoch := uint64(4); b.Loop(); epoch++ {
+		m.state.merge(message{Claims: map[netip.Addr]election.Claim{netip.MustParseAddr("10.200.0.1"): {Owner: "node-007", Epoch: epoch}}})
+		m.state.view(nil)
+	}
 }

@@ -670,6 +670,7 @@ func (n *simNode) notifyMsg(m message) {
 }
 
 func (n *simNode) take(m message) {
+	start := m.Sender != "" && n.state.blank()
 	news := n.state.merge(m)
 	if len(news.Facts)+len(news.Claims) > 0 {
 		n.news++
@@ -680,6 +681,10 @@ func (n *simNode) take(m message) {
 	if len(news.Claims) > 0 {
 		n.after(claimIsFresh, n.notify)
 		n.tellClaims(m, news)
+		if start {
+			n.notify()
+			return
+		}
 	}
 	for _, part := range news.split() {
 		b := n.sim.enlist(payload{about: aboutUs, msg: part}, len(part.encode()))

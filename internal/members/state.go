@@ -1,7 +1,9 @@
 package members
 
 import (
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -30,10 +32,13 @@ type Facts struct {
 // message is one gossip message, and the whole state in a full sync.
 type message struct {
 	Facts  map[string]versioned          `json:"f,omitempty"` // by node
-	Claims map[netip.Addr]election.Claim `json:"c,omitempty"`
+	Claims map[netip.Addr]election.Claim `json:"-"`           // see encode
 	Sender string                        `json:"s,omitempty"` // of a full sync
 	Pulse  string                        `json:"p,omitempty"` // the sender, who is alive; there is nothing else then
 }
+
+// empty reports whether the message says nothing.
+func (m message) empty() bool { return len(m.Facts)+len(m.Claims) == 0 }
 
 // versioned is a node's facts, and what it says of the others; the higher version
 // is the later one.
@@ -61,6 +66,11 @@ type state struct {
 	contested map[netip.Addr]bool      // addresses on which a lower claim was heard, until taken
 	heard     map[netip.Addr]time.Time // when the claim on an address came, for as long as it is fresh
 	joining   map[string]time.Time     // node -> since when it runs and has not joined
+
+	// Claims are as many as there are addresses, and do not change for hours.
+	shown map[netip.Addr]election.Claim // what view gave out; only view writes to it
+	moved map[netip.Addr]bool           // addresses whose claim changed since then
+	wire  []byte                        // what encoded gave out, nil when that has changed
 }
 
 func newState(now func() time.Time) *state {
@@ -68,6 +78,7 @@ func newState(now func() time.Time) *state {
 		now:   now,
 		facts: map[string]versioned{}, claims: map[netip.Addr]election.Claim{},
 		contested: map[netip.Addr]bool{}, heard: map[netip.Addr]time.Time{}, joining: map[string]time.Time{},
+		shown: map[netip.Addr]election.Claim{}, moved: map[netip.Addr]bool{},
 	}
 }
 
@@ -81,6 +92,7 @@ func (s *state) merge(m message) (news message) {
 		if f.Version > s.facts[node].Version {
 			s.facts[node], news.Facts[node] = f, f
 			s.noteJoining(node, f.Joined)
+			s.wire = nil
 		}
 	}
 	for addr, c := range m.Claims {
@@ -89,6 +101,8 @@ func (s *state) merge(m message) (news message) {
 		case c.Compare(held) > 0:
 			s.claims[addr], news.Claims[addr] = c, c
 			s.heard[addr] = s.now()
+			s.moved[addr] = true
+			s.wire = nil
 		case c.Compare(held) < 0 && c.Owner != held.Owner:
 			s.contested[addr] = true
 			news.Claims[addr] = held // for who claims in ignorance of it
@@ -137,6 +151,13 @@ func (s *state) opinions() map[string]opinion {
 	return out
 }
 
+// blank reports whether no claim has been heard of.
+func (s *state) blank() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.claims) == 0
+}
+
 // takeContested returns the addresses on which a lower claim was heard since the
 // last call.
 func (s *state) takeContested() []netip.Addr {
@@ -151,24 +172,34 @@ func (s *state) takeContested() []netip.Addr {
 func (s *state) fresh() map[netip.Addr]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := map[netip.Addr]bool{}
+	out, now := map[netip.Addr]bool{}, s.now()
 	for a, at := range s.heard {
-		if s.now().Sub(at) < claimIsFresh {
+		if now.Sub(at) < claimIsFresh {
 			out[a] = true
 		} else {
 			delete(s.heard, a)
 		}
+	}
+	if len(s.heard) == 0 {
+		s.heard = map[netip.Addr]time.Time{} // without the room for what came at the start
 	}
 	return out
 }
 
 // view returns what is known, given who is alive.
 func (s *state) view(alive []string) View {
-	all := s.all()
-	v := View{Alive: alive, Facts: make(map[string]Facts, len(all.Facts)), Claims: all.Claims, Fresh: s.fresh(), Late: s.late()}
-	for node, f := range all.Facts {
+	v := View{Alive: alive, Fresh: s.fresh(), Late: s.late()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v.Facts = make(map[string]Facts, len(s.facts))
+	for node, f := range s.facts {
 		v.Facts[node] = f.Facts
 	}
+	for a := range s.moved {
+		s.shown[a] = s.claims[a]
+	}
+	v.Claims, v.Moved = s.shown, slices.Collect(maps.Keys(s.moved))
+	s.moved = map[netip.Addr]bool{}
 	return v
 }
 
@@ -218,6 +249,16 @@ func (s *state) all() message {
 	return message{Facts: maps.Clone(s.facts), Claims: maps.Clone(s.claims)}
 }
 
+// encoded returns everything as what a full sync sends. Nobody may write to it.
+func (s *state) encoded(sender string) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wire == nil {
+		s.wire = message{Facts: s.facts, Claims: s.claims, Sender: sender}.encode()
+	}
+	return s.wire
+}
+
 // claimsPerMessage usually keeps an encoded message within one UDP packet.
 const claimsPerMessage = 12
 
@@ -239,24 +280,105 @@ func (m message) split() []message {
 	return out
 }
 
+// encode returns the message as it is sent: the length of all but the claims, and
+// that as JSON; then the owners' names, and the claims by address, each with its
+// owner's number among them. Of claims there are many, and each goes around many
+// times.
 func (m message) encode() []byte {
-	b, err := json.Marshal(m)
-	if err != nil {
-		panic(fmt.Sprintf("encode gossip message: %v", err)) // plain data always encodes
+	var rest []byte
+	if len(m.Facts) > 0 || m.Sender != "" || m.Pulse != "" {
+		var err error
+		if rest, err = json.Marshal(m); err != nil {
+			panic(fmt.Sprintf("encode gossip message: %v", err)) // plain data always encodes
+		}
+	}
+	b := appendText(nil, rest)
+	numbers := map[string]uint64{}
+	for _, c := range m.Claims {
+		numbers[c.Owner] = 0
+	}
+	b = binary.AppendUvarint(b, uint64(len(numbers)))
+	for i, name := range slices.Sorted(maps.Keys(numbers)) {
+		numbers[name] = uint64(i) //nolint:gosec // an index is not negative
+		b = appendText(b, []byte(name))
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(m.Claims), netip.Addr.Compare) {
+		c := m.Claims[a]
+		b = appendText(b, a.AsSlice())
+		b = binary.AppendUvarint(b, numbers[c.Owner])
+		b = binary.AppendUvarint(b, c.Epoch<<1|minor(c))
 	}
 	return b
+}
+
+// minor is the lowest bit of a claim's number.
+func minor(c election.Claim) uint64 {
+	if c.Minor {
+		return 1
+	}
+	return 0
+}
+
+func appendText(b, text []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
 // decode parses a message and refuses what would corrupt the state.
 func decode(b []byte) (message, error) {
 	var m message
-	if err := json.Unmarshal(b, &m); err != nil {
-		return message{}, fmt.Errorf("decode gossip message: %w", err)
-	}
-	for addr := range m.Claims {
-		if !addr.IsValid() || addr.Is4In6() || addr.Zone() != "" {
-			return message{}, fmt.Errorf("decode gossip message: claim on %q", addr)
+	r := reader{b: b}
+	if rest := r.text(); len(rest) > 0 {
+		if err := json.Unmarshal(rest, &m); err != nil {
+			return message{}, fmt.Errorf("decode gossip message: %w", err)
 		}
 	}
+	var owners []string
+	for n := r.number(); n > 0 && !r.bad; n-- {
+		owners = append(owners, string(r.text()))
+	}
+	if len(r.b) > 0 && !r.bad {
+		m.Claims = map[netip.Addr]election.Claim{}
+	}
+	for len(r.b) > 0 && !r.bad {
+		addr, ok := netip.AddrFromSlice(r.text())
+		owner, epoch := r.number(), r.number()
+		if !ok || addr.Is4In6() || owner >= uint64(len(owners)) {
+			r.bad = true
+			break
+		}
+		m.Claims[addr] = election.Claim{Owner: owners[owner], Epoch: epoch >> 1, Minor: epoch&1 == 1}
+	}
+	if r.bad {
+		return message{}, errMalformed
+	}
 	return m, nil
+}
+
+var errMalformed = errors.New("decode gossip message: it is cut off, or not one of ours")
+
+// reader takes apart what encode put together.
+type reader struct {
+	b   []byte
+	bad bool // it was not that
+}
+
+func (r *reader) number() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) text() []byte {
+	n := r.number()
+	if n > uint64(len(r.b)) {
+		r.bad, r.b = true, nil
+		return nil
+	}
+	text := r.b[:n]
+	r.b = r.b[n:]
+	return text
 }

@@ -26,10 +26,10 @@ type Refusal struct {
 	Reason lb.Reason
 }
 
-// Next returns what the node is to take over next, given the last plan; a Move
-// without an address when nothing is left to do. Refused are those to be taken
-// that it cannot have.
-func (o Orders) Next(node string, p Plan) (next Move, refused []Refusal) {
+// Next returns what this node is to take over next, given a plan and what it was
+// made from; a Move without an address when nothing is left to do. Refused are
+// those to be taken that it cannot have.
+func (o Orders) Next(s *Snapshot, p Plan) (next Move, refused []Refusal) {
 	of := make(map[netip.Addr]*Outcome, len(p.Outcomes))
 	for i := range p.Outcomes {
 		of[p.Outcomes[i].Addr] = &p.Outcomes[i]
@@ -38,17 +38,17 @@ func (o Orders) Next(node string, p Plan) (next Move, refused []Refusal) {
 		out := of[a]
 		reason := lb.ReasonNotAssigned
 		if out != nil {
-			reason = out.refuses(node)
+			reason = s.refuses(out)
 		}
 		switch {
 		case reason != 0:
 			refused = append(refused, Refusal{a, reason})
-		case out.Owner != node && next.Addr == (netip.Addr{}):
-			next = Move{Addr: a, From: out.Owner, To: node}
+		case out.Owner != s.Node && next.Addr == (netip.Addr{}):
+			next = Move{Addr: a, From: out.Owner, To: s.Node}
 		}
 	}
 	if next.Addr == (netip.Addr{}) && o.Rebalance {
-		next = share(node, p)
+		next = share(s.Node, p)
 	}
 	return next, refused
 }
@@ -73,15 +73,20 @@ func share(node string, p Plan) Move {
 	return best
 }
 
-// refuses returns why the node cannot have the address, or 0.
-func (o *Outcome) refuses(node string) lb.Reason {
-	for _, r := range slices.Concat(o.Rejected, o.Avoided) {
-		if r.Node == node {
+// refuses returns why this node cannot have the address of the outcome, or 0.
+func (s *Snapshot) refuses(o *Outcome) lb.Reason {
+	var users []lb.Assignment
+	var grant lb.Grant
+	s.grants(func(as *lb.Assignment, g lb.Grant) {
+		if g.Addr == o.Addr {
+			users, grant = append(users, *as), g
+		}
+	})
+	c := s.Candidates(users, grant)
+	for _, r := range slices.Concat(c.Rejected, c.Avoided) {
+		if r.Node == s.Node {
 			return r.Reason
 		}
 	}
-	if o.Owner == "" {
-		return o.Reason // nobody can
-	}
-	return 0
+	return c.Reason
 }

@@ -23,10 +23,6 @@ func addr(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprint("192.0.2.", 
 
 func TestNextMove(t *testing.T) {
 	take := func(a ...netip.Addr) Orders { return Orders{Take: a} }
-	rejected := owned("n2", "n2")
-	rejected.Outcomes[0].Rejected = []Rejection{{"n1", lb.ReasonNoInterface}}
-	rejected.Outcomes[1].Avoided = []Rejection{{"n1", lb.ReasonNodeCordoned}}
-	unserved := Plan{Outcomes: []Outcome{{Addr: addr(1), Reason: lb.ReasonNoEndpoints}}}
 	others := owned("n2", "n2", "n2")
 	for i := range others.Outcomes {
 		others.Outcomes[i].Best = []string{"n2", "n3"}
@@ -41,8 +37,6 @@ func TestNextMove(t *testing.T) {
 		{"nothing is wanted", Orders{}, owned("n2"), Move{}, nil},
 		{"the first that it does not own", take(addr(1), addr(3), addr(2)), owned("n1", "n2", "n3"), Move{addr(3), "n3", "n1"}, nil},
 		{"all are its own", take(addr(1)), owned("n1"), Move{}, nil},
-		{"who cannot, and who is better left out", take(addr(1), addr(2)), rejected, Move{}, []Refusal{{addr(1), lb.ReasonNoInterface}, {addr(2), lb.ReasonNodeCordoned}}},
-		{"nobody can", take(addr(1)), unserved, Move{}, []Refusal{{addr(1), lb.ReasonNoEndpoints}}},
 		{"nobody has it", take(addr(9)), owned("n2"), Move{}, []Refusal{{addr(9), lb.ReasonNotAssigned}}},
 		{"of the one with the most", Orders{Rebalance: true}, owned("n2", "n2", "n3", "n3", "n3"), Move{addr(3), "n3", "n1"}, nil},
 		{"until the difference is one", Orders{Rebalance: true}, owned("n1", "n2", "n2"), Move{To: "n1"}, nil},
@@ -50,7 +44,12 @@ func TestNextMove(t *testing.T) {
 		{"first what is named", Orders{Take: []netip.Addr{addr(5)}, Rebalance: true}, owned("n2", "n2", "n2", "n2", "n3"), Move{addr(5), "n3", "n1"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, refused := c.orders.Next("n1", c.plan)
+			s := cluster(nil)
+			s.Assignments[0].Grants = nil
+			for _, o := range c.plan.Outcomes {
+				s.Assignments[0].Grants = append(s.Assignments[0].Grants, lb.Grant{Addr: o.Addr, Pool: "lan"})
+			}
+			got, refused := c.orders.Next(&s, c.plan)
 			if got.From == "" {
 				got = Move{To: got.To}
 			}
@@ -64,12 +63,31 @@ func TestNextMove(t *testing.T) {
 	}
 }
 
+// What this node cannot have is refused, with the reason.
+func TestMoveRefused(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Snapshot)
+		want   lb.Reason
+	}{
+		{func(s *Snapshot) { s.Speakers["n1"].Interfaces[0].Up = false }, lb.ReasonNoInterface},
+		{func(s *Snapshot) { s.Nodes["n1"] = lb.Node{Name: "n1", Avoid: []lb.Reason{lb.ReasonNodeCordoned}} }, lb.ReasonNodeCordoned},
+		{func(s *Snapshot) { s.Assignments[0].ReadyNodes = nil }, lb.ReasonNoEndpoints},
+		{func(s *Snapshot) { s.Assignments = nil }, lb.ReasonNotAssigned},
+	} {
+		s := cluster(c.change)
+		move, refused := Orders{Take: []netip.Addr{vip}}.Next(&s, Make(s))
+		if diff := cmp.Diff([]Refusal{{vip, c.want}}, refused, compared); diff != "" || move.From != "" {
+			t.Errorf("moves %v; refused (-want +got):\n%s", move, diff)
+		}
+	}
+}
+
 // Rebalancing ends, with a fair spread.
 func TestRebalanceEnds(t *testing.T) {
 	p := owned("n2", "n2", "n2", "n2", "n2", "n3", "n3", "n3", "n2", "n2")
 	moves := 0
 	for ; ; moves++ {
-		m, _ := Orders{Rebalance: true}.Next("n1", p)
+		m, _ := Orders{Rebalance: true}.Next(&Snapshot{Node: "n1"}, p)
 		if m.From == "" {
 			break
 		}

@@ -17,6 +17,12 @@ import (
 
 // Snapshot is all that a plan depends on.
 type Snapshot struct {
+	// Version is another one whenever Assignments, Advertisements, Nodes or
+	// Speakers are not what they were; 0 when nobody keeps account.
+	Version uint64
+	// Moved are, of the addresses whose claim was another one in the last snapshot
+	// of the same version, at least all.
+	Moved          []netip.Addr
 	Node           string          // this node
 	Joined         bool            // this speaker has found the others, or that there are none
 	Assignments    []lb.Assignment // sorted by Service
@@ -40,22 +46,27 @@ type Speaker struct {
 	Avoid      []lb.Reason // why others are better, as it says itself
 }
 
+// Equal reports whether the speakers told the same.
+func (s Speaker) Equal(o Speaker) bool {
+	return s.Joined == o.Joined && s.Late == o.Late && s.Leaving == o.Leaving && slices.Equal(s.Avoid, o.Avoid) && slices.EqualFunc(s.Interfaces, o.Interfaces, netif.Interface.Equal)
+}
+
 // Plan is what this node is to do.
 type Plan struct {
 	Announcements []lb.L2Announcement           // sorted by address
 	Claims        map[netip.Addr]election.Claim // to be made now, before announcing
-	Outcomes      []Outcome                     // one per assigned address, in the order of the assignments
+	Outcomes      []Outcome                     // one per assigned address, in the order of the assignments; until the next plan
 }
 
 // Outcome says what became of one assigned address.
 type Outcome struct {
-	Service  lb.ServiceKey
-	Addr     netip.Addr
-	Reason   lb.Reason   // ReasonAnnounced when this node announces it
-	Owner    string      // the node that announces it, "" when none can
-	Rejected []Rejection // the nodes that cannot, sorted by node
-	Avoided  []Rejection // those that can but are better left out, sorted by node
-	Best     []string    // those to choose an owner from, sorted
+	Service lb.ServiceKey
+	Sharers []lb.ServiceKey // the other Services that have the address
+	Addr    netip.Addr
+	Reason  lb.Reason   // ReasonAnnounced when this node announces it
+	Owner   string      // the node that announces it, "" when none can
+	Avoided []Rejection // the nodes that can but are better left out, sorted by node
+	Best    []string    // those to choose an owner from, sorted
 }
 
 // Rejection says why a node does not announce an address.
@@ -67,64 +78,38 @@ type Rejection struct {
 // Make decides what this node announces. An address is announced by the node
 // whose claim on it is the highest, as long as that node can: an owner that is
 // only better left out goes on until it hears its successor's claim.
-func Make(s Snapshot) Plan {
-	p := Plan{Claims: map[netip.Addr]election.Claim{}}
-	users := map[netip.Addr][]lb.Assignment{}
-	for _, as := range s.Assignments {
-		for _, g := range as.Grants {
-			users[g.Addr] = append(users[g.Addr], as)
-		}
-	}
-	load := s.load(users)
-	for _, as := range s.Assignments {
-		for _, g := range as.Grants {
-			if sharers := users[g.Addr]; sharers != nil {
-				p.Outcomes = append(p.Outcomes, s.place(sharers, g, load, &p))
-				delete(users, g.Addr)
-			}
-		}
-	}
-	slices.SortFunc(p.Announcements, func(x, y lb.L2Announcement) int { return x.Addr.Compare(y.Addr) })
-	return p
-}
+func Make(s Snapshot) Plan { return new(Planner).Make(s) }
 
-// load returns how many of the assigned addresses each node owns that is alive.
-func (s *Snapshot) load(assigned map[netip.Addr][]lb.Assignment) election.Load {
+// load returns how many of the assigned addresses are enough for a node.
+func (s *Snapshot) load(assigned int) election.Load {
 	joined := 0
 	for _, sp := range s.Speakers {
 		if sp.Joined {
 			joined++
 		}
 	}
-	load := election.NewLoad(len(assigned), joined)
-	for a := range assigned {
-		if owner := s.Claims[a].Owner; owner != "" {
-			load.Of[owner]++
-		}
-	}
-	return load
+	return election.NewLoad(assigned, joined)
 }
 
 // firstEpoch is that of the first owner of an address that was given out: nobody
 // of the cluster has announced it before.
 const firstEpoch = 1
 
-// place decides for one address, which these Services have, and adds what follows
+// place decides for one address, on which this is the claim, and adds what follows
 // to the plan.
-func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, load election.Load, p *Plan) Outcome {
-	c := s.Candidates(users, g)
-	out := Outcome{Service: users[0].Service, Addr: g.Addr, Rejected: c.Rejected, Avoided: c.Avoided, Best: c.Best}
+func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *Plan) Outcome {
+	c := sp.candidates
+	out := Outcome{Service: sp.service, Sharers: sp.sharers, Addr: sp.addr, Avoided: c.Avoided, Best: c.Best}
 	if c.Reason != 0 {
 		out.Reason = c.Reason
 		return out
 	}
-	claim := s.Claims[g.Addr]
 	if !s.Joined {
 		out.Reason, out.Owner = lb.ReasonNotJoined, claim.Owner
 		return out
 	}
-	elected := election.Owner(g.Addr, c.Good, c.Best, claim, load)
-	insists := s.defends(g.Addr, claim, c.Good) || s.Take == g.Addr && slices.Contains(c.Good, s.Node)
+	elected := election.Owner(sp.addr, c.Good, c.Best, claim, load)
+	insists := s.insists(sp, claim)
 	if insists {
 		elected = s.Node
 	}
@@ -132,17 +117,18 @@ func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, load election.Load, 
 		load.Of[claim.Owner]--
 		load.Of[elected]++ // each speaker counts what each is about to take
 	}
-	if elected == s.Node && claim.Owner != s.Node && (insists || !s.awaited(g.Addr)) {
+	if elected == s.Node && claim.Owner != s.Node && (insists || !s.awaited(sp.addr)) {
 		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1, Minor: s.CutOff || s.minority()}
-		p.Claims[g.Addr] = claim
+		p.Claims[sp.addr] = claim
 	}
 	out.Reason, out.Owner = lb.ReasonNotOwner, claim.Owner
-	if _, able := c.Able[claim.Owner]; !able {
+	names, able := c.Able[claim.Owner]
+	if !able {
 		out.Owner = elected // its claim is on its way
 	}
-	if names, able := c.Able[s.Node]; able && claim.Owner == s.Node {
+	if able && claim.Owner == s.Node {
 		out.Reason = lb.ReasonAnnounced
-		p.Announcements = append(p.Announcements, lb.L2Announcement{Addr: g.Addr, Interfaces: names, Probe: claim.Epoch == firstEpoch})
+		p.Announcements = append(p.Announcements, lb.L2Announcement{Addr: sp.addr, Interfaces: names, Probe: claim.Epoch == firstEpoch})
 	}
 	return out
 }
@@ -151,11 +137,13 @@ func (s *Snapshot) place(users []lb.Assignment, g lb.Grant, load election.Load, 
 // are: the network may be cut in two, with the larger part on the other side.
 func (s *Snapshot) minority() bool { return 2*len(s.Speakers) < s.Known }
 
-// defends reports whether this node, which announces the address, is to claim it
-// back: from one that claimed it while it was cut off with a few, and thought that
-// the others were dead. So an address stays where most of the cluster saw it.
-func (s *Snapshot) defends(a netip.Addr, claim election.Claim, good []string) bool {
-	return claim.Minor && claim.Owner != s.Node && s.Announced[a] && !s.minority() && slices.Contains(good, s.Node)
+// insists reports whether this node is to claim the address whoever owns it:
+// because a user wants it to, or because it announces the address and one claimed
+// it who was cut off with a few, and thought that the others were dead. So an
+// address stays where most of the cluster saw it.
+func (s *Snapshot) insists(sp *spot, claim election.Claim) bool {
+	wanted := s.Take == sp.addr || claim.Minor && s.Announced[sp.addr] && !s.minority()
+	return wanted && claim.Owner != s.Node && slices.Contains(sp.candidates.Good, s.Node)
 }
 
 // awaited reports whether the address's owner is not known to be alive, and its
@@ -169,7 +157,7 @@ func (s *Snapshot) awaited(a netip.Addr) bool {
 // Candidates are the nodes that can announce an address.
 type Candidates struct {
 	Able     map[string][]string // node -> the interfaces to announce on, sorted
-	Good     []string            // those of them that there is least reason to avoid; an owner among them stays
+	Good     []string            // those of them that there is least reason to avoid, sorted; an owner among them stays
 	Best     []string            // those of Good that the advertisements prefer, to choose from
 	Rejected []Rejection         // the nodes that cannot, sorted
 	Avoided  []Rejection         // able, but not good, sorted
@@ -181,23 +169,35 @@ type Candidates struct {
 func (s *Snapshot) Candidates(users []lb.Assignment, g lb.Grant) Candidates {
 	var adverts []*lb.L2Advertisement
 	for i := range s.Advertisements {
-		a := &s.Advertisements[i]
-		if slices.ContainsFunc(users, func(as lb.Assignment) bool { return a.Selects(g, as.Labels) }) {
+		if a := &s.Advertisements[i]; selects(a, users, g) {
 			adverts = append(adverts, a)
 		}
 	}
-	as := together(users)
+	return s.candidates(slices.Sorted(maps.Keys(s.Nodes)), together(users), g.Addr, adverts, s.anyNodeHas(g.Addr))
+}
+
+// selects reports whether the advertisement is for one of the Services that have
+// the address.
+func selects(a *lb.L2Advertisement, users []lb.Assignment, g lb.Grant) bool {
+	return slices.ContainsFunc(users, func(as lb.Assignment) bool { return a.Selects(g, as.Labels) })
+}
+
+// candidates finds among these nodes, which are sorted, who can announce the
+// address.
+func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr, adverts []*lb.L2Advertisement, onSubnet bool) Candidates {
 	switch {
 	case len(adverts) == 0:
 		return Candidates{Reason: lb.ReasonNoAdvertisement}
 	case len(as.ReadyNodes) == 0:
 		return Candidates{Reason: lb.ReasonNoEndpoints}
 	}
-	onSubnet := s.anyNodeHas(g.Addr)
 	c := Candidates{Able: map[string][]string{}}
-	for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {
-		node := s.Nodes[name]
-		interfaces, reason := s.able(node, as, g.Addr, adverts, onSubnet)
+	for _, name := range among {
+		node, known := s.Nodes[name]
+		if !known {
+			continue // an endpoint outside of the cluster
+		}
+		interfaces, reason := s.able(node, as, addr, adverts, onSubnet)
 		if reason != 0 {
 			c.Rejected = append(c.Rejected, Rejection{name, reason})
 			continue

@@ -276,16 +276,21 @@ func TestMake(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := Make(cluster(tt.change))
+			s := cluster(tt.change)
+			p := Make(s)
 			if tt.claims == nil {
 				tt.claims = map[netip.Addr]election.Claim{}
 			}
 			want := Plan{Announcements: tt.announce, Claims: tt.claims, Outcomes: []Outcome{{
 				Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Addr: vip,
-				Reason: tt.reason, Owner: tt.owner, Rejected: tt.rejected, Avoided: tt.avoided,
+				Reason: tt.reason, Owner: tt.owner, Avoided: tt.avoided,
 			}}}
 			if diff := cmp.Diff(want, p, compared); diff != "" {
 				t.Errorf("plan differs (-want +got):\n%s", diff)
+			}
+			c := s.Candidates(s.Assignments, s.Assignments[0].Grants[0])
+			if diff := cmp.Diff(tt.rejected, c.Rejected, compared); diff != "" {
+				t.Errorf("rejected nodes differ (-want +got):\n%s", diff)
 			}
 		})
 	}

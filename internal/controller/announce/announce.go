@@ -84,6 +84,8 @@ type Announcer struct {
 
 	// Owned by the loop of Start.
 	interfaces []netif.Interface
+	planner    speaker.Planner
+	ground     ground
 	leaving    bool
 	drained    bool
 	unproxied  bool // kube-proxy does not work
@@ -107,7 +109,7 @@ func New(cfg Config) *Announcer {
 		layer2:   layer2.New(m.Beating, cfg.Log.WithName("layer2")),
 		status:   newStatusWriter(cfg, cfg.Log),
 		proxy:    newProxyWatch(cfg.Bind),
-		mover:    mover{node: cfg.Node, now: time.Now},
+		mover:    mover{now: time.Now},
 		links:    make(chan struct{}, 1),
 		rejoined: make(chan struct{}, 1),
 		since:    map[netip.Addr]time.Time{},
@@ -318,7 +320,7 @@ func (a *Announcer) lookForLost(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		alive := a.members.View().Alive
+		alive := a.members.Alive()
 		var lost []netip.AddrPort
 		for node, endpoint := range a.world.others() {
 			if _, found := slices.BinarySearch(alive, node); !found {
@@ -341,7 +343,7 @@ func (a *Announcer) act() speaker.Plan {
 	}
 	view := a.members.View()
 	s := speaker.Snapshot{
-		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{},
+		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{},
 		Known: len(a.world.others()) + 1, CutOff: view.CutOff, Announced: map[netip.Addr]bool{}, Take: a.take,
 	}
 	for addr := range a.since {
@@ -361,17 +363,17 @@ func (a *Announcer) act() speaker.Plan {
 		}
 	}
 	a.layer2.Befriend(macs)
-	users := a.world.fill(&s)
-	plan := speaker.Make(s)
+	s.Version = a.ground.stand(a.world.fill(&s), s.Speakers)
+	plan := a.planner.Make(s)
 	if len(plan.Claims) > 0 {
 		a.members.Claim(plan.Claims)
 	}
 	inForce, err := a.layer2.Apply(plan.Announcements, a.interfaces)
 	a.layer2.Again(a.members.Contested())
 	if s.Joined && !a.leaving {
-		a.obey(orders, plan)
+		a.obey(orders, &s, plan)
 	}
-	a.tell(inForce, users, len(view.Alive), err)
+	a.tell(inForce, usersOf(plan), len(view.Alive), err)
 	return plan
 }
 
@@ -387,15 +389,41 @@ func avoid(f members.Facts) (out []lb.Reason) {
 }
 
 // obey begins the next move that a user wants.
-func (a *Announcer) obey(orders kube.SpeakerOrders, p speaker.Plan) {
+func (a *Announcer) obey(orders kube.SpeakerOrders, s *speaker.Snapshot, p speaker.Plan) {
 	var again time.Duration
-	if a.take, again = a.mover.next(orders, p); again > 0 {
+	if a.take, again = a.mover.next(orders, s, p); again > 0 {
 		time.AfterFunc(again, func() { poke(a.world.changed) })
 	}
 	if a.take.IsValid() {
 		a.log.Info("taking over, as was asked for", "address", a.take.String())
 		poke(a.world.changed)
 	}
+}
+
+// ground is what a plan stands on and that seldom changes.
+type ground struct {
+	version  uint64 // another one with each change
+	world    uint64
+	speakers map[string]speaker.Speaker
+}
+
+// stand returns the version of what the plan stands on now.
+func (g *ground) stand(world uint64, speakers map[string]speaker.Speaker) uint64 {
+	if g.version == 0 || g.world != world || !maps.EqualFunc(g.speakers, speakers, speaker.Speaker.Equal) {
+		*g = ground{version: g.version + 1, world: world, speakers: speakers}
+	}
+	return g.version
+}
+
+// usersOf returns the Services of each address that this node is to announce.
+func usersOf(p speaker.Plan) map[netip.Addr][]lb.ServiceKey {
+	users := map[netip.Addr][]lb.ServiceKey{}
+	for i := range p.Outcomes {
+		if o := &p.Outcomes[i]; o.Reason == lb.ReasonAnnounced {
+			users[o.Addr] = append([]lb.ServiceKey{o.Service}, o.Sharers...)
+		}
+	}
+	return users
 }
 
 // tell has the Speaker object say what this node announces, and what failed.

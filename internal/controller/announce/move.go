@@ -19,7 +19,6 @@ const moveEvery = time.Second
 // mover carries out a user's orders to take addresses over: once each, one address
 // after the other. The loop of Start owns it.
 type mover struct {
-	node   string
 	now    func() time.Time
 	heeded map[string]string // the annotations that are done with
 	busy   bool              // with orders that are not
@@ -35,9 +34,9 @@ type moved struct {
 	heeded  map[string]string // annotations to remove
 }
 
-// next returns the address that is to be taken over now, if any, given the last
-// plan; and how long to wait before it is asked again, 0 for when something happens.
-func (m *mover) next(orders kube.SpeakerOrders, p speaker.Plan) (netip.Addr, time.Duration) {
+// next returns the address that is to be taken over now, if any, given a plan
+// and what it was made from; and how long to wait before it is asked again, 0 for when something happens.
+func (m *mover) next(orders kube.SpeakerOrders, s *speaker.Snapshot, p speaker.Plan) (netip.Addr, time.Duration) {
 	if len(orders.Once) == 0 {
 		m.heeded, m.result.heeded = nil, nil
 		return netip.Addr{}, 0
@@ -51,7 +50,7 @@ func (m *mover) next(orders kube.SpeakerOrders, p speaker.Plan) (netip.Addr, tim
 	if wait := m.last.Add(moveEvery).Sub(m.now()); wait > 0 {
 		return netip.Addr{}, wait
 	}
-	move, refused := speaker.Orders{Take: orders.Take, Rebalance: orders.Rebalance}.Next(m.node, p)
+	move, refused := speaker.Orders{Take: orders.Take, Rebalance: orders.Rebalance}.Next(s, p)
 	if move.From != "" {
 		m.last = m.now()
 		m.taken = append(m.taken, fmt.Sprintf("%s from %s", move.Addr, move.From))

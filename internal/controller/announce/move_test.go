@@ -10,6 +10,8 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
 	"github.com/fairlead/fairlead/internal/speaker"
 )
 
@@ -18,13 +20,19 @@ import (
 func TestMover(t *testing.T) {
 	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	now := time.Unix(1000, 0)
-	m := mover{node: "n1", now: func() time.Time { return now }}
+	m := mover{now: func() time.Time { return now }}
+	lan := speaker.Speaker{Joined: true, Interfaces: []netif.Interface{{Name: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}}
+	s := speaker.Snapshot{
+		Node: "n1", Joined: true, Nodes: map[string]lb.Node{"n1": {Name: "n1"}}, Speakers: map[string]speaker.Speaker{"n1": lan},
+		Advertisements: []lb.L2Advertisement{{Name: "all", AllPools: true}},
+		Assignments:    []lb.Assignment{{Grants: []lb.Grant{{Addr: one}, {Addr: two}}, ReadyNodes: []string{"n1"}}},
+	}
 	plan := speaker.Plan{Outcomes: []speaker.Outcome{{Addr: one, Owner: "n2"}, {Addr: two, Owner: "n3"}}}
 	orders := kube.SpeakerOrders{Take: []netip.Addr{one, two}, Once: map[string]string{v1alpha1.AnnotationTake: "192.0.2.1,192.0.2.2"}}
 
 	step := func(want netip.Addr, reason, message string) {
 		t.Helper()
-		got, _ := m.next(orders, plan)
+		got, _ := m.next(orders, &s, plan)
 		if got != want || m.result.reason != reason || m.result.message != message {
 			t.Errorf("takes %v, says %s %q; want %v, %s %q", got, m.result.reason, m.result.message, want, reason, message)
 		}

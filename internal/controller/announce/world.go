@@ -30,17 +30,35 @@ type world struct {
 
 	mu        sync.Mutex // guards the fields below
 	services  map[lb.ServiceKey]service
-	endpoints map[lb.ServiceKey]map[string]discoveryv1.EndpointSlice // by name of the slice
+	endpoints map[lb.ServiceKey][]endpointSlice // few of each Service
 	pools     map[string]v1alpha1.IPAddressPool
 	adverts   map[string]v1alpha1.L2Advertisement
 	nodes     map[string]lb.Node
 	speakers  map[string]netip.AddrPort // node -> gossip endpoint
 	wanted    kube.SpeakerOrders        // what a user wants of this one
+	names     map[string]string         // of nodes, to keep one of each
 
-	// lastPool is the pool that each assigned address was last seen in. An
-	// address that a pool edit took out stays announced in the moment before
-	// the controller lists it as retiring.
+	// What fill found out the last time, and what has changed since. What it gave
+	// out is never written to again.
+	version     uint64 // of the three below; another one with each change
+	assignments []lb.Assignment
+	parsed      []lb.L2Advertisement
+	known       map[string]lb.Node
+	set         kube.PoolSet
+	changes     changes
+
+	// lastPool is the pool that addresses were last seen in which no pool has
+	// now. An address that a pool edit took out stays announced in the moment
+	// before the controller lists it as retiring.
 	lastPool map[netip.Addr]string
+}
+
+// changes is what differs from what fill gave out.
+type changes struct {
+	services map[lb.ServiceKey]bool
+	pools    bool
+	adverts  bool
+	nodes    bool
 }
 
 // service is what matters of a Service of ours that has an address.
@@ -50,17 +68,27 @@ type service struct {
 	addrs  []netip.Addr
 }
 
+// endpointSlice is what matters of an EndpointSlice.
+type endpointSlice struct {
+	name string
+	kube.EndpointNodes
+}
+
 func newWorld(class kube.Class, node string) *world {
 	return &world{
 		class:     class,
 		node:      node,
 		changed:   make(chan struct{}, 1),
 		services:  map[lb.ServiceKey]service{},
-		endpoints: map[lb.ServiceKey]map[string]discoveryv1.EndpointSlice{},
+		endpoints: map[lb.ServiceKey][]endpointSlice{},
 		pools:     map[string]v1alpha1.IPAddressPool{},
 		adverts:   map[string]v1alpha1.L2Advertisement{},
 		nodes:     map[string]lb.Node{},
 		speakers:  map[string]netip.AddrPort{},
+		names:     map[string]string{},
+		version:   1, // 0 says that nobody keeps account
+		set:       kube.NewPoolSet(nil),
+		changes:   changes{services: map[lb.ServiceKey]bool{}},
 		lastPool:  map[netip.Addr]string{},
 	}
 }
@@ -128,60 +156,95 @@ func (w *world) setService(svc *corev1.Service, gone bool) bool {
 	before, had := w.services[key]
 	if gone || !w.class.Handles(svc) || len(addrs) == 0 {
 		delete(w.services, key)
-		return had
+		return had && w.changes.service(key)
 	}
 	after := service{labels: svc.Labels, policy: kube.TrafficPolicy(svc), addrs: addrs}
 	w.services[key] = after
-	return !had || !reflect.DeepEqual(before, after)
+	return (!had || !reflect.DeepEqual(before, after)) && w.changes.service(key)
 }
 
 func (w *world) setEndpoints(s *discoveryv1.EndpointSlice, gone bool) bool {
 	key := lb.ServiceKey{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
-	if gone {
-		delete(w.endpoints[key], s.Name)
-		if len(w.endpoints[key]) == 0 {
-			delete(w.endpoints, key)
-		}
-	} else {
-		if w.endpoints[key] == nil {
-			w.endpoints[key] = map[string]discoveryv1.EndpointSlice{}
-		}
-		w.endpoints[key][s.Name] = *s
+	all := w.endpoints[key]
+	before := slices.IndexFunc(all, func(e endpointSlice) bool { return e.name == s.Name })
+	after := endpointSlice{name: s.Name}
+	if !gone {
+		after.EndpointNodes = kube.Endpoints(s)
+		w.intern(after.Ready)
+		w.intern(after.Serving)
+	}
+	switch {
+	case gone && before < 0:
+		return false
+	case gone && len(all) == 1:
+		delete(w.endpoints, key)
+	case gone:
+		w.endpoints[key] = slices.Delete(all, before, before+1)
+	case before < 0:
+		w.endpoints[key] = append(slices.Clip(all), after)
+	case reflect.DeepEqual(all[before], after):
+		return false
+	default:
+		all[before] = after
 	}
 	_, ours := w.services[key]
-	return ours
+	return ours && w.changes.service(key)
+}
+
+// intern has the names share the memory of those seen before: there are many
+// endpoints, and few nodes.
+func (w *world) intern(names []string) {
+	for i, n := range names {
+		if _, ok := w.names[n]; !ok {
+			w.names[n] = n
+		}
+		names[i] = w.names[n]
+	}
 }
 
 func (w *world) setNode(n *corev1.Node, gone bool) bool {
 	before, had := w.nodes[n.Name]
+	after := kube.Node(n)
 	if gone {
 		delete(w.nodes, n.Name)
-		return had
+	} else {
+		w.nodes[n.Name] = after
 	}
-	after := kube.Node(n)
-	w.nodes[n.Name] = after
-	return !had || !reflect.DeepEqual(before, after)
+	matters := gone && had || !gone && (!had || !reflect.DeepEqual(before, after))
+	w.changes.nodes = w.changes.nodes || matters
+	return matters
 }
 
 func (w *world) setPool(p *v1alpha1.IPAddressPool, gone bool) bool {
 	before, had := w.pools[p.Name]
 	if gone {
 		delete(w.pools, p.Name)
-		return had
+	} else {
+		w.pools[p.Name] = *p
 	}
-	w.pools[p.Name] = *p
-	return !had || before.Generation != p.Generation || !maps.Equal(before.Labels, p.Labels) ||
-		!slices.Equal(before.Status.Retiring, p.Status.Retiring)
+	matters := gone && had || !gone && (!had || before.Generation != p.Generation || !maps.Equal(before.Labels, p.Labels) ||
+		!slices.Equal(before.Status.Retiring, p.Status.Retiring))
+	w.changes.pools = w.changes.pools || matters
+	return matters
 }
 
 func (w *world) setAdvertisement(a *v1alpha1.L2Advertisement, gone bool) bool {
 	before, had := w.adverts[a.Name]
 	if gone {
 		delete(w.adverts, a.Name)
-		return had
+	} else {
+		w.adverts[a.Name] = *a
 	}
-	w.adverts[a.Name] = *a
-	return !had || before.Generation != a.Generation
+	matters := gone && had || !gone && (!had || before.Generation != a.Generation)
+	w.changes.adverts = w.changes.adverts || matters
+	return matters
+}
+
+// service notes that the Service is not what it was, and returns that this
+// matters.
+func (c *changes) service(key lb.ServiceKey) bool {
+	c.services[key] = true
+	return true
 }
 
 // setSpeaker matters where a user wants something of this one. Who looks for lost
@@ -231,40 +294,109 @@ func (w *world) speakerIsGone() bool {
 	return !there
 }
 
-// fill adds to the snapshot what the world knows, and returns the Services of
-// each assigned address.
-func (w *world) fill(s *speaker.Snapshot) map[netip.Addr][]lb.ServiceKey {
+// fill adds to the snapshot what the world knows, and returns which version of it
+// that is. It works out anew what has changed since the last time.
+func (w *world) fill(s *speaker.Snapshot) uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	pools := slices.Collect(maps.Values(w.pools))
-	set := kube.NewPoolSet(pools)
-	users := make(map[netip.Addr][]lb.ServiceKey, len(w.services))
-	seen := make(map[netip.Addr]string, len(w.services))
-	for _, key := range slices.SortedFunc(maps.Keys(w.services), lb.ServiceKey.Compare) {
-		svc := w.services[key]
-		as := lb.Assignment{Service: key, Labels: svc.labels, Policy: svc.policy}
-		for _, a := range svc.addrs {
-			pool, ok := set.Of(a)
-			if !ok {
-				pool, ok = w.lastPool[a]
-			}
-			if ok {
-				as.Grants = append(as.Grants, lb.Grant{Addr: a, Pool: pool})
-				users[a] = append(users[a], key)
-				seen[a] = pool
-			}
-		}
-		as.ReadyNodes = kube.ReadyNodes(slices.Collect(maps.Values(w.endpoints[key])))
-		s.Assignments = append(s.Assignments, as)
+	c := w.changes
+	if c.pools || c.adverts {
+		w.parse()
 	}
-	w.lastPool = seen
+	if c.pools || len(c.services) > 0 {
+		w.assign()
+	}
+	if c.nodes {
+		w.known = maps.Clone(w.nodes)
+	}
+	if c.pools || c.adverts || c.nodes || len(c.services) > 0 {
+		w.version++
+		w.changes = changes{services: map[lb.ServiceKey]bool{}}
+	}
+	s.Assignments, s.Advertisements, s.Nodes = w.assignments, w.parsed, w.known
+	return w.version
+}
+
+// parse reads the pools and the advertisements.
+func (w *world) parse() {
+	pools := slices.Collect(maps.Values(w.pools))
+	w.set = kube.NewPoolSet(pools)
+	w.parsed = nil
 	for _, name := range slices.Sorted(maps.Keys(w.adverts)) {
 		advert := w.adverts[name]
 		// One that does not parse has a condition that says so, and no effect.
 		if a, err := kube.L2Advertisement(&advert, pools); err == nil {
-			s.Advertisements = append(s.Advertisements, a)
+			w.parsed = append(w.parsed, a)
 		}
 	}
-	s.Nodes = maps.Clone(w.nodes)
-	return users
+}
+
+// assign brings the assignments, which are sorted, in line with the changes: of
+// the Services that changed, or of all when the pools did.
+func (w *world) assign() {
+	keys := w.changes.services
+	if w.changes.pools {
+		keys = make(map[lb.ServiceKey]bool, len(w.services))
+		for key := range w.services {
+			keys[key] = true
+		}
+		for key := range w.changes.services {
+			keys[key] = true // also those that are gone
+		}
+	}
+	if w.changes.pools {
+		w.remember()
+	}
+	var anew []lb.Assignment
+	for _, key := range slices.SortedFunc(maps.Keys(keys), lb.ServiceKey.Compare) {
+		if svc, there := w.services[key]; there {
+			anew = append(anew, w.assignment(key, svc))
+		}
+	}
+	merged := make([]lb.Assignment, 0, len(w.services))
+	for i := range w.assignments {
+		as := &w.assignments[i]
+		for len(anew) > 0 && anew[0].Service.Compare(as.Service) < 0 {
+			merged, anew = append(merged, anew[0]), anew[1:]
+		}
+		if !keys[as.Service] {
+			merged = append(merged, *as)
+		}
+	}
+	merged = append(merged, anew...)
+	w.assignments = merged
+}
+
+// remember notes the pool of each address that a change of the pools left without
+// one.
+func (w *world) remember() {
+	last := map[netip.Addr]string{}
+	for i := range w.assignments {
+		for _, g := range w.assignments[i].Grants {
+			if _, ok := w.set.Of(g.Addr); !ok {
+				last[g.Addr] = g.Pool
+			}
+		}
+	}
+	w.lastPool = last
+}
+
+// assignment returns what speakers are to do for the Service.
+func (w *world) assignment(key lb.ServiceKey, svc service) lb.Assignment {
+	as := lb.Assignment{Service: key, Labels: svc.labels, Policy: svc.policy}
+	for _, a := range svc.addrs {
+		pool, ok := w.set.Of(a)
+		if !ok {
+			pool, ok = w.lastPool[a]
+		}
+		if ok {
+			as.Grants = append(as.Grants, lb.Grant{Addr: a, Pool: pool})
+		}
+	}
+	nodes := make([]kube.EndpointNodes, len(w.endpoints[key]))
+	for i, e := range w.endpoints[key] {
+		nodes[i] = e.EndpointNodes
+	}
+	as.ReadyNodes = kube.MayGetTraffic(nodes)
+	return as
 }

@@ -1,0 +1,176 @@
+package announce
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"pgregory.net/rapid"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/speaker"
+)
+
+func serviceOf(name string, labels map[string]string, addrs ...string) *corev1.Service {
+	s := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: labels},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
+	}
+	for _, a := range addrs {
+		s.Status.LoadBalancer.Ingress = append(s.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: a})
+	}
+	return s
+}
+
+func sliceOf(svc, name string, nodes ...string) *discoveryv1.EndpointSlice {
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: svc}}}
+	for _, n := range nodes {
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{NodeName: ptr.To(n), Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}})
+	}
+	return s
+}
+
+func poolOf(name string, generation int64, addresses ...v1alpha1.AddressRange) *v1alpha1.IPAddressPool {
+	return &v1alpha1.IPAddressPool{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Generation: generation}, Spec: v1alpha1.IPAddressPoolSpec{Addresses: addresses},
+	}
+}
+
+var compared = cmp.Options{
+	cmp.Comparer(func(x, y netip.Addr) bool { return x == y }),
+	cmpopts.EquateEmpty(),
+}
+
+// What is worked out anew after each change is as if all were read at once, and
+// has another version when it is another.
+func TestFillKeepsUp(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		kept := newWorld(kube.Class{Classless: true}, "n1")
+		kept.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
+		services := map[string]*corev1.Service{}
+		slices := map[string]*discoveryv1.EndpointSlice{}
+		nodes := map[string]*corev1.Node{}
+		var last speaker.Snapshot
+		var version uint64
+		for range rapid.IntRange(1, 12).Draw(t, "changes") {
+			name := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "name")
+			gone := rapid.Bool().Draw(t, "gone")
+			switch rapid.IntRange(0, 2).Draw(t, "kind") {
+			case 0:
+				svc := serviceOf(name, map[string]string{"v": rapid.SampledFrom([]string{"1", "2"}).Draw(t, "label")}, fmt.Sprint("192.0.2.", rapid.IntRange(2, 4).Draw(t, "addr")))
+				delete(services, name)
+				if !gone {
+					services[name] = svc
+				}
+				kept.setService(svc, gone)
+			case 1:
+				slice := sliceOf(name, name+rapid.SampledFrom([]string{"-x", "-y"}).Draw(t, "slice"), rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node"))
+				delete(slices, slice.Name)
+				if !gone {
+					slices[slice.Name] = slice
+				}
+				kept.setEndpoints(slice, gone)
+			case 2:
+				node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+				delete(nodes, name)
+				if !gone {
+					nodes[name] = node
+				}
+				kept.setNode(node, gone)
+			}
+			if rapid.Bool().Draw(t, "not yet") {
+				continue // several changes at once
+			}
+			anew := newWorld(kube.Class{Classless: true}, "n1")
+			anew.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
+			for _, s := range services {
+				anew.setService(s, false)
+			}
+			for _, s := range slices {
+				anew.setEndpoints(s, false)
+			}
+			for _, n := range nodes {
+				anew.setNode(n, false)
+			}
+			var want, got speaker.Snapshot
+			anew.fill(&want)
+			v := kept.fill(&got)
+			if diff := cmp.Diff(want, got, compared); diff != "" {
+				t.Fatalf("(-anew +kept)\n%s", diff)
+			}
+			if v == version && !cmp.Equal(last, got, compared) {
+				t.Fatalf("it is another world, with the same version\n%s", cmp.Diff(last, got, compared))
+			}
+			last, version = got, v
+		}
+	})
+}
+
+// An address that a pool edit took out stays announced until it is listed as
+// retiring, or is nobody's.
+func TestAnAddressOutlivesAPoolEdit(t *testing.T) {
+	w := newWorld(kube.Class{Classless: true}, "n1")
+	w.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
+	w.setService(serviceOf("web", nil, "192.0.2.7"), false)
+	grants := func() []lb.Grant {
+		var s speaker.Snapshot
+		w.fill(&s)
+		return s.Assignments[0].Grants
+	}
+	want := []lb.Grant{{Addr: netip.MustParseAddr("192.0.2.7"), Pool: "lan"}}
+	for _, step := range []struct {
+		why string
+		do  func()
+	}{
+		{"it is in the pool", func() {}},
+		{"the pool has lost it", func() { w.setPool(poolOf("lan", 2, "192.0.2.128/25"), false) }},
+		{"the Service has changed", func() { w.setService(serviceOf("web", map[string]string{"x": ""}, "192.0.2.7"), false) }},
+		{"another pool has come", func() { w.setPool(poolOf("other", 1, "198.51.100.0/24"), false) }},
+	} {
+		step.do()
+		if diff := cmp.Diff(want, grants(), compared); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", step.why, diff)
+		}
+	}
+	w.setService(serviceOf("foreign", nil, "203.0.113.1"), false)
+	if got := grants(); len(got) > 0 {
+		t.Errorf("an address of no pool is ours: %v", got)
+	}
+}
+
+// BenchmarkFill is the world of 10,000 Services, when one of them has changed or
+// nothing has.
+func BenchmarkFill(b *testing.B) {
+	w := newWorld(kube.Class{Classless: true}, "n1")
+	w.setPool(poolOf("lan", 1, "10.200.0.0/16"), false)
+	for i := range 10000 {
+		name := fmt.Sprint("svc-", i)
+		w.setService(serviceOf(name, map[string]string{"app": name}, fmt.Sprintf("10.200.%d.%d", i>>8, i&255)), false)
+		w.setEndpoints(sliceOf(name, name+"-x", "n1", "n2"), false)
+	}
+	for _, what := range []string{"nothing", "service", "endpoint", "pool"} {
+		b.Run(what, func(b *testing.B) {
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				switch what {
+				case "service":
+					w.setService(serviceOf("svc-5000", map[string]string{"n": fmt.Sprint(n)}, "10.200.19.136"), false)
+				case "endpoint":
+					w.setEndpoints(sliceOf("svc-5000", "svc-5000-x", fmt.Sprint("n", n%9)), false)
+				case "pool":
+					w.setPool(poolOf("lan", int64(n)+2, "10.200.0.0/16"), false)
+				}
+				var s speaker.Snapshot
+				w.fill(&s)
+			}
+		})
+	}
+}

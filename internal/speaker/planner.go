@@ -1,0 +1,106 @@
+package speaker
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/election"
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// Planner makes one plan after the other, each from its snapshot alone, as Make
+// does. It keeps what the last one found out for as long as the snapshot says
+// that it is so still: a claim, which is what changes most often, then costs as
+// much as the one address.
+type Planner struct {
+	// What the kept things were found out from.
+	version uint64
+	node    string
+	joined  bool
+
+	spots    []spot
+	seats    map[netip.Addr]int // address -> index of its spot
+	claims   []election.Claim   // by spot
+	outcomes []Outcome          // by spot
+	load     election.Load      // as claimed
+	took     netip.Addr         // what was to be taken over in the last plan
+	// Indexes of spots. Of most addresses the owner is among the good candidates:
+	// these are settled, as no other address has a say in who that is.
+	mine map[int]bool // settled, and announced by this node
+	open map[int]bool // not settled
+}
+
+// Make decides what this node announces.
+func (p *Planner) Make(s Snapshot) Plan {
+	switch {
+	case s.Version == 0 || s.Version != p.version:
+		p.spots = s.spots()
+		p.begin(&s)
+	case s.Node != p.node || s.Joined != p.joined:
+		p.begin(&s)
+	default:
+		for _, a := range slices.Concat(s.Moved, []netip.Addr{p.took, s.Take}) {
+			if i, assigned := p.seats[a]; assigned {
+				p.claimed(&s, i, s.Claims[a])
+			}
+		}
+	}
+	p.took = s.Take
+	plan := Plan{Claims: map[netip.Addr]election.Claim{}, Outcomes: p.outcomes}
+	for i := range p.mine {
+		s.place(&p.spots[i], p.claims[i], p.load, &plan)
+	}
+	if len(p.open) > 0 {
+		load := election.Load{Of: maps.Clone(p.load.Of), Most: p.load.Most}
+		for _, i := range slices.Sorted(maps.Keys(p.open)) {
+			p.outcomes[i] = s.place(&p.spots[i], p.claims[i], load, &plan)
+		}
+	}
+	slices.SortFunc(plan.Announcements, func(x, y lb.L2Announcement) int { return x.Addr.Compare(y.Addr) })
+	return plan
+}
+
+// begin takes all claims on the spots anew.
+func (p *Planner) begin(s *Snapshot) {
+	p.version, p.node, p.joined = s.Version, s.Node, s.Joined
+	p.seats = make(map[netip.Addr]int, len(p.spots))
+	p.claims, p.outcomes = make([]election.Claim, len(p.spots)), make([]Outcome, len(p.spots))
+	p.load = s.load(len(p.spots))
+	p.mine, p.open = map[int]bool{}, map[int]bool{}
+	for i := range p.spots {
+		p.seats[p.spots[i].addr] = i
+		p.claimed(s, i, s.Claims[p.spots[i].addr])
+	}
+}
+
+// claimed takes in the claim on a spot.
+func (p *Planner) claimed(s *Snapshot, i int, c election.Claim) {
+	if owner := p.claims[i].Owner; owner != "" {
+		p.load.Of[owner]--
+	}
+	if c.Owner != "" {
+		p.load.Of[c.Owner]++
+	}
+	p.claims[i] = c
+	delete(p.mine, i)
+	delete(p.open, i)
+	if !p.spots[i].settled(c) || s.insists(&p.spots[i], c) {
+		p.open[i] = true
+		return
+	}
+	p.outcomes[i] = s.place(&p.spots[i], c, p.load, &Plan{})
+	if p.outcomes[i].Reason == lb.ReasonAnnounced {
+		p.mine[i] = true
+	}
+}
+
+// settled reports whether the outcome depends on the claim alone: there is no
+// one to choose from, or nothing to choose.
+func (sp *spot) settled(c election.Claim) bool {
+	if sp.candidates.Reason != 0 {
+		return true
+	}
+	_, stays := slices.BinarySearch(sp.candidates.Good, c.Owner)
+	return stays
+}

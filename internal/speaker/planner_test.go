@@ -1,0 +1,120 @@
+package speaker
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"github.com/fairlead/fairlead/internal/election"
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// large draws a cluster in which addresses are of many kinds.
+func large(t *rapid.T) Snapshot {
+	s := fleet{services: 20, nodes: 5, local: 50, dual: true, pools: rapid.IntRange(0, 3).Draw(t, "pools")}.snapshot()
+	for i := range s.Assignments {
+		as := &s.Assignments[i]
+		as.Labels = map[string]string{"tier": rapid.SampledFrom([]string{"web", "0", "1", "other"}).Draw(t, "tier")}
+		as.Policy = rapid.SampledFrom([]lb.TrafficPolicy{lb.TrafficCluster, lb.TrafficLocal}).Draw(t, "policy")
+		as.ReadyNodes = rapid.SampledFrom([][]string{nil, {""}, {"node-001"}, {"", "node-002", "node-004"}, {"node-000", "node-003"}}).Draw(t, "ready")
+		switch rapid.IntRange(0, 5).Draw(t, "address") {
+		case 0: // shared
+			as.Grants[0] = s.Assignments[0].Grants[0]
+		case 1: // in the subnet of one node
+			as.Grants[0].Addr = netip.AddrFrom4([4]byte{192, 168, 3, byte(i)})
+		case 2: // in nobody's
+			as.Grants[0].Addr = netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})
+		}
+	}
+	for n := range s.Nodes {
+		switch rapid.IntRange(0, 9).Draw(t, "node") {
+		case 0:
+			delete(s.Speakers, n)
+		case 1:
+			s.Speakers[n] = Speaker{Interfaces: s.Speakers[n].Interfaces, Late: rapid.Bool().Draw(t, "late")}
+		case 2:
+			s.Speakers[n] = Speaker{Interfaces: s.Speakers[n].Interfaces, Joined: true, Leaving: true}
+		case 3:
+			s.Nodes[n] = lb.Node{Name: n, Labels: s.Nodes[n].Labels, Avoid: []lb.Reason{lb.ReasonNodeCordoned}}
+		}
+	}
+	return s
+}
+
+// Looking for candidates once for each kind of address finds the same ones.
+func TestOneKindHasTheSameCandidates(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := large(t)
+		users := map[netip.Addr][]lb.Assignment{}
+		grants := map[netip.Addr]lb.Grant{}
+		s.grants(func(as *lb.Assignment, g lb.Grant) {
+			users[g.Addr] = append(users[g.Addr], *as)
+			if _, known := grants[g.Addr]; !known {
+				grants[g.Addr] = g
+			}
+		})
+		got := map[netip.Addr]Candidates{}
+		for _, sp := range s.spots() {
+			got[sp.addr] = *sp.candidates
+		}
+		if len(got) != len(users) {
+			t.Fatalf("%d spots of %d addresses", len(got), len(users))
+		}
+		for a := range users {
+			want := s.Candidates(users[a], grants[a])
+			want.Rejected = nil
+			if diff := cmp.Diff(want, got[a], compared, cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("candidates for %s differ (-want +got):\n%s", a, diff)
+			}
+		}
+	})
+}
+
+// A planner that keeps what it knows decides as one that knows nothing.
+func TestPlannerDecidesAsIfItKeptNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := large(t)
+		s.Version, s.Known = 1, rapid.IntRange(0, 12).Draw(t, "known")
+		var all []netip.Addr
+		s.grants(func(_ *lb.Assignment, g lb.Grant) { all = append(all, g.Addr) })
+		var p Planner
+		for range rapid.IntRange(1, 10).Draw(t, "plans") {
+			s.Moved, s.Claims = nil, maps.Clone(s.Claims)
+			for range rapid.IntRange(0, 5).Draw(t, "claims") {
+				a := rapid.SampledFrom(all).Draw(t, "addr")
+				s.Moved = append(s.Moved, a)
+				s.Claims[a] = election.Claim{Owner: fmt.Sprintf("node-%03d", rapid.IntRange(0, 6).Draw(t, "owner")), Epoch: s.Claims[a].Epoch + 1, Minor: rapid.Bool().Draw(t, "minor")}
+			}
+			s.Take = rapid.SampledFrom(append(all, netip.Addr{}, netip.Addr{})).Draw(t, "take")
+			s.CutOff = rapid.Bool().Draw(t, "cut off")
+			s.Fresh = map[netip.Addr]bool{rapid.SampledFrom(all).Draw(t, "fresh"): true}
+			s.Joined = rapid.IntRange(0, 5).Draw(t, "joined") > 0
+			if rapid.IntRange(0, 5).Draw(t, "ground moves") == 0 {
+				s.Version++
+				s.Assignments = slices.Clone(s.Assignments)
+				s.Assignments[3].ReadyNodes = []string{"node-002"}
+				s.Speakers = maps.Clone(s.Speakers)
+				delete(s.Speakers, fmt.Sprintf("node-%03d", rapid.IntRange(1, 4).Draw(t, "dies")))
+			}
+			want, got := Make(s), p.Make(s)
+			if diff := cmp.Diff(want, got, compared, cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("plan differs (-want +got):\n%s", diff)
+			}
+			s.Announced = map[netip.Addr]bool{}
+			for _, a := range got.Announcements {
+				s.Announced[a.Addr] = true
+			}
+			maps.Copy(s.Claims, got.Claims)
+			// The next snapshot says that these have moved, as the gossip does.
+			for a := range got.Claims {
+				p.claimed(&s, p.seats[a], s.Claims[a])
+			}
+		}
+	})
+}

@@ -1,0 +1,205 @@
+package speaker
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// spot is an assigned address and who can announce it.
+type spot struct {
+	addr       netip.Addr
+	service    lb.ServiceKey
+	sharers    []lb.ServiceKey // the other Services that have it
+	candidates *Candidates     // without Rejected; of many spots the same
+}
+
+// spots returns the assigned addresses, in the order of the assignments. There
+// may be ten thousand, but few kinds of them: candidates are looked for once for
+// each kind.
+func (s *Snapshot) spots() []spot {
+	all := make([]spot, 0, len(s.Assignments))
+	first := make(map[netip.Addr]int, len(s.Assignments)) // address -> its spot
+	shared := map[int][]lb.Assignment{}                   // spot -> all Services that have the address
+	s.grants(func(as *lb.Assignment, g lb.Grant) {
+		i, known := first[g.Addr]
+		if !known {
+			first[g.Addr] = len(all)
+			all = append(all, spot{addr: g.Addr, service: as.Service})
+			return
+		}
+		if as.Service == all[i].service {
+			return // it names the address twice
+		}
+		all[i].sharers = append(all[i].sharers, as.Service)
+		shared[i] = append(shared[i], *as)
+	})
+	k := newKinds(s)
+	next := 0
+	s.grants(func(as *lb.Assignment, g lb.Grant) {
+		if first[g.Addr] != next {
+			return // one that shares it has come before
+		}
+		users := append([]lb.Assignment{*as}, shared[next]...)
+		all[next].candidates = k.candidates(users, g)
+		next++
+	})
+	return all
+}
+
+// grants calls do for each address of each Service.
+func (s *Snapshot) grants(do func(*lb.Assignment, lb.Grant)) {
+	for i := range s.Assignments {
+		for _, g := range s.Assignments[i].Grants {
+			do(&s.Assignments[i], g)
+		}
+	}
+}
+
+// kind is all that the candidates for an address depend on, within one snapshot.
+type kind struct {
+	adverts *advertSet
+	subnet  netip.Prefix // the smallest that some live node is in and the address too; subnets of one address are nested
+	policy  lb.TrafficPolicy
+	served  bool   // there are nodes with a ready endpoint
+	ready   string // with policy Local, which
+}
+
+// advertSet is a set of advertisements. There is one of each, so that pointers
+// can be compared.
+type advertSet struct{ list []*lb.L2Advertisement }
+
+// kinds finds the candidates for addresses, once for each kind.
+type kinds struct {
+	s       *Snapshot
+	nodes   []string // sorted
+	known   map[kind]*Candidates
+	last    kind // most addresses are of the same kind as the one before
+	lastFor *Candidates
+
+	pools   map[string]*poolAdverts
+	sets    map[string]*advertSet // by the indexes of their advertisements
+	subnets map[netip.Prefix]bool
+	lengths map[lb.Family][]int // of the subnets, longest first
+}
+
+// poolAdverts are the advertisements of one pool.
+type poolAdverts struct {
+	list []int      // indexes
+	all  *advertSet // of every Service, or nil if some choose among the Services
+}
+
+func newKinds(s *Snapshot) *kinds {
+	k := &kinds{
+		s: s, nodes: slices.Sorted(maps.Keys(s.Nodes)), known: map[kind]*Candidates{},
+		pools: map[string]*poolAdverts{}, sets: map[string]*advertSet{},
+		subnets: map[netip.Prefix]bool{}, lengths: map[lb.Family][]int{},
+	}
+	for _, sp := range s.Speakers {
+		for _, i := range sp.Interfaces {
+			for _, p := range i.Prefixes {
+				k.subnets[p.Masked()] = true
+			}
+		}
+	}
+	for p := range k.subnets {
+		f := lb.FamilyOf(p.Addr())
+		if !slices.Contains(k.lengths[f], p.Bits()) {
+			k.lengths[f] = append(k.lengths[f], p.Bits())
+		}
+	}
+	for _, lengths := range k.lengths {
+		slices.SortFunc(lengths, func(x, y int) int { return y - x })
+	}
+	return k
+}
+
+// candidates finds who can announce the address for the Services that have it,
+// as Snapshot.Candidates does, but without those rejected: under
+// externalTrafficPolicy Local they are many and differ from Service to Service.
+func (k *kinds) candidates(users []lb.Assignment, g lb.Grant) *Candidates {
+	as := together(users)
+	of := kind{adverts: k.adverts(users, g), subnet: k.subnet(g.Addr), policy: as.Policy, served: len(as.ReadyNodes) > 0}
+	among := k.nodes
+	if as.Policy == lb.TrafficLocal {
+		of.ready = strings.Join(as.ReadyNodes, "\x00")
+		among = as.ReadyNodes
+	}
+	if k.lastFor != nil && of == k.last {
+		return k.lastFor
+	}
+	c := k.known[of]
+	if c == nil {
+		found := k.s.candidates(among, as, g.Addr, of.adverts.list, of.subnet.IsValid())
+		found.Rejected = nil
+		c = &found
+		k.known[of] = c
+	}
+	k.last, k.lastFor = of, c
+	return c
+}
+
+// adverts returns the advertisements that are for one of the Services.
+func (k *kinds) adverts(users []lb.Assignment, g lb.Grant) *advertSet {
+	p := k.pools[g.Pool]
+	if p == nil {
+		p = k.pool(g.Pool)
+		k.pools[g.Pool] = p
+	}
+	if p.all != nil {
+		return p.all
+	}
+	var chosen []int
+	for _, i := range p.list {
+		if selects(&k.s.Advertisements[i], users, g) {
+			chosen = append(chosen, i)
+		}
+	}
+	return k.set(chosen)
+}
+
+func (k *kinds) pool(name string) *poolAdverts {
+	p, choosy := &poolAdverts{}, false
+	for i := range k.s.Advertisements {
+		a := &k.s.Advertisements[i]
+		if a.SelectsPool(name) {
+			p.list = append(p.list, i)
+			choosy = choosy || len(a.ServiceSelectors) > 0
+		}
+	}
+	if !choosy {
+		p.all = k.set(p.list)
+	}
+	return p
+}
+
+// set returns the one set of these advertisements.
+func (k *kinds) set(indexes []int) *advertSet {
+	name := make([]byte, 0, 64)
+	for _, i := range indexes {
+		name = append(name, byte(i>>16), byte(i>>8), byte(i))
+	}
+	set := k.sets[string(name)]
+	if set == nil {
+		set = &advertSet{}
+		for _, i := range indexes {
+			set.list = append(set.list, &k.s.Advertisements[i])
+		}
+		k.sets[string(name)] = set
+	}
+	return set
+}
+
+// subnet returns the smallest subnet of a live node that has the address; the
+// zero Prefix when there is none.
+func (k *kinds) subnet(a netip.Addr) netip.Prefix {
+	for _, bits := range k.lengths[lb.FamilyOf(a)] {
+		if p, err := a.Prefix(bits); err == nil && k.subnets[p] {
+			return p
+		}
+	}
+	return netip.Prefix{}
+}
