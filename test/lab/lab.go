@@ -231,10 +231,11 @@ func (l *Lab) Node(name string) *Host {
 	panic(fmt.Sprintf("lab: there is no node %q", name))
 }
 
-// NodeByIP returns the name of the node with that address on the LAN, or "".
+// NodeByIP returns the name of the node with that address on the LAN, be it a
+// link-local one, or "".
 func (l *Lab) NodeByIP(ip netip.Addr) string {
 	for _, n := range l.Nodes {
-		if n.IPv4 == ip || n.IPv6 == ip {
+		if ip = ip.WithZone(""); ip == n.IPv4 || ip == n.IPv6 || ip == linkLocal(n.MAC) {
 			return n.Name
 		}
 	}

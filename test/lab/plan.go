@@ -70,6 +70,11 @@ func mac(segment, n int) net.HardwareAddr {
 	return net.HardwareAddr{0x02, 0, 0, 0, byte(segment), byte(n)}
 }
 
+// linkLocal is the address that the kernel makes of a MAC (RFC 4291, appendix A).
+func linkLocal(m net.HardwareAddr) netip.Addr {
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
+}
+
 func podCIDR4(node int) netip.Prefix {
 	return netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", node))
 }

@@ -47,7 +47,7 @@ type RouterSpec struct {
 	Kind RouterKind
 
 	// Config is the configuration file. It may be a text/template, which gets a
-	// RouterConfig. Empty means the recipe of the kind: docs/recipes/frr.conf or
+	// RouterConfig, and has {{range list "a" "b"}}. Empty means the recipe of the kind: docs/recipes/frr.conf or
 	// bird.conf, literally.
 	Config string
 
@@ -274,7 +274,9 @@ func (r *Router) dir() string { return filepath.Join(r.lab.Dir, r.Name) }
 func (r *Router) file(name string) string { return filepath.Join(r.dir(), name) }
 
 func (r *Router) writeConfig(text string) error {
-	t, err := template.New(r.software.configFile()).Parse(text)
+	t, err := template.New(r.software.configFile()).Funcs(template.FuncMap{
+		"list": func(items ...string) []string { return items },
+	}).Parse(text)
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
