@@ -103,7 +103,7 @@ func TestRouters(t *testing.T) {
 	}
 	for _, r := range routers {
 		for _, to := range announced {
-			lab.Eventually(t, 30*time.Second, nextHops(r.Host, to, "n1", "n2", "n3"))
+			lab.Eventually(t, 30*time.Second, nextHops(l, r, to, "n1", "n2", "n3"))
 		}
 		lab.Eventually(t, 10*time.Second, func() error { return allUp(ctx, r, 6) })
 		assertPaths(t, r)
@@ -143,18 +143,18 @@ func TestRouters(t *testing.T) {
 		seen(t, w3, 2, since, "cable pulled")
 		must(t, l.Node("n2").PlugCable())
 		for _, r := range routers {
-			lab.Eventually(t, 30*time.Second, nextHops(r.Host, one4, "n1", "n2", "n3"))
+			lab.Eventually(t, 30*time.Second, nextHops(l, r, one4, "n1", "n2", "n3"))
 		}
 	})
 
-	t.Run("reload", func(t *testing.T) { testReload(t, routers) })
+	t.Run("reload", func(t *testing.T) { testReload(t, l, routers) })
 	t.Run("partition, restart, crash", func(t *testing.T) { testRouterFaults(t, l, routers) })
 	t.Run("unnumbered", func(t *testing.T) { testUnnumbered(t, l, r2, n1) })
 }
 
 // testReload: a change of the configuration takes effect and resets nobody, and
 // one that cannot be read is an error.
-func testReload(t *testing.T, routers []*lab.Router) {
+func testReload(t *testing.T, l *lab.Lab, routers []*lab.Router) {
 	ctx := t.Context()
 	for _, r := range routers {
 		lab.Eventually(t, 10*time.Second, func() error { return allUp(ctx, r, 6) })
@@ -171,7 +171,7 @@ func testReload(t *testing.T, routers []*lab.Router) {
 			return err
 		})
 		must(t, r.Reload(ctx, config))
-		lab.Eventually(t, 10*time.Second, nextHops(r.Host, one4, "n1", "n2", "n3"))
+		lab.Eventually(t, 10*time.Second, nextHops(l, r, one4, "n1", "n2", "n3"))
 		if now := countResets(t, r); now != resets {
 			t.Errorf("%s lost %d sessions by a reload", r.Name, now-resets)
 		}
@@ -186,22 +186,22 @@ func testRouterFaults(t *testing.T, l *lab.Lab, routers []*lab.Router) {
 	ctx := t.Context()
 	for _, r := range routers {
 		must(t, l.Partition([]string{"n1"}, []string{r.Name}))
-		lab.Eventually(t, 10*time.Second, nextHops(r.Host, one4, "n2", "n3"))
+		lab.Eventually(t, 10*time.Second, nextHops(l, r, one4, "n2", "n3"))
 		must(t, l.Heal())
-		lab.Eventually(t, 30*time.Second, nextHops(r.Host, one4, "n1", "n2", "n3"))
+		lab.Eventually(t, 30*time.Second, nextHops(l, r, one4, "n1", "n2", "n3"))
 
 		must(t, r.Stop(ctx))
-		lab.Eventually(t, 5*time.Second, nextHops(r.Host, one4))
+		lab.Eventually(t, 5*time.Second, nextHops(l, r, one4))
 		must(t, r.Start(ctx))
-		lab.Eventually(t, 30*time.Second, nextHops(r.Host, one4, "n1", "n2", "n3"))
+		lab.Eventually(t, 30*time.Second, nextHops(l, r, one4, "n1", "n2", "n3"))
 
 		must(t, r.Freeze())
 		must(t, r.Thaw())
 		must(t, r.Kill())
-		must(t, nextHops(r.Host, one4, "n1", "n2", "n3")()) // a dead daemon removes nothing
+		must(t, nextHops(l, r, one4, "n1", "n2", "n3")()) // a dead daemon removes nothing
 		must(t, r.PowerOff())
 		must(t, r.PowerOn(ctx))
-		lab.Eventually(t, 30*time.Second, nextHops(r.Host, one4, "n1", "n2", "n3"))
+		lab.Eventually(t, 30*time.Second, nextHops(l, r, one4, "n1", "n2", "n3"))
 	}
 }
 
@@ -269,25 +269,21 @@ func seen(t *testing.T, w *lab.RouteWatch, nextHops int, since time.Time, why st
 }
 
 // nextHops says whether a route leads to exactly these nodes.
-func nextHops(h *lab.Host, to netip.Prefix, want ...string) func() error {
+func nextHops(l *lab.Lab, r *lab.Router, to netip.Prefix, want ...string) func() error {
 	return func() error {
-		routes, err := h.FIB()
+		routes, err := r.FIB()
 		if err != nil {
 			return err
 		}
 		var got []string
 		for _, ip := range routes[to] {
-			got = append(got, hostOf(ip))
+			got = append(got, l.NodeByIP(ip))
 		}
 		if slices.Sort(got); !slices.Equal(got, want) {
-			return fmt.Errorf("%s sends %s to %v, want %v", h.Name, to, got, want)
+			return fmt.Errorf("%s sends %s to %v, want %v", r.Name, to, got, want)
 		}
 		return nil
 	}
-}
-
-func hostOf(ip netip.Addr) string {
-	return fmt.Sprintf("n%d", ip.AsSlice()[len(ip.AsSlice())-1]-10)
 }
 
 // allUp says whether so many sessions are established, and BFD is up for each.
