@@ -184,25 +184,33 @@ func testReload(t *testing.T, l *lab.Lab, routers []*lab.Router) {
 
 func testRouterFaults(t *testing.T, l *lab.Lab, routers []*lab.Router) {
 	ctx := t.Context()
-	for _, r := range routers {
-		must(t, l.Partition([]string{"n1"}, []string{r.Name}))
-		lab.Eventually(t, 10*time.Second, nextHops(l, r, one4, "n2", "n3"))
-		must(t, l.Heal())
-		lab.Eventually(t, 30*time.Second, nextHops(l, r, one4, "n1", "n2", "n3"))
-
-		must(t, r.Stop(ctx))
-		lab.Eventually(t, 5*time.Second, nextHops(l, r, one4))
-		must(t, r.Start(ctx))
-		lab.Eventually(t, 30*time.Second, nextHops(l, r, one4, "n1", "n2", "n3"))
-
-		must(t, r.Freeze())
-		must(t, r.Thaw())
-		must(t, r.Kill())
-		must(t, nextHops(l, r, one4, "n1", "n2", "n3")()) // a dead daemon removes nothing
-		must(t, r.PowerOff())
-		must(t, r.PowerOn(ctx))
-		lab.Eventually(t, 30*time.Second, nextHops(l, r, one4, "n1", "n2", "n3"))
+	all := func(f func(*lab.Router) error) {
+		for _, r := range routers {
+			must(t, f(r))
+		}
 	}
+	leadTo := func(nodes ...string) {
+		for _, r := range routers {
+			lab.Eventually(t, 30*time.Second, nextHops(l, r, one4, nodes...))
+		}
+	}
+	must(t, l.Partition([]string{"n1"}, []string{routers[0].Name, routers[1].Name}))
+	leadTo("n2", "n3")
+	must(t, l.Heal())
+	leadTo("n1", "n2", "n3")
+
+	all(func(r *lab.Router) error { return r.Stop(ctx) })
+	leadTo()
+	all(func(r *lab.Router) error { return r.Start(ctx) })
+	leadTo("n1", "n2", "n3")
+
+	all((*lab.Router).Freeze)
+	all((*lab.Router).Thaw)
+	all((*lab.Router).Kill)
+	leadTo("n1", "n2", "n3") // a dead daemon removes nothing
+	all(func(r *lab.Router) error { return r.PowerOff() })
+	all(func(r *lab.Router) error { return r.PowerOn(ctx) })
+	leadTo("n1", "n2", "n3")
 }
 
 // testUnnumbered: a session over a direct cable without addresses carries
