@@ -133,7 +133,7 @@ func birdSessionFact(s *BGPSession, channel, key, value string) {
 //
 //	10.30.0.1/32         unicast [n1_4 2026-11-21 15:17:30.437] * (100) [AS64513i]
 //	                     unicast [n2_4 2026-11-21 15:17:29.884 from 172.30.0.12] (100s) [AS64513i]
-var birdPath = regexp.MustCompile(`^(\S*)\s+(?:unicast|blackhole|unreachable|prohibited) \[\S+ \S+ \S+?(?: from (\S+))?\] (\* )?\(([^)]*)\)`)
+var birdPath = regexp.MustCompile(`^(\S*)\s+(?:unicast|blackhole|unreachable|prohibited) \[\S+ \S+ \S+?(?: from (\S+))?\] (?:([*!]) )?\(([^)]*)\)`)
 
 // parseBIRDPaths reads `show route all`.
 func parseBIRDPaths(text string) (map[netip.Prefix][]BGPPath, error) {
@@ -159,6 +159,7 @@ func parseBIRDPaths(text string) (map[netip.Prefix][]BGPPath, error) {
 					return nil, fmt.Errorf("BIRD's routes: %w", err)
 				}
 			}
+			// ! is the best, too, but the kernel refused it.
 			p = &BGPPath{Best: m[3] != "", Stale: strings.Contains(m[4], "s")}
 			p.Peer, _ = netip.ParseAddr(m[2])
 			continue

@@ -32,7 +32,7 @@ type BGPPath struct {
 	Communities      []string // "65000:1", also for well-known ones; in the router's order
 	LargeCommunities []string // "65000:1:2"
 	Best             bool
-	Stale            bool // kept for a peer that is restarting
+	Stale            bool // kept for a peer that is restarting; BIRD tells it of long-lived ones only (RFC 9494)
 }
 
 // Route is what the router knows of a prefix.
