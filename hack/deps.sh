@@ -51,7 +51,32 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "Installing: $names"
 export DEBIAN_FRONTEND=noninteractive
+
+# FRR and BIRD come as services that start by themselves, and would be routers of
+# this very machine. The lab needs their programs only: so they are told not to
+# start now (policy-rc.d, which a machine may have already) nor at boot.
+policy=/usr/sbin/policy-rc.d
+services=''
+case " $names " in *' frr '*) services=frr ;; esac
+case " $names " in *' bird2 '*) services="$services bird" ;; esac
+if [ -n "$services" ] && [ ! -e $policy ]; then
+	trap 'rm -f $policy' EXIT
+	trap 'exit 130' INT
+	printf '#!/bin/sh\ncase $1 in frr* | bird*) exit 101 ;; esac\n' >$policy
+	chmod 755 $policy
+fi
+keep_off() {
+	for s in $services; do
+		if [ -d /run/systemd/system ]; then
+			systemctl disable --now --quiet "$s" || true
+		else
+			update-rc.d "$s" disable >/dev/null 2>&1 || true
+		fi
+	done
+}
+
 install() { apt-get install --yes -qq --no-install-recommends $names >/dev/null; }
 # A fresh machine has no lists of packages, an old one lists that are out of date.
 install 2>/dev/null || { apt-get update -qq && install; } ||
 	die "apt-get failed, see above. Install these, and run make again: $names"
+keep_off

@@ -15,4 +15,7 @@
 //	client, observer ┘     │      │        │
 //	                 control   node n1  node n2
 //	                  plane     └ pods   └ pods     10.244.n.0/24, fd00:10:244:n::/64
+//
+// Routers with BGP and BFD (FRR, BIRD) can be added: r2, r3, … stand on the LAN
+// beside router, each with a client of its own behind it.
 package lab

@@ -19,7 +19,7 @@ func (h *Host) PlugCable() error { return h.cable("up") }
 
 func (h *Host) cable(state string) error {
 	l := h.lab
-	if h == l.Far || h.machine != "" {
+	if h.behind != nil || h.machine != "" {
 		return fmt.Errorf("cable of %s: it is not plugged into the switch", h.Name)
 	}
 	return ipBatch(context.Background(), l.sw.NS, []string{"link set " + h.Name + " " + state})

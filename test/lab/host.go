@@ -24,6 +24,9 @@ type Host struct {
 	lab     *Lab
 	node    int    // 1 for n1; 0 if this is no node
 	machine string // for a pod: the name of the node it runs on
+	behind  *Host  // the router that its cable ends at; nil if that is the switch
+	routes  bool   // it is a router, with a network behind it
+	network int    // the number of that network
 }
 
 // Do runs f in the host's namespace. Sockets that f makes stay there; only

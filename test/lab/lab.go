@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -65,7 +66,10 @@ type Lab struct {
 
 	mu        sync.Mutex // guards the fields below
 	processes map[string]*Process
+	routers   []*Router
 	closed    bool // nothing may be started or made any more
+
+	routing sync.Mutex // held while a router is added
 
 	building sync.Mutex        // guards built, for as long as a build takes
 	built    map[string]string // Fairlead's programs: name -> path
@@ -81,6 +85,8 @@ type state struct {
 	Owner            int       `json:"owner"` // process id
 	Assets           string    `json:"assets"`
 	Started          time.Time `json:"started"`
+
+	Routers []routerState `json:"routers,omitempty"`
 }
 
 // Start builds what is missing, brings a lab up and waits until it works. The
@@ -160,6 +166,9 @@ func Open(id string) (*Lab, error) {
 	}
 	l := newLab(s, dir)
 	l.close = sync.OnceValue(func() error { return reap(id, dir) })
+	if err := l.knowRouters(s.Routers); err != nil {
+		return nil, fmt.Errorf("lab %s: %w", id, err)
+	}
 	if err := l.adopt(); err != nil {
 		return nil, fmt.Errorf("lab %s: %w", id, err)
 	}
@@ -222,6 +231,17 @@ func (l *Lab) Node(name string) *Host {
 	panic(fmt.Sprintf("lab: there is no node %q", name))
 }
 
+// NodeByIP returns the name of the node with that address on the LAN, be it a
+// link-local one, or "".
+func (l *Lab) NodeByIP(ip netip.Addr) string {
+	for _, n := range l.Nodes {
+		if ip = ip.WithZone(""); ip == n.IPv4 || ip == n.IPv6 || ip == linkLocal(n.MAC) {
+			return n.Name
+		}
+	}
+	return ""
+}
+
 // NodeByMAC returns the name of the node with that MAC, or "".
 func (l *Lab) NodeByMAC(m string) string {
 	for _, n := range l.Nodes {
@@ -238,6 +258,11 @@ func (l *Lab) Hosts() []*Host {
 	for _, h := range append([]*Host{l.ControlPlane, l.Router, l.Client, l.Observer, l.Far}, l.Nodes...) {
 		if h != nil {
 			hosts = append(hosts, h)
+		}
+	}
+	for _, r := range l.Routers() {
+		if r.Client != nil {
+			hosts = append(hosts, r.Host, r.Client)
 		}
 	}
 	return hosts
@@ -259,10 +284,10 @@ func newLab(s state, dir string) *Lab {
 	if s.ControlPlaneOnly {
 		return l
 	}
-	l.Router = l.lanHost("router", routerNumber)
+	l.Router = l.lanRouter("router", routerNumber, 0)
 	l.Client = l.lanHost("client", clientNumber)
 	l.Observer = l.lanHost("observer", observerNumber)
-	l.Far = &Host{Name: "far", NS: l.namespace("far"), IPv4: far4(clientNumber), IPv6: far6(clientNumber), MAC: mac(1, clientNumber), lab: l}
+	l.Far = l.farHost("far", l.Router)
 	for i := 1; i <= s.Nodes; i++ {
 		n := l.lanHost(fmt.Sprintf("n%d", i), firstNodeNumber+i-1)
 		n.node = i
@@ -291,7 +316,10 @@ func (l *Lab) bringUp(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return l.writeState()
+	return writeState(l.Dir, state{
+		ID: l.ID, Nodes: l.opts.Nodes, ControlPlaneOnly: l.opts.ControlPlaneOnly,
+		Keep: l.opts.Keep, Owner: os.Getpid(), Assets: l.assets, Started: time.Now().Truncate(time.Second),
+	})
 }
 
 // tearDown leaves the work to the reaper, as every other way to end does, and
@@ -319,16 +347,12 @@ func (l *Lab) tearDown() error {
 	return err
 }
 
-func (l *Lab) writeState() error {
-	s := state{
-		ID: l.ID, Nodes: l.opts.Nodes, ControlPlaneOnly: l.opts.ControlPlaneOnly,
-		Keep: l.opts.Keep, Owner: os.Getpid(), Assets: l.assets, Started: time.Now().Truncate(time.Second),
-	}
+func writeState(dir string, s state) error {
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(l.Dir, "state.json"), append(b, '\n'), 0o600)
+	return os.WriteFile(filepath.Join(dir, "state.json"), append(b, '\n'), 0o600)
 }
 
 func readState(dir string) (state, error) {

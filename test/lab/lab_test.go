@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	l, err := lab.Start(context.Background(), lab.Options{Nodes: 1})
+	if err == nil {
+		_, err = l.AddRouter(context.Background(), lab.RouterSpec{Kind: lab.FRR})
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -245,6 +248,8 @@ func TestSideBySide(t *testing.T) {
 
 	_, err = labs[0].Kubectl(t.Context(), "create", "namespace", "mine")
 	must(t, err)
+	addRouter(t, labs[0], lab.RouterSpec{Kind: lab.FRR})
+	addRouter(t, labs[1], lab.RouterSpec{Kind: lab.FRR})
 	kept, err := lab.Open(labs[1].ID)
 	must(t, err)
 	if out, err := kept.Kubectl(t.Context(), "get", "namespace", "mine"); err == nil {
@@ -258,6 +263,11 @@ func TestSideBySide(t *testing.T) {
 	}
 	if _, err := kept.Kubectl(t.Context(), "get", "nodes"); err != nil {
 		t.Errorf("a lab suffered from the end of another: %v", err)
+	}
+	if r := kept.Routers(); len(r) != 1 || len(r[0].Processes()) != 3 {
+		t.Errorf("attached to routers %+v, want one with three daemons", r)
+	} else if sessions, err := r[0].Sessions(t.Context()); err != nil || len(sessions) != 6 {
+		t.Errorf("sessions of a router of a kept lab are %+v, %v", sessions, err)
 	}
 	must(t, kept.Close())
 	assertGone(t, kept.ID)

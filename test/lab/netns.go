@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -24,6 +25,21 @@ func (l *Lab) lanHost(name string, n int) *Host {
 	return &Host{Name: name, NS: l.namespace(name), IPv4: lan4(n), IPv6: lan6(n), MAC: mac(0, n), lab: l}
 }
 
+// lanRouter is a host with a network behind it.
+func (l *Lab) lanRouter(name string, n, network int) *Host {
+	h := l.lanHost(name, n)
+	h.routes, h.network = true, network
+	return h
+}
+
+// farHost is the one host in the network behind a router.
+func (l *Lab) farHost(name string, router *Host) *Host {
+	return &Host{
+		Name: name, NS: l.namespace(name), behind: router, lab: l,
+		IPv4: far4(router.network, clientNumber), IPv6: far6(router.network, clientNumber), MAC: mac(1+router.network, clientNumber),
+	}
+}
+
 // makeNetwork makes the namespaces, the switch and the cables, and gives every
 // host its addresses and routes.
 func (l *Lab) makeNetwork(ctx context.Context) error {
@@ -35,11 +51,7 @@ func (l *Lab) makeNetwork(ctx context.Context) error {
 		return err
 	}
 	for _, h := range hosts {
-		sysctls := hostSysctls
-		if h.forwards() {
-			sysctls = append(sysctls[:len(sysctls):len(sysctls)], forwardingSysctls...)
-		}
-		if err := h.setSysctls(sysctls); err != nil {
+		if err := h.setSysctls(h.sysctls()); err != nil {
 			return err
 		}
 	}
@@ -47,8 +59,7 @@ func (l *Lab) makeNetwork(ctx context.Context) error {
 		return err
 	}
 	if l.Far != nil {
-		cable := fmt.Sprintf("link add eth1 address %s type veth peer name eth0 address %s netns %s", mac(1, routerNumber), l.Far.MAC, l.Far.NS)
-		if err := ipBatch(ctx, l.Router.NS, []string{cable}); err != nil {
+		if err := ipBatch(ctx, l.Router.NS, []string{farCable(l.Far)}); err != nil {
 			return err
 		}
 	}
@@ -91,16 +102,26 @@ func (l *Lab) switchCommands() []string {
 		"link set br0 up",
 	}
 	for _, h := range l.Hosts() {
-		if h == l.Far {
-			continue
+		if h.behind == nil {
+			commands = append(commands, portCommands(h)...)
 		}
-		commands = append(commands,
-			// The peer is born in its namespace: nothing ever appears in the root namespace.
-			fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %s", h.Name, h.MAC, h.NS),
-			fmt.Sprintf("link set %s master br0 up", h.Name),
-		)
 	}
 	return commands
+}
+
+// portCommands plug a host into the switch. The peer is born in its namespace:
+// nothing ever appears in the root namespace.
+func portCommands(h *Host) []string {
+	return []string{
+		fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %s", h.Name, h.MAC, h.NS),
+		fmt.Sprintf("link set %s master br0 up", h.Name),
+	}
+}
+
+// farCable plugs a host into the router that it is behind.
+func farCable(h *Host) string {
+	return fmt.Sprintf("link add eth1 address %s type veth peer name eth0 address %s netns %s",
+		mac(1+h.behind.network, routerNumber), h.MAC, h.NS)
 }
 
 func (l *Lab) hostCommands(h *Host) []string {
@@ -114,14 +135,13 @@ func (l *Lab) hostCommands(h *Host) []string {
 		commands = append(commands, fmt.Sprintf("route add %s via %s", to, via))
 	}
 	switch {
-	case h == l.Router:
-		commands = append(commands, "link set eth1 up",
-			fmt.Sprintf("addr add %s/24 dev eth1", far4(routerNumber)),
-			fmt.Sprintf("addr add %s/64 dev eth1 nodad", far6(routerNumber)))
-		return commands
-	case h == l.Far:
-		route("0.0.0.0/0", far4(routerNumber))
-		route("::/0", far6(routerNumber))
+	case h.routes:
+		return append(commands, "link set eth1 up",
+			fmt.Sprintf("addr add %s/24 dev eth1", far4(h.network, routerNumber)),
+			fmt.Sprintf("addr add %s/64 dev eth1 nodad", far6(h.network, routerNumber)))
+	case h.behind != nil:
+		route("0.0.0.0/0", far4(h.behind.network, routerNumber))
+		route("::/0", far6(h.behind.network, routerNumber))
 		return commands
 	case l.Router != nil:
 		route("0.0.0.0/0", l.Router.IPv4)
@@ -185,8 +205,16 @@ func (h *Host) setSysctls(list []sysctl) error {
 	})
 }
 
+// sysctls are what a machine of this sort needs.
+func (h *Host) sysctls() []sysctl {
+	if h.forwards() {
+		return slices.Concat(hostSysctls, forwardingSysctls)
+	}
+	return hostSysctls
+}
+
 // forwards reports whether the host is a router in the wide sense.
-func (h *Host) forwards() bool { return h.node != 0 || h == h.lab.Router }
+func (h *Host) forwards() bool { return h.node != 0 || h.routes }
 
 // ipBatch runs many ip commands in a namespace in one process.
 func ipBatch(ctx context.Context, ns string, commands []string) error {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -33,11 +34,25 @@ var testPackages = []Package{
 	{"libc6-dev", "/usr/include/stdlib.h", "go test -race compiles against it"},
 }
 
+// Routers with BGP need these. The lab runs their programs by itself; the
+// services that the packages bring are not used, and hack/deps.sh keeps them off.
+var (
+	frrPackages = []Package{
+		{"frr", frrDaemons + "/bgpd", "a router with BGP and BFD (zebra, bgpd, bfdd)"},
+		{"frr-pythontools", frrDaemons + "/frr-reload.py", "changes FRR's configuration while it runs"},
+	}
+	birdPackages = []Package{
+		{"bird2", "bird", "another router with BGP and BFD"},
+	}
+)
+
 // Missing are the packages that this machine lacks for a lab.
 func Missing() []Package { return missing(packages) }
 
 // MissingForTests are the packages that this machine lacks for `make test`.
-func MissingForTests() []Package { return append(Missing(), missing(testPackages)...) }
+func MissingForTests() []Package {
+	return missing(slices.Concat(packages, testPackages, frrPackages, birdPackages))
+}
 
 func missing(list []Package) []Package {
 	var missing []Package
@@ -62,6 +77,10 @@ func check() error {
 	if len(missing) == 0 {
 		return nil
 	}
+	return missingError(missing)
+}
+
+func missingError(missing []Package) error {
 	var names, lines []string
 	for _, p := range missing {
 		names = append(names, p.Name)

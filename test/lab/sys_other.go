@@ -2,7 +2,10 @@
 
 package lab
 
-import "errors"
+import (
+	"errors"
+	"io"
+)
 
 // These let everything that uses the lab compile, and its tests skip, where
 // there are no namespaces. Nothing gets here: check refuses first.
@@ -14,3 +17,11 @@ func enterNetns(string) error { return errors.ErrUnsupported }
 func waitForExit(int) {}
 
 func listenPacket(string, uint16) (packetConn, error) { return nil, errors.ErrUnsupported }
+
+func listenRoutes() (io.ReadCloser, error) { return nil, errors.ErrUnsupported }
+
+func dumpRoutes() ([]routeNews, error) { return nil, errors.ErrUnsupported }
+
+func interfaceNames() map[uint32]string { return nil }
+
+func parseRoutes([]byte, map[uint32]string) ([]routeNews, error) { return nil, errors.ErrUnsupported }

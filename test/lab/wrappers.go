@@ -19,6 +19,12 @@ exec nsenter --net='%[3]s/%[4]s' -- env %[5]s='%[2]s' %[6]s='%[1]s' "$@"
 			return err
 		}
 	}
+	for _, r := range l.Routers() {
+		script := fmt.Sprintf("#!/bin/sh\n# The shell of router %s of lab %s.\nexec %s \"$@\"\n", r.Name, l.ID, r.software.shell())
+		if err := l.writeWrapper(r.Name+"-shell", script); err != nil {
+			return err
+		}
+	}
 	repo, err := repository()
 	if err != nil {
 		return err

@@ -24,7 +24,8 @@ import (
 const usage = `usage: lab COMMAND
 
   demo                             show what Fairlead does, in a lab that stays
-  up [--nodes N] [--bare]          bring up a lab that stays; --bare without Fairlead
+  up [--nodes N] [--bare] [--router frr|bird]...
+                                   bring up a lab that stays; --bare without Fairlead
   down [ID... | --kept | --all]    take labs down; without ID, the only one that is kept
   list                             labs on this machine
   exec ID HOST [COMMAND...]        run a command, or a shell, on a host of a lab
@@ -80,6 +81,12 @@ func up(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("lab up", flag.ContinueOnError)
 	nodes := flags.Int("nodes", 3, "how many nodes")
 	bare := flags.Bool("bare", false, "do not install and start Fairlead")
+	var routers []lab.RouterKind
+	flags.Func("router", "add a BGP router, frr or bird; may be given several times", func(s string) error {
+		kind, err := lab.ParseRouterKind(s)
+		routers = append(routers, kind)
+		return err
+	})
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -89,6 +96,13 @@ func up(ctx context.Context, args []string) error {
 		return err
 	}
 	fmt.Printf(howTo, l.Dir, l.ID)
+	for _, kind := range routers {
+		r, err := l.AddRouter(ctx, lab.RouterSpec{Kind: kind})
+		if err != nil {
+			return fmt.Errorf("lab %s is up, but not its routers: %w", l.ID, err)
+		}
+		fmt.Printf("Router %-16s%s-shell                             (%s; its client is %s)\n", r.Name+":", r.Name, kind, r.Client.Name)
+	}
 	if *bare {
 		return nil
 	}
