@@ -13,7 +13,7 @@ type Failover uint8
 // that is only busy. Packets are those of some hundred bytes that a speaker sends
 // in a second, and about as many that it receives, in a cluster of five nodes or
 // more; smaller ones need less, larger ones do not need more. While there is
-// news, three more go out in each gossip interval.
+// news, three more go out in each gossip interval, and one to each member at once.
 const (
 	FailoverFast    Failover = iota + 1 // in about 0.2 s: 110 packets a second
 	FailoverDefault                     // in about 0.4 s: 50 packets a second
@@ -62,12 +62,12 @@ type timers struct {
 
 // beatsPerPulse is how often in a pulse's interval a speaker looks whom it misses:
 // the finer, the sooner it notices.
-const beatsPerPulse = 4
+const beatsPerPulse = 2
 
 func (t timers) beat() time.Duration { return t.pulse / beatsPerPulse }
 
 func (f Failover) timers() timers {
-	t := timers{gossip: 50 * time.Millisecond, interval: 500 * time.Millisecond, timeout: 200 * time.Millisecond, suspicion: 3}
+	t := timers{gossip: 100 * time.Millisecond, interval: 500 * time.Millisecond, timeout: 200 * time.Millisecond, suspicion: 3}
 	switch f {
 	case FailoverFast:
 		t.pulse, t.silence = 40*time.Millisecond, 170*time.Millisecond

@@ -32,6 +32,9 @@ const (
 	// beside its own headers and the encryption.
 	maxPacket = 1200
 
+	// maxAtOnce is how many packets a speaker sends at once.
+	maxAtOnce = 1000
+
 	// claimIsFresh is how long the owner of a claim has to be heard of. Speakers
 	// that meet again tell their claims at once; that those they took for dead
 	// are alive takes a few gossip intervals more.
@@ -166,7 +169,7 @@ func (m *Members) beat() {
 		m.beatNow()
 	}
 	if changed {
-		m.sendEach(list, nil, m.say(func(f *versioned) { f.opinion = p.opinion }).encode())
+		m.say(func(f *versioned) { f.opinion = p.opinion })
 	}
 	if send {
 		m.sendEach(list, p.watchers, message{Pulse: m.cfg.Node}.encode())
@@ -350,16 +353,34 @@ func (m *Members) SetFacts(f Facts) {
 	m.say(func(v *versioned) { v.Facts = f })
 }
 
-// say changes what this speaker says of itself, tells the others by gossip, and
-// returns what it tells them.
-func (m *Members) say(change func(*versioned)) message {
+// say changes what this speaker says of itself, and tells the others.
+func (m *Members) say(change func(*versioned)) {
 	m.mu.Lock()
 	change(&m.facts)
 	m.facts.Version++
 	mine := message{Facts: map[string]versioned{m.cfg.Node: m.facts}}
 	m.mu.Unlock()
-	m.take(mine)
-	return mine
+	m.tell(mine)
+}
+
+// tell takes in what this speaker says, and tells all others at once, each in a
+// few packets; those that are lost gossip makes good, and it does all where that
+// would be too many.
+func (m *Members) tell(msg message) {
+	m.take(msg)
+	list := m.memberlist()
+	if list == nil {
+		return // it is not started yet
+	}
+	parts := msg.split()
+	if len(parts)*list.NumMembers() > maxAtOnce {
+		return
+	}
+	for _, part := range parts {
+		if packet := part.encode(); len(packet) <= maxPacket {
+			m.sendEach(list, nil, packet)
+		}
+	}
 }
 
 // refute says this node's facts again, louder, when others have some from an
@@ -375,7 +396,7 @@ func (m *Members) refute(heard versioned) {
 
 // Claim records claims made by this node and tells the others.
 func (m *Members) Claim(claims map[netip.Addr]election.Claim) {
-	m.take(message{Claims: claims})
+	m.tell(message{Claims: claims})
 }
 
 // Contested returns the addresses on which a claim was heard, since the last

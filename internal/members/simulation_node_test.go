@@ -610,12 +610,27 @@ func (n *simNode) tellFacts() {
 	})
 }
 
-func (n *simNode) say(change func(*versioned)) message {
+func (n *simNode) say(change func(*versioned)) {
 	change(&n.facts)
 	n.facts.Version++
 	mine := message{Facts: map[string]versioned{n.name: n.facts}}
-	n.take(mine)
-	return mine
+	n.tellAll(mine)
+}
+
+// tellAll is Members.tell.
+func (n *simNode) tellAll(m message) {
+	n.take(m)
+	parts := m.split()
+	if len(parts)*n.numMembers() > maxAtOnce {
+		return
+	}
+	for _, part := range parts {
+		for id, p := range n.peers {
+			if p.member() && id != n.id {
+				n.sim.send(n.id, id, []payload{{about: aboutUs, msg: part}})
+			}
+		}
+	}
 }
 
 func (n *simNode) beat() {
@@ -632,12 +647,7 @@ func (n *simNode) beat() {
 	}
 	if !n.pulses.opinion.equal(n.facts.opinion) {
 		n.sim.tell("peers: %s misses %v", n.name, n.pulses.opinion.Misses)
-		told := n.say(func(v *versioned) { v.opinion = n.pulses.opinion })
-		for id, p := range n.peers {
-			if p.member() && id != n.id {
-				n.sim.send(n.id, id, []payload{{about: aboutUs, msg: told}})
-			}
-		}
+		n.say(func(v *versioned) { v.opinion = n.pulses.opinion })
 	}
 	for _, back := range n.pulses.back {
 		n.sync(slices.Index(n.sim.names, back), func(bool) {})
@@ -876,7 +886,7 @@ func (n *simNode) act() {
 		n.last = d
 		if len(d.plan.Claims) > 0 {
 			n.tellPlan(d.plan.Claims)
-			n.take(message{Claims: d.plan.Claims})
+			n.tellAll(message{Claims: d.plan.Claims})
 		}
 		n.apply(d.plan.Announcements)
 	}

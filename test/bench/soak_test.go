@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -51,12 +50,10 @@ func BenchmarkSoak(b *testing.B) {
 		return nil
 	})
 	before, lapsed := said(b, l, `"announcing"`), said(b, l, "stood still")
-	for range runtime.NumCPU() {
-		busy := exec.CommandContext(b.Context(), "sh", "-c", "while :; do :; done")
-		if err := busy.Start(); err != nil {
+	for i := range runtime.NumCPU() {
+		if _, err := l.Client.Start(fmt.Sprint("busy-", i), "sh", "-c", "while :; do :; done"); err != nil {
 			b.Fatal(err)
 		}
-		b.Cleanup(func() { _ = busy.Process.Kill(); _ = busy.Wait() })
 	}
 	for b.Loop() {
 		select {
