@@ -3,6 +3,7 @@ package bfd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,6 +120,7 @@ func (e *Engine) Status() Status {
 	}
 	select {
 	case s := <-answer:
+		slices.SortFunc(s.Sessions, func(a, b SessionStatus) int { return a.Key.compare(b.Key) })
 		return s
 	case <-e.done:
 		return Status{}

@@ -19,6 +19,7 @@ type kernel struct {
 
 	polled []unix.PollFd   // wake, and the listeners
 	ports  map[uint16]bool // source ports in use: unique on this system (RFC 5881, 4)
+	sleep  unix.Timespec   // for Wait, so that it allocates nothing
 	relax  func()          // undoes what Open did to the thread
 }
 
@@ -59,8 +60,8 @@ func (k *kernel) Wake() {
 func (k *kernel) Wait(until time.Time) {
 	var timeout *unix.Timespec
 	if !until.IsZero() {
-		t := unix.NsecToTimespec(max(time.Until(until), 0).Nanoseconds())
-		timeout = &t
+		k.sleep = unix.NsecToTimespec(max(time.Until(until), 0).Nanoseconds())
+		timeout = &k.sleep
 	}
 	for i := range k.polled {
 		k.polled[i].Revents = 0
@@ -81,22 +82,6 @@ func (k *kernel) unpoll(fd int) {
 			return
 		}
 	}
-}
-
-// hasten lets the thread that calls it run before others, if that is permitted.
-// Its children are as others are.
-func hasten() (Priority, func()) {
-	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK}
-	if unix.SchedSetAttr(0, attr, 0) == nil {
-		return PriorityRealTime, func() {
-			_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0)
-		}
-	}
-	const best = -20
-	if unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), best) == nil {
-		return PriorityNice, func() { _ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 0) }
-	}
-	return PriorityNormal, func() {}
 }
 
 // freePort returns a source port that no session has (RFC 5881, 4). It is at

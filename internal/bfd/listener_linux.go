@@ -21,8 +21,7 @@ type kernelListener struct {
 	key    socketKey
 	fd     int
 	index  int // of the VRF's device
-	buf    [128]byte
-	oob    [256]byte
+	batch  batch
 }
 
 // Listen opens the socket. It shares its port with our sockets of other VRFs only,
@@ -56,7 +55,9 @@ func (k *kernel) Listen(key socketKey) (listener, error) {
 		return nil, s.close()
 	}
 	k.polled = append(k.polled, unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN})
-	return &kernelListener{kernel: k, key: key, fd: s.fd, index: index}, nil
+	l := &kernelListener{kernel: k, key: key, fd: s.fd, index: index}
+	l.batch.init()
+	return l, nil
 }
 
 // share lets the socket share its port with our others, if there are any.
@@ -80,18 +81,12 @@ func (s *socket) refuse(err error, key socketKey) {
 }
 
 func (l *kernelListener) Next(since, now time.Time) (datagram, bool) {
-	n, oobn, _, from, err := unix.Recvmsg(l.fd, l.buf[:], l.oob[:], unix.MSG_DONTWAIT)
-	if err != nil {
+	m, ok := l.batch.next(l.fd)
+	if !ok {
 		return datagram{}, false
 	}
-	d := datagram{Payload: l.buf[:n], At: now}
-	switch a := from.(type) {
-	case *unix.SockaddrInet4:
-		d.From = netip.AddrFrom4(a.Addr)
-	case *unix.SockaddrInet6:
-		d.From = netip.AddrFrom16(a.Addr)
-	}
-	for rest := l.oob[:oobn]; len(rest) > 0; {
+	d := datagram{Payload: m.payload(), From: m.from(), At: now}
+	for rest := m.control(); len(rest) > 0; {
 		hdr, data, r, err := unix.ParseOneSocketControlMessage(rest)
 		if err != nil {
 			break

@@ -1,13 +1,11 @@
 package bfd
 
 import (
-	"cmp"
 	"context"
 	crand "crypto/rand"
 	"encoding/binary"
 	"maps"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/bfd/session"
@@ -192,9 +190,6 @@ func (l *loop) status() Status {
 	for _, p := range l.peers {
 		s.Sessions = append(s.Sessions, p.status())
 	}
-	slices.SortFunc(s.Sessions, func(a, b SessionStatus) int {
-		return cmp.Or(a.Key.Peer.Compare(b.Key.Peer), cmp.Compare(a.Key.String(), b.Key.String()))
-	})
 	return s
 }
 

@@ -1,6 +1,7 @@
 package bfd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -55,6 +56,17 @@ func (k Key) String() string {
 		s += " (multihop)"
 	}
 	return s
+}
+
+func (k Key) compare(o Key) int {
+	hops := 0
+	if k.MultiHop != o.MultiHop {
+		hops = -1
+		if k.MultiHop {
+			hops = 1
+		}
+	}
+	return cmp.Or(k.Peer.Compare(o.Peer), k.Local.Compare(o.Local), cmp.Compare(k.Interface, o.Interface), cmp.Compare(k.VRF, o.VRF), hops)
 }
 
 // SessionSpec is a session as it should be. All but the Key may change while the
