@@ -23,9 +23,7 @@ const (
 // before other programs, as far as that is permitted. A thread that it would
 // fork would be an ordinary one.
 func hasten() (Priority, func()) {
-	if os.Getenv("NONICE") == "" {
-		renice(sooner)
-	}
+	renice(sooner)
 	relax := func() { renice(ordinary) }
 	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK}
 	if unix.SchedSetAttr(0, attr, 0) == nil {
