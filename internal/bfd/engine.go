@@ -52,21 +52,19 @@ type Event struct {
 
 // Engine runs sessions.
 type Engine struct {
-	log     logr.Logger
 	net     network
 	wanted  atomic.Pointer[map[Key]SessionSpec]
 	queries chan chan Status
 	running atomic.Bool
 	done    chan struct{} // closed when Run returns
-	news    news
+	news    *news
 }
 
 // New returns an Engine without sessions.
-func New(c Config) *Engine { return newEngine(c, newKernel()) }
+func New(c Config) *Engine { return newEngine(c.tell, newKernel()) }
 
-func newEngine(c Config, n network) *Engine {
-	e := &Engine{log: c.Log, net: n, queries: make(chan chan Status, 16), done: make(chan struct{})}
-	e.news.init(c.Log, c.Notify)
+func newEngine(tell func(item), n network) *Engine {
+	e := &Engine{net: n, queries: make(chan chan Status, 16), done: make(chan struct{}), news: newNews(tell)}
 	e.wanted.Store(&map[Key]SessionSpec{})
 	return e
 }

@@ -41,7 +41,7 @@ func startNode(t *testing.T, n *fakeNetwork, specs ...SessionSpec) *node {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.events = append(e.events, ev.State.String()+", "+ev.Diag.String()+"; peer "+ev.RemoteState.String())
-	}}, n)
+	}}.tell, n)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -247,7 +247,7 @@ func TestStallIsNoSilence(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			n, _ := newFakes()
-			l := newLoop(newEngine(Config{}, n), PriorityNormal)
+			l := newLoop(newEngine(Config{}.tell, n), PriorityNormal)
 			l.wanted.Store(&map[Key]SessionSpec{keyA: at(keyA, 100*ms).withDefaults()})
 			l.reconcile(time.Now(), false)
 			p := l.peers[keyA]
@@ -275,7 +275,7 @@ func TestStallIsNoSilence(t *testing.T) {
 
 func TestStatusWithoutRun(t *testing.T) {
 	n, _ := newFakes()
-	e := newEngine(Config{}, n)
+	e := newEngine(Config{}.tell, n)
 	if err := e.Apply([]SessionSpec{at(keyA, 50*ms)}); err != nil {
 		t.Fatal(err)
 	}

@@ -149,7 +149,7 @@ func (l *loop) handle(p *peer, out session.Output, now time.Time) {
 	for _, c := range out.Changes {
 		p.since = c.At
 		p.count(c)
-		l.news.add(item{event: Event{
+		l.news.add(item{Event: Event{
 			Key: p.key, State: c.To, Diag: c.Diag, RemoteState: c.Remote.State, RemoteDiag: c.Remote.Diag, Since: c.At,
 		}})
 	}

@@ -3,30 +3,25 @@ package bfd
 import (
 	"context"
 	"sync"
-
-	"github.com/go-logr/logr"
 )
 
 // news carries what happened from the timers' goroutine to who may be slow: the
 // one that is notified, and the log.
 type news struct {
-	log    logr.Logger
-	notify func(Event)
-	ready  chan struct{} // has room for one
+	tell  func(item)
+	ready chan struct{} // has room for one
 
 	mu    sync.Mutex // guards the field below; held only to append and to swap
 	items []item
 }
 
-// item is an event, or what is wrong with a session.
+// item is an event, or what is wrong with the session of the event's key.
 type item struct {
-	event Event
-	err   error
+	Event Event
+	Err   string
 }
 
-func (n *news) init(log logr.Logger, notify func(Event)) {
-	n.log, n.notify, n.ready = log, notify, make(chan struct{}, 1)
-}
+func newNews(tell func(item)) *news { return &news{tell: tell, ready: make(chan struct{}, 1)} }
 
 func (n *news) add(i item) {
 	n.mu.Lock()
@@ -55,14 +50,15 @@ func (n *news) deliver(ctx context.Context) {
 	}
 }
 
-func (n *news) tell(i item) {
-	if i.err != nil {
-		n.log.Info("cannot run BFD session", "peer", i.event.Key.String(), "error", i.err.Error())
+// tell tells whom the Config names.
+func (c Config) tell(i item) {
+	if i.Err != "" {
+		c.Log.Info("cannot run BFD session", "peer", i.Event.Key.String(), "error", i.Err)
 		return
 	}
-	n.log.V(1).Info("BFD session changed", "peer", i.event.Key.String(), "state", i.event.State.String(),
-		"diagnostic", i.event.Diag.String(), "remoteState", i.event.RemoteState.String())
-	if n.notify != nil {
-		n.notify(i.event)
+	c.Log.V(1).Info("BFD session changed", "peer", i.Event.Key.String(), "state", i.Event.State.String(),
+		"diagnostic", i.Event.Diag.String(), "remoteState", i.Event.RemoteState.String())
+	if c.Notify != nil {
+		c.Notify(i.Event)
 	}
 }

@@ -200,7 +200,7 @@ func (l *loop) fail(p *peer, err error, now time.Time) {
 		p.broken = now
 	}
 	if p.err == nil || p.err.Error() != err.Error() {
-		l.news.add(item{event: Event{Key: p.key}, err: err})
+		l.news.add(item{Event: Event{Key: p.key}, Err: err.Error()})
 	}
 	p.err = err
 }

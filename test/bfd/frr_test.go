@@ -93,11 +93,7 @@ func (f *frr) start(daemon, config string) *exec.Cmd {
 	go func() {
 		err := f.in(func() error { // on a thread that lives as long as the daemon: Pdeathsig is about it
 			runtime.LockOSThread()
-			err := cmd.Start()
-			if err == nil {
-				err = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, 0)
-			}
-			started <- err
+			started <- cmd.Start()
 			cmd.Wait()
 			return nil
 		})
@@ -329,7 +325,7 @@ func TestFRRBusyMachine(t *testing.T) {
 	f := newFRR(t, p.b, frrSessions(""))
 	// bfdd itself must hold, or we would rightly see it go down.
 	run(t, nil, "chrt", "--fifo", "--all-tasks", "--pid", "1", fmt.Sprint(f.bfdd.Process.Pid))
-	e := p.a.engine(specs...)
+	e := p.a.child(specs...)
 	e.all(len(specs), bfd.Up)
 	f.peers(len(specs), 5*time.Second, up)
 	f.try("clear bfd peers counters")

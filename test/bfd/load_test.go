@@ -31,12 +31,7 @@ func spin(t *testing.T) {
 		started := make(chan error)
 		go func() {
 			runtime.LockOSThread() // Pdeathsig is about this thread
-			err := cmd.Start()
-			if err == nil {
-				// Not the priority that the engine gave to this program.
-				err = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, 0)
-			}
-			started <- err
+			started <- cmd.Start()
 			cmd.Wait()
 		}()
 		if err := <-started; err != nil {
@@ -65,22 +60,27 @@ func garbage(t *testing.T) {
 	}
 }
 
-// 50 ms x 3 holds on a machine that has no time.
+// 50 ms x 3 holds on a machine that has no time. In a program that has none
+// either, it takes a child to hold it.
 func TestBusyMachine(t *testing.T) {
-	for name, load := range map[string]func(*testing.T){
-		"spinning processes": spin,
-		"garbage":            garbage,
-		"both":               func(t *testing.T) { spin(t); garbage(t) },
+	for name, tt := range map[string]struct {
+		newRunner func(bfd.Config) runner
+		load      func(*testing.T)
+	}{
+		"spinning processes, in process": {inProcess, spin},
+		"spinning processes, as child":   {asChild, spin},
+		"garbage, as child":              {asChild, garbage},
+		"both, as child":                 {asChild, func(t *testing.T) { spin(t); garbage(t) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPair(t)
 			specsA, specsB := everyKind()
-			a, b := p.a.engine(specsA...), p.b.engine(specsB...)
+			a, b := p.a.run(tt.newRunner, specsA...), p.b.run(tt.newRunner, specsB...)
 			a.all(len(specsA), bfd.Up)
 			b.all(len(specsB), bfd.Up)
 			a.Status()
 			b.Status()
-			load(t)
+			tt.load(t)
 			<-time.After(loadTime(t))
 			s := a.Status()
 			t.Logf("priority %v; timers at most %v and %v late", s.Priority, s.Late, b.Status().Late)

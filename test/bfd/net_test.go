@@ -114,9 +114,33 @@ func (h *host) in(f func() error) error {
 	return <-result
 }
 
-// engine is an Engine that runs on a host.
+// runner is an Engine, or a Child.
+type runner interface {
+	Apply([]bfd.SessionSpec) error
+	Run(context.Context) error
+	Status() bfd.Status
+}
+
+// childCommand makes this test's program the child of itself.
+const childCommand = "bfd-child"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == childCommand {
+		if err := bfd.Serve(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func inProcess(c bfd.Config) runner { return bfd.New(c) }
+func asChild(c bfd.Config) runner   { return bfd.NewChild(c, "/proc/self/exe", childCommand) }
+
+// engine is a runner that runs on a host.
 type engine struct {
-	*bfd.Engine
+	runner
 	t    *testing.T
 	stop func() // returns when the engine has stopped
 
@@ -124,9 +148,13 @@ type engine struct {
 	events []bfd.Event
 }
 
-func (h *host) engine(specs ...bfd.SessionSpec) *engine {
+func (h *host) engine(specs ...bfd.SessionSpec) *engine { return h.run(inProcess, specs...) }
+
+func (h *host) child(specs ...bfd.SessionSpec) *engine { return h.run(asChild, specs...) }
+
+func (h *host) run(newRunner func(bfd.Config) runner, specs ...bfd.SessionSpec) *engine {
 	e := &engine{t: h.t}
-	e.Engine = bfd.New(bfd.Config{Log: logr.Discard(), Notify: func(ev bfd.Event) {
+	e.runner = newRunner(bfd.Config{Log: logr.Discard(), Notify: func(ev bfd.Event) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.events = append(e.events, ev)

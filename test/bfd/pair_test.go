@@ -3,8 +3,11 @@ package bfd
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-logr/logr"
 
 	"github.com/fairlead/fairlead/internal/bfd"
 )
@@ -29,9 +32,14 @@ func everyKind() (a, b []bfd.SessionSpec) {
 }
 
 func TestEveryKind(t *testing.T) {
+	t.Run("in process", func(t *testing.T) { testEveryKind(t, inProcess) })
+	t.Run("as child", func(t *testing.T) { testEveryKind(t, asChild) })
+}
+
+func testEveryKind(t *testing.T, newRunner func(bfd.Config) runner) {
 	p := newPair(t)
 	specsA, specsB := everyKind()
-	a, b := p.a.engine(specsA...), p.b.engine(specsB...)
+	a, b := p.a.run(newRunner, specsA...), p.b.run(newRunner, specsB...)
 	a.all(len(specsA), bfd.Up)
 	b.all(len(specsB), bfd.Up)
 	for _, s := range a.Status().Sessions {
@@ -74,9 +82,14 @@ func TestEveryKind(t *testing.T) {
 }
 
 func TestStopTellsThePeer(t *testing.T) {
+	t.Run("in process", func(t *testing.T) { testStopTellsThePeer(t, inProcess) })
+	t.Run("as child", func(t *testing.T) { testStopTellsThePeer(t, asChild) })
+}
+
+func testStopTellsThePeer(t *testing.T, newRunner func(bfd.Config) runner) {
 	p := newPair(t)
 	specsA, specsB := everyKind()
-	a, b := p.a.engine(specsA...), p.b.engine(specsB...)
+	a, b := p.a.run(newRunner, specsA...), p.b.engine(specsB...)
 	a.all(len(specsA), bfd.Up)
 	b.all(len(specsB), bfd.Up)
 	begin := time.Now()
@@ -94,6 +107,17 @@ func TestStopTellsThePeer(t *testing.T) {
 		if e.State == bfd.Down && e.RemoteState != bfd.AdminDown {
 			t.Errorf("event %+v", e)
 		}
+	}
+}
+
+// A child that dies is not missed in silence.
+func TestChildDies(t *testing.T) {
+	child := bfd.NewChild(bfd.Config{Log: logr.Discard()}, "sleep", "0.1")
+	if err := child.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "its sessions are gone") {
+		t.Errorf("got %v", err)
+	}
+	if s := child.Status(); s.Sessions != nil {
+		t.Errorf("%+v", s)
 	}
 }
 
