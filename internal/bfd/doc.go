@@ -17,10 +17,16 @@
 //     is not real-time (SCHED_FIFO at its lowest priority, or else the best nice
 //     value, or else as it is; Status says which). It waits in ppoll(2), with the
 //     sockets and the next deadline, and not in Go's poller, which would be served
-//     by threads of ordinary priority. Children of the thread do not inherit this.
+//     by threads of ordinary priority.
+//   - It allocates nothing while sessions stay as they are, as who allocates while
+//     Go collects garbage is made to help, and to wait.
 //   - The kernel notes when each packet arrived (SO_TIMESTAMPNS). A packet that
 //     waited in the socket's buffer counts from when it arrived.
 //   - Before any detection time is declared over, all that had arrived by then is
 //     read. A silence is one of the network, never one of ours.
 //   - Events are handed over to another goroutine, which may take its time.
+//
+// What is left is Go itself: its collector, and the threads that its processors
+// are on. In a program that has a lot to do, use Child, which is an Engine in a
+// process of its own, where there is nobody to wait for.
 package bfd

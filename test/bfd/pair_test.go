@@ -110,6 +110,25 @@ func testStopTellsThePeer(t *testing.T, newRunner func(bfd.Config) runner) {
 	}
 }
 
+// Two daemons on a host would take each other's packets: the second says so, and
+// takes over when the first is gone.
+func TestPortTaken(t *testing.T) {
+	p := newPair(t)
+	first, b := p.a.engine(spec(bfd.Key{Peer: addrB})), p.b.engine(spec(bfd.Key{Peer: addrA}))
+	first.all(1, bfd.Up)
+	b.all(1, bfd.Up)
+	second := p.a.engine(spec(bfd.Key{Peer: addrB}))
+	eventually(t, 5*time.Second, func() error {
+		if s := second.Status().Sessions; len(s) != 1 || !strings.Contains(s[0].Err, "another BFD daemon runs on this host") {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	b.steady()
+	first.stop()
+	second.all(1, bfd.Up)
+}
+
 // A child that dies is not missed in silence.
 func TestChildDies(t *testing.T) {
 	child := bfd.NewChild(bfd.Config{Log: logr.Discard()}, "sleep", "0.1")
