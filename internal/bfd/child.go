@@ -18,10 +18,11 @@ import (
 
 // Child is an Engine in a process of its own, with the same methods.
 //
-// In a large program that allocates much, on a machine that has no time, even a
+// In a program that does other things too, on a machine that has no time, even a
 // thread of the highest priority waits now and then for a tenth of a second: for
-// Go's collector, or for one of Go's processors, whose threads wait for a core.
-// In a process that does nothing else there is nothing to wait for. Besides, when
+// Go's collector, for a lock of Go's scheduler, for one of its processors; that
+// is, for another thread of the program, which waits for a core. In a process
+// that does nothing else, all threads can have that priority. Besides, when
 // the parent dies and the child is left to itself, it says goodbye to the peers,
 // so that what was a crash of a program is not taken for that of a host.
 type Child struct {
