@@ -60,27 +60,23 @@ func garbage(t *testing.T) {
 	}
 }
 
-// 50 ms x 3 holds on a machine that has no time. In a program that has none
-// either, it takes a child to hold it.
+// 50 ms x 3 holds on a machine that has no time, in a program that has none
+// either. It takes a child to hold it.
 func TestBusyMachine(t *testing.T) {
-	for name, tt := range map[string]struct {
-		newRunner func(bfd.Config) runner
-		load      func(*testing.T)
-	}{
-		"spinning processes, in process": {inProcess, spin},
-		"spinning processes, as child":   {asChild, spin},
-		"garbage, as child":              {asChild, garbage},
-		"both, as child":                 {asChild, func(t *testing.T) { spin(t); garbage(t) }},
+	for name, load := range map[string]func(*testing.T){
+		"spinning processes": spin,
+		"garbage":            garbage,
+		"both":               func(t *testing.T) { spin(t); garbage(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPair(t)
 			specsA, specsB := everyKind()
-			a, b := p.a.run(tt.newRunner, specsA...), p.b.run(tt.newRunner, specsB...)
+			a, b := p.a.child(specsA...), p.b.child(specsB...)
 			a.all(len(specsA), bfd.Up)
 			b.all(len(specsB), bfd.Up)
 			a.Status()
 			b.Status()
-			tt.load(t)
+			load(t)
 			<-time.After(loadTime(t))
 			s := a.Status()
 			t.Logf("priority %v; timers at most %v and %v late", s.Priority, s.Late, b.Status().Late)

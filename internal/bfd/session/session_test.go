@@ -493,3 +493,49 @@ func TestJitter(t *testing.T) {
 		t.Errorf("each packet has its own: -want +got:\n%s", diff)
 	}
 }
+
+// Whatever packets come, in whatever order, with whatever is done meanwhile: a
+// session that was ticked has nothing left to do now, and what it sends is valid.
+func FuzzSession(f *testing.F) {
+	f.Add([]byte("\x00\x10\x01\x20\x02\xff\x03\x40"), exampleBytes, Packet{State: Down, MyDiscriminator: 2, DetectMult: 1}.Append(nil))
+	f.Fuzz(func(t *testing.T, steps, one, two []byte) {
+		now := start
+		s := New(1, fast, func() float64 { return 0.9 })
+		check := func(out Output) {
+			if out.Send {
+				if _, err := Parse(out.Packet.Append(nil)); err != nil || out.Packet.Poll && out.Packet.Final {
+					t.Fatalf("sent %+v: %v", out.Packet, err)
+				}
+			}
+			for _, c := range out.Changes {
+				if c.From == c.To {
+					t.Fatalf("changed nothing: %+v", c)
+				}
+			}
+		}
+		for i := 0; i+1 < len(steps); i += 2 {
+			value := steps[i+1]
+			switch steps[i] % 6 {
+			case 0, 1:
+				if p, err := Parse([][]byte{one, two}[steps[i]%6]); err == nil {
+					check(s.Receive(now, p))
+				}
+			case 2:
+				now = now.Add(time.Duration(value) * 10 * ms)
+			case 3:
+				s.SetParams(Params{
+					DesiredMinTx: time.Duration(value%16+1) * 20 * ms, RequiredMinRx: time.Duration(value/16) * 20 * ms,
+					DetectMult: value%5 + 1, Passive: value%2 == 0,
+				})
+			case 4:
+				check(s.Disable(now, DiagAdminDown))
+			case 5:
+				check(s.Enable(now))
+			}
+			check(s.Tick(now))
+			if at, ok := s.Deadline(); ok && !at.After(now) {
+				t.Fatalf("after a tick at %v the deadline is %v", now, at)
+			}
+		}
+	})
+}
