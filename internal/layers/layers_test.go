@@ -15,8 +15,8 @@ const module = "github.com/fairlead/fairlead/"
 // below its own: so that what decides stays pure, and can be tested as a table.
 var lines = [][]string{
 	{"internal/lb", "internal/version"},
-	{"api/v1alpha1", "internal/config", "internal/allocator", "internal/election", "internal/netif"},
-	{"internal/kube", "internal/speaker", "internal/layer2", "internal/members"},
+	{"api/v1alpha1", "internal/config", "internal/allocator", "internal/election", "internal/netif", "internal/bfd/session"},
+	{"internal/kube", "internal/speaker", "internal/layer2", "internal/bfd", "internal/members"},
 	{"internal/controller/ledger"},
 	{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
@@ -35,6 +35,7 @@ var onlyIn = map[string][]string{
 	"github.com/vishvananda/netlink":  {"internal/netif"},
 	"go4.org/netipx":                  {"internal/config"},
 	"github.com/google/btree":         {"internal/allocator"},
+	"golang.org/x/sys/unix":           {"internal/bfd", "test/bfd", "test/lab"},
 }
 
 // kubernetes may be known to these and what is below them.
@@ -42,10 +43,11 @@ var kubernetes = []string{"api/", "internal/kube", "internal/controller/", "cmd/
 
 // pure packages know no clock but the times they are given, and do no I/O.
 var pure = map[string][]string{
-	"internal/lb":        {"net", "os", "io", "context", "sync"},
-	"internal/allocator": {"net", "os", "io", "context", "sync"},
-	"internal/election":  {"net", "os", "io", "context", "sync", "time"},
-	"internal/speaker":   {"net", "os", "io", "context", "sync", "time"},
+	"internal/lb":          {"net", "os", "io", "context", "sync"},
+	"internal/allocator":   {"net", "os", "io", "context", "sync"},
+	"internal/bfd/session": {"net", "os", "io", "context", "sync", "math/rand/v2"},
+	"internal/election":    {"net", "os", "io", "context", "sync", "time"},
+	"internal/speaker":     {"net", "os", "io", "context", "sync", "time"},
 }
 
 func TestImportsPointDown(t *testing.T) {
