@@ -20,12 +20,17 @@ var allRouters = netip.MustParseAddr("ff02::2")
 // them half a second before they advertise themselves.
 const patience = 700 * time.Millisecond
 
+// acquaintance is how long a router is given to pass on what it was told from
+// one of its programs to another.
+const acquaintance = 100 * time.Millisecond
+
 // An undiscoveredError is why no router was found behind an interface.
 type undiscoveredError struct{ text string }
 
 func (e *undiscoveredError) Error() string { return e.text }
 
-// discover returns the link-local address of the one router behind an interface.
+// discover returns the link-local address of the one router behind an interface,
+// and makes this node known to it.
 //
 // It asks for router advertisements (RFC 4861, 4.1), as routers with unnumbered
 // sessions send them; and, as not all do, which router answers a ping to all of
@@ -39,13 +44,12 @@ func discover(ctx context.Context, name string) (netip.Addr, error) {
 	if i.Flags&net.FlagUp == 0 {
 		return netip.Addr{}, &undiscoveredError{fmt.Sprintf("interface %s is down", name)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	c, err := openICMP(i)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("look for a router on %s: %w", name, err)
 	}
 	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	defer context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
 	id := byte(time.Now().UnixNano())
 	for _, m := range [][]byte{
@@ -57,7 +61,30 @@ func discover(ctx context.Context, name string) (netip.Addr, error) {
 			return netip.Addr{}, &undiscoveredError{fmt.Sprintf("cannot ask for routers on %s: %v; has it an IPv6 link-local address?", name, errors.Unwrap(err))}
 		}
 	}
-	return listenForRouters(c, name, id)
+	router, err := listenForRouters(c, name, id)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return router, introduce(ctx, c, router)
+}
+
+// introduce advertises this node to the router alone, as one that is not a router
+// for anybody (lifetime 0; RFC 4861, 4.2): FRR and others know a neighbour without
+// an address by nothing else.
+func introduce(ctx context.Context, c *ipv6.PacketConn, router netip.Addr) error {
+	advertisement := make([]byte, 16)
+	advertisement[0] = byte(ipv6.ICMPTypeRouterAdvertisement)
+	if _, err := c.WriteTo(advertisement, nil, &net.IPAddr{IP: router.AsSlice(), Zone: router.Zone()}); err != nil {
+		return &undiscoveredError{fmt.Sprintf("cannot reach %s: %v", router, errors.Unwrap(err))}
+	}
+	t := time.NewTimer(acquaintance)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // listenForRouters returns who advertises itself, or else the only one that
@@ -120,7 +147,8 @@ func openICMP(i *net.Interface) (*ipv6.PacketConn, error) {
 			control(rc, func(fd int) error { return unix.BindToDevice(fd, i.Name) }),
 			c.SetICMPFilter(&filter),
 			c.SetMulticastInterface(i),
-			c.SetMulticastHopLimit(255), // RFC 4861, 6.1.1
+			c.SetMulticastHopLimit(255), // RFC 4861, 6.1.1 and 6.1.2
+			c.SetHopLimit(255),
 			c.SetMulticastLoopback(false),
 			c.SetControlMessage(ipv6.FlagHopLimit, true),
 		)

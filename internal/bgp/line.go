@@ -44,8 +44,8 @@ type counters struct {
 }
 
 const (
-	// openTimeout is how long a router that took the connection may take to say
-	// who it is. RFC 4271 (8.2.2) suggests 4 minutes, for the links of its time.
+	// openTimeout is how long a router that took the connection may take to have
+	// a session. RFC 4271 (8.2.2) suggests 4 minutes, for the links of its time.
 	openTimeout = 20 * time.Second
 	// farewell is how long a NOTIFICATION may take to leave: a router that is gone
 	// does not read it, and nobody should wait for that.
@@ -60,6 +60,7 @@ var (
 	errRouterClosed = errors.New("closed by the router")
 	errInnerClosed  = errors.New("closed by GoBGP")
 	errNoOpen       = errors.New("no OPEN in time")
+	errNoKeepalive  = errors.New("no KEEPALIVE in time")
 )
 
 // A notifiedError is a NOTIFICATION that ended a line.
@@ -94,26 +95,36 @@ func (l *line) run() error {
 // end ends the line for a cause, and tells the router with a NOTIFICATION, if
 // there is one. It does not wait for the end.
 func (l *line) end(cause error, n *notification) {
+	deadline := time.Now().Add(farewell)
 	l.mu.Lock()
 	first := l.cause == nil
 	if first {
 		l.cause = cause
 		close(l.done)
+		// What the router still sends is read until it closes too: closing with unread
+		// data would reset the connection, and take the NOTIFICATION along.
+		_ = l.router.SetReadDeadline(deadline)
 	}
 	l.mu.Unlock()
 	if !first {
 		return
 	}
-	deadline := time.Now().Add(farewell)
 	if n != nil {
 		_ = l.router.SetWriteDeadline(deadline)
 		_, _ = l.router.Write(n.message())
 	}
-	// What the router still sends is read until it closes too: closing with unread
-	// data would reset the connection, and take the NOTIFICATION along.
 	_ = l.router.CloseWrite()
-	_ = l.router.SetReadDeadline(deadline)
 	l.inner.Close()
+}
+
+// readUntil sets when the router must have said something, unless the line has
+// ended.
+func (l *line) readUntil(t time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause == nil {
+		_ = l.router.SetReadDeadline(t)
+	}
 }
 
 // inward carries what the router says. Its routes are not wanted, and end here.
@@ -121,25 +132,25 @@ func (l *line) inward() error {
 	defer func() { _, _ = io.Copy(io.Discard, l.router) }()
 	r := bufio.NewReaderSize(l.router, bufferSize)
 	buf := make([]byte, maxMessage)
-	_ = l.router.SetReadDeadline(time.Now().Add(openTimeout))
+	l.readUntil(time.Now().Add(openTimeout))
 	var told time.Time // when GoBGP last heard from the router
-	for first := true; ; first = false {
+	for stage := errNoOpen; ; {
 		m, err := readMessage(r, buf)
 		switch {
 		case errors.Is(err, errNotBGP):
 			return err
-		case first && errors.Is(err, os.ErrDeadlineExceeded):
-			return errNoOpen
+		case stage != nil && errors.Is(err, os.ErrDeadlineExceeded):
+			return stage
 		case err != nil:
 			return errors.Join(errRouterClosed, err)
 		}
 		switch m.kind() {
 		case gobgp.BGP_MSG_OPEN:
-			_ = l.router.SetReadDeadline(time.Time{})
 			var o opening
 			if m, o, err = inwardOpen(m, &l.peer); err != nil {
 				return err
 			}
+			stage = errNoKeepalive
 			l.forever.Store(o.hold == 0 || l.peer.HoldTime == 0)
 			if err := l.opened(o); err != nil {
 				var notified *notifiedError
@@ -147,6 +158,11 @@ func (l *line) inward() error {
 					l.end(err, &notified.notification)
 				}
 				return err
+			}
+		case gobgp.BGP_MSG_KEEPALIVE:
+			if stage == errNoKeepalive { // established; from here on GoBGP's hold timer counts
+				stage = nil
+				l.readUntil(time.Time{})
 			}
 		case gobgp.BGP_MSG_NOTIFICATION:
 			if n, ok := newNotification(m); ok {
@@ -205,7 +221,7 @@ func (l *line) outward() error {
 		_ = l.router.SetWriteDeadline(time.Now().Add(timeout))
 		if _, err := l.router.Write(out); err != nil {
 			// It may have said why, which inward reads.
-			_ = l.router.SetReadDeadline(time.Now().Add(farewell))
+			l.readUntil(time.Now().Add(farewell))
 			<-l.done
 			return errRouterClosed
 		}

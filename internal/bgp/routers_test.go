@@ -217,10 +217,10 @@ func newEngine(t testing.TB) *Engine {
 	return e
 }
 
-// peer returns a peer as the API's defaults make it.
+// peer returns a peer as the API's defaults make it, but less patient.
 func peer(edit func(*lb.BGPPeer)) lb.BGPPeer {
 	p := lb.BGPPeer{
-		Name: "tor", MyASN: 64512, PeerASN: 64513, Address: router4, HoldTime: 90 * time.Second, ConnectTime: 10 * time.Second,
+		Name: "tor", MyASN: 64512, PeerASN: 64513, Address: router4, HoldTime: 90 * time.Second, ConnectTime: time.Second,
 		RouterID: node4, GracefulRestart: true,
 	}
 	if edit != nil {

@@ -174,12 +174,22 @@ func (s *session) await(ctx context.Context, p *lb.BGPPeer) (*net.TCPConn, error
 		}
 		s.guest = g
 	}
+	who := p.Address.String()
+	if p.Interface != "" {
+		who = routerName(p)
+	}
 	s.status.edit(func(st *Session) {
 		st.State = Active
 		if st.LastError == "" {
-			st.LastError = fmt.Sprintf("%s has not connected yet to %s", p.Address, s.guest.key.addr)
+			st.LastError = fmt.Sprintf("%s has not connected yet to %s", who, netip.AddrPortFrom(s.guest.key.addr, s.listeners.port))
 		}
 	})
+	if p.Interface != "" {
+		// The router must know this node before it can connect to it.
+		if _, err := discover(ctx, p.Interface); err != nil {
+			return nil, err
+		}
+	}
 	select {
 	case c := <-s.guest.incoming:
 		rc, err := c.SyscallConn()

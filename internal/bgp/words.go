@@ -88,6 +88,8 @@ func (a attempt) describe(err error) string {
 		return a.describeReceived(n.unwrap())
 	case errors.Is(err, errNoOpen):
 		return fmt.Sprintf("%s took the connection and then said nothing for %v: is it a BGP router, and is it well?", a.router, openTimeout)
+	case errors.Is(err, errNoKeepalive):
+		return fmt.Sprintf("%s said who it is, and did not answer when this node did: it may drop what this node sends, as a router with TTL security does when ttlSecurity is not set", a.router)
 	case errors.Is(err, errNotBGP):
 		return fmt.Sprintf("%s does not speak BGP: is peerPort right?", a.router)
 	case errors.Is(err, errRouterClosed) && a.opened == nil:
