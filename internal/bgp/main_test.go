@@ -17,6 +17,12 @@ const ownNetwork = "FAIRLEAD_BGP_TEST_NETWORK"
 // do what they like, where it can make one.
 func TestMain(m *testing.M) {
 	if os.Getenv(ownNetwork) != "" || os.Geteuid() != 0 {
+		if os.Getenv(ownNetwork) != "" {
+			if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+				fmt.Fprintf(os.Stderr, "bring loopback up: %v: %s", err, out)
+				os.Exit(1)
+			}
+		}
 		os.Exit(m.Run())
 	}
 	os.Exit(again())
@@ -42,12 +48,10 @@ func again() int {
 	return 0
 }
 
-// root skips a test that needs a network of its own, and brings the loopback
-// interface of that network up.
+// root skips a test that needs a network of its own.
 func root(t testing.TB) {
 	t.Helper()
 	if os.Getenv(ownNetwork) == "" {
 		t.Skip("needs root, for network namespaces")
 	}
-	ip(t, "link set lo up")
 }
