@@ -260,8 +260,7 @@ func TestFamilies(t *testing.T) {
 		f.wantPath("2001:db8:1::1/128", frrPath{Path: "64512", NextHop: s.Local.String()})
 	})
 	t.Run("no IPv6 at the router", func(t *testing.T) {
-		config := frrConfig(64513, "192.0.2.11", "64512")
-		config = config[:strings.Index(config, " address-family ipv6")]
+		config, _, _ := strings.Cut(frrConfig(64513, "192.0.2.11", "64512"), " address-family ipv6")
 		f := newRouter(t).frr(config)
 		e := newEngine(t)
 		e.Apply([]lb.BGPPeer{peer(nil)}, []lb.BGPRoute{route("198.51.100.1/32", nil), route("2001:db8:1::1/128", nil)})
@@ -326,6 +325,19 @@ func TestMultihopAndSource(t *testing.T) {
 	})}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
 	established(t, e, "tor")
 	f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: "203.0.113.11"})
+}
+
+// A VRF is a device that the connection is bound to, and any device will do.
+func TestVRF(t *testing.T) {
+	r := newRouter(t)
+	f := r.frr(frrConfig(64513, "192.0.2.11", "64512"))
+	e := newEngine(t)
+	e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { p.VRF = r.port })}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
+	established(t, e, "tor")
+	f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: "192.0.2.11"})
+	if s := run(t, "ss", "-Htn", "dport = :179"); !strings.Contains(s, "192.0.2.11%"+r.port) {
+		t.Errorf("not bound to %s: %s", r.port, s)
+	}
 }
 
 // A passive peer is the only reason to listen, and only at the node's address.

@@ -133,24 +133,26 @@ func (l *line) inward() error {
 	r := bufio.NewReaderSize(l.router, bufferSize)
 	buf := make([]byte, maxMessage)
 	l.readUntil(time.Now().Add(openTimeout))
-	var told time.Time // when GoBGP last heard from the router
-	for stage := errNoOpen; ; {
+	var told time.Time                     // when GoBGP last heard from the router
+	for awaited := gobgp.BGP_MSG_OPEN; ; { // until the session is established
 		m, err := readMessage(r, buf)
 		switch {
 		case errors.Is(err, errNotBGP):
 			return err
-		case stage != nil && errors.Is(err, os.ErrDeadlineExceeded):
-			return stage
+		case awaited == gobgp.BGP_MSG_OPEN && errors.Is(err, os.ErrDeadlineExceeded):
+			return errNoOpen
+		case awaited == gobgp.BGP_MSG_KEEPALIVE && errors.Is(err, os.ErrDeadlineExceeded):
+			return errNoKeepalive
 		case err != nil:
 			return errors.Join(errRouterClosed, err)
 		}
 		switch m.kind() {
 		case gobgp.BGP_MSG_OPEN:
-			var o opening
-			if m, o, err = inwardOpen(m, &l.peer); err != nil {
-				return err
+			changed, o, err := inwardOpen(m, &l.peer)
+			if err != nil {
+				break // GoBGP does not understand it either, and tells the router
 			}
-			stage = errNoKeepalive
+			m, awaited = changed, gobgp.BGP_MSG_KEEPALIVE
 			l.forever.Store(o.hold == 0 || l.peer.HoldTime == 0)
 			if err := l.opened(o); err != nil {
 				var notified *notifiedError
@@ -160,8 +162,8 @@ func (l *line) inward() error {
 				return err
 			}
 		case gobgp.BGP_MSG_KEEPALIVE:
-			if stage == errNoKeepalive { // established; from here on GoBGP's hold timer counts
-				stage = nil
+			if awaited == gobgp.BGP_MSG_KEEPALIVE { // from here on GoBGP's hold timer counts
+				awaited = 0
 				l.readUntil(time.Time{})
 			}
 		case gobgp.BGP_MSG_NOTIFICATION:

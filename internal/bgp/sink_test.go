@@ -3,9 +3,9 @@ package bgp
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -24,6 +24,7 @@ type sink struct {
 	asn      uint32
 	hold     uint16
 	caps     []gobgp.ParameterCapabilityInterface
+	open     message
 	silent   atomic.Bool // says nothing after it is established
 
 	conns     chan *net.TCPConn   // established ones; has room for many
@@ -54,6 +55,11 @@ func newSink(t testing.TB, edit func(*sink)) *sink {
 	if edit != nil {
 		edit(s)
 	}
+	caps := append([]gobgp.ParameterCapabilityInterface{gobgp.NewCapFourOctetASNumber(s.asn)}, s.caps...)
+	open := gobgp.NewBGPOpenMessage(uint16(s.asn), s.hold, "192.0.2.1", []gobgp.OptionParameterInterface{gobgp.NewOptionParameterCapability(caps)})
+	if s.open, err = open.Serialize(); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { l.Close() })
 	go s.accept()
 	return s
@@ -72,13 +78,7 @@ func (s *sink) accept() {
 
 func (s *sink) serve(c *net.TCPConn) {
 	defer c.Close()
-	caps := append([]gobgp.ParameterCapabilityInterface{gobgp.NewCapFourOctetASNumber(s.asn)}, s.caps...)
-	open := gobgp.NewBGPOpenMessage(uint16(min(s.asn, 23456)), s.hold, "192.0.2.1", []gobgp.OptionParameterInterface{gobgp.NewOptionParameterCapability(caps)})
-	if s.asn < 65536 {
-		open.Body.(*gobgp.BGPOpen).MyAS = uint16(s.asn)
-	}
-	b, _ := open.Serialize()
-	_, _ = c.Write(b)
+	_, _ = c.Write(s.open)
 	buf := make([]byte, maxMessage)
 	for {
 		m, err := readMessage(c, buf)
@@ -294,7 +294,55 @@ func TestGoodbyes(t *testing.T) {
 }
 
 // gone reports whether the sink has closed its end, which it does after we have.
-func gone(c *net.TCPConn) bool { _, err := c.Write(nil); return err != nil && err != io.EOF }
+func gone(c *net.TCPConn) bool {
+	_, err := c.Write(nil)
+	return err != nil
+}
+
+// A change of one peer is nothing to the others.
+func TestPeersAreApart(t *testing.T) {
+	one, two := newSink(t, nil), newSink(t, nil)
+	e := newEngine(t)
+	first := one.peer(nil)
+	second := two.peer(func(p *lb.BGPPeer) { p.Name = "second" })
+	to := func(prefix string, peers ...string) lb.BGPRoute {
+		return route(prefix, func(r *lb.BGPRoute) { r.Peers = peers })
+	}
+	rows := []lb.BGPRoute{to("198.51.100.1/32", "tor", "second"), to("198.51.100.2/32", "second")}
+	e.Apply([]lb.BGPPeer{first, second}, rows)
+	established(t, e, "tor")
+	established(t, e, "second")
+	eventually(t, "the routes", func() bool { return one.count.Load() == 1 && two.count.Load() == 2 })
+	before := two.updates.Load()
+	for _, edit := range []func(){
+		func() { first.Password = "wrong" }, func() { first.Password, first.PeerASN = "", 64999 }, func() { first.PeerASN, first.LocalASN = 64513, 64777 },
+	} {
+		edit()
+		e.Apply([]lb.BGPPeer{first, second}, rows)
+	}
+	eventually(t, "the first peer to come back", func() bool {
+		s := sessionOf(e, "tor")
+		return s.State == Established && s.TimesEstablished == 2
+	})
+	e.Apply([]lb.BGPPeer{second}, rows)
+	if s := sessionOf(e, "second"); s.State != Established || s.TimesLost != 0 || two.updates.Load() != before {
+		t.Errorf("the second peer's session is %+v", s)
+	}
+}
+
+// Who is said to be lost before he is known is not tried, and then is at once.
+func TestLostBeforeKnown(t *testing.T) {
+	s := newSink(t, nil)
+	e := newEngine(t)
+	e.Lost("tor", "BFD: the router is in AdminDown")
+	e.Apply([]lb.BGPPeer{s.peer(nil)}, nil)
+	eventually(t, "the reason", func() bool {
+		s := sessionOf(e, "tor")
+		return s.State == Idle && s.LastError == "BFD: the router is in AdminDown"
+	})
+	e.Restored("tor")
+	established(t, e, "tor")
+}
 
 // BenchmarkLatency is from Apply to the UPDATE at the router, with 1,000 other
 // routes in place.
@@ -302,7 +350,7 @@ func BenchmarkLatency(b *testing.B) {
 	s := newSink(b, func(s *sink) { s.announced = make(chan int, 1<<20) })
 	e := newEngine(b)
 	rows := many(1000)
-	one := append(rows[:len(rows):len(rows)], route("198.51.100.1/32", nil))
+	one := slices.Concat(rows, []lb.BGPRoute{route("198.51.100.1/32", nil)})
 	peers := []lb.BGPPeer{s.peer(nil)}
 	e.Apply(peers, rows)
 	for receive(b, "the routes", s.announced) != len(rows) {

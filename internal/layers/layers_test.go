@@ -16,7 +16,7 @@ const module = "github.com/fairlead/fairlead/"
 var lines = [][]string{
 	{"internal/lb", "internal/version"},
 	{"api/v1alpha1", "internal/config", "internal/allocator", "internal/election", "internal/netif"},
-	{"internal/kube", "internal/speaker", "internal/layer2", "internal/members"},
+	{"internal/kube", "internal/speaker", "internal/layer2", "internal/bgp", "internal/members"},
 	{"internal/controller/ledger"},
 	{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
@@ -29,6 +29,7 @@ var lines = [][]string{
 // onlyIn says which packages may import a library: the one that hides it.
 var onlyIn = map[string][]string{
 	"github.com/mdlayher/arp":         {"internal/layer2"},
+	"github.com/osrg/gobgp":           {"internal/bgp"},
 	"github.com/mdlayher/ndp":         {"internal/layer2"},
 	"github.com/mdlayher/packet":      {"internal/layer2"},
 	"github.com/hashicorp/memberlist": {"internal/members"},
