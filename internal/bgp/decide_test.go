@@ -239,6 +239,8 @@ func TestWords(t *testing.T) {
 		{name: "malformed", err: heard(3, 8), want: "UPDATE message error, invalid NEXT_HOP: it does not understand this node; please report this"},
 		{name: "unheard of", err: heard(9, 7), want: "the router says: code 9, subcode 7"},
 		{name: "unheard of subcode", err: heard(6, 77), want: "the router says: cease, subcode 77"},
+		{name: "port taken", err: refusedToListen(netip.AddrPortFrom(node4, 179), syscall.EADDRINUSE), want: "another program listens on 192.0.2.11:179 already"},
+		{name: "no address to listen on", err: refusedToListen(netip.AddrPortFrom(node4, 179), syscall.EADDRNOTAVAIL), want: "this node does not have the address 192.0.2.11 (yet)"},
 		{name: "something else", err: errors.New("strange"), want: "strange"},
 	}
 	for _, tt := range tests {
@@ -253,26 +255,6 @@ func TestWords(t *testing.T) {
 
 func heard(code, subcode uint8, data ...byte) error {
 	return fmt.Errorf("line: %w", &notifiedError{notification: notification{code, subcode, data}})
-}
-
-// A password is in no log and no dump.
-func TestPasswordIsSecret(t *testing.T) {
-	p := peer(func(p *lb.BGPPeer) { p.Password = "hunter2" })
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
-		if s := fmt.Sprintf(verb, p); strings.Contains(s, "hunter2") {
-			t.Errorf("%s prints %s", verb, s)
-		}
-	}
-}
-
-func TestRouterID(t *testing.T) {
-	if id := lb.RouterID("n1", []netip.Addr{node6, node4}); id != node4 {
-		t.Errorf("got %v", id)
-	}
-	one, two := lb.RouterID("n1", []netip.Addr{node6}), lb.RouterID("n2", nil)
-	if one == two || !one.Is4() || one != lb.RouterID("n1", nil) {
-		t.Errorf("got %v and %v: want two that differ and stay", one, two)
-	}
 }
 
 // An UPDATE of GoBGP's own, counted.

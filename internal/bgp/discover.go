@@ -24,11 +24,6 @@ const patience = 700 * time.Millisecond
 // one of its programs to another.
 const acquaintance = 100 * time.Millisecond
 
-// An undiscoveredError is why no router was found behind an interface.
-type undiscoveredError struct{ text string }
-
-func (e *undiscoveredError) Error() string { return e.text }
-
 // discover returns the link-local address of the one router behind an interface,
 // and makes this node known to it.
 //
@@ -39,10 +34,10 @@ func (e *undiscoveredError) Error() string { return e.text }
 func discover(ctx context.Context, name string) (netip.Addr, error) {
 	i, err := net.InterfaceByName(name)
 	if err != nil {
-		return netip.Addr{}, &undiscoveredError{fmt.Sprintf("this node has no interface %q; correct interface, or choose the nodes that have it by nodeSelectors", name)}
+		return netip.Addr{}, &plainError{fmt.Sprintf("this node has no interface %q; correct interface, or choose the nodes that have it by nodeSelectors", name)}
 	}
 	if i.Flags&net.FlagUp == 0 {
-		return netip.Addr{}, &undiscoveredError{fmt.Sprintf("interface %s is down", name)}
+		return netip.Addr{}, &plainError{fmt.Sprintf("interface %s is down", name)}
 	}
 	c, err := openICMP(i)
 	if err != nil {
@@ -58,7 +53,7 @@ func discover(ctx context.Context, name string) (netip.Addr, error) {
 	} {
 		// The kernel fills in the checksum.
 		if _, err := c.WriteTo(m, nil, &net.IPAddr{IP: allRouters.AsSlice(), Zone: name}); err != nil {
-			return netip.Addr{}, &undiscoveredError{fmt.Sprintf("cannot ask for routers on %s: %v; has it an IPv6 link-local address?", name, errors.Unwrap(err))}
+			return netip.Addr{}, &plainError{fmt.Sprintf("cannot ask for routers on %s: %v; has it an IPv6 link-local address?", name, errors.Unwrap(err))}
 		}
 	}
 	router, err := listenForRouters(c, name, id)
@@ -75,7 +70,7 @@ func introduce(ctx context.Context, c *ipv6.PacketConn, router netip.Addr) error
 	advertisement := make([]byte, 16)
 	advertisement[0] = byte(ipv6.ICMPTypeRouterAdvertisement)
 	if _, err := c.WriteTo(advertisement, nil, &net.IPAddr{IP: router.AsSlice(), Zone: router.Zone()}); err != nil {
-		return &undiscoveredError{fmt.Sprintf("cannot reach %s: %v", router, errors.Unwrap(err))}
+		return &plainError{fmt.Sprintf("cannot reach %s: %v", router, errors.Unwrap(err))}
 	}
 	t := time.NewTimer(acquaintance)
 	defer t.Stop()
@@ -118,7 +113,7 @@ func listenForRouters(c *ipv6.PacketConn, name string, id byte) (netip.Addr, err
 func theOnly(routers []netip.Addr, name string) (netip.Addr, error) {
 	switch len(routers) {
 	case 0:
-		return netip.Addr{}, &undiscoveredError{fmt.Sprintf("no router answers on %s; is it there, and does it send router advertisements?", name)}
+		return netip.Addr{}, &plainError{fmt.Sprintf("no router answers on %s; is it there, and does it send router advertisements?", name)}
 	case 1:
 		return routers[0], nil
 	default:
@@ -127,7 +122,7 @@ func theOnly(routers []netip.Addr, name string) (netip.Addr, error) {
 			texts[i] = r.WithZone("").String()
 		}
 		slices.Sort(texts)
-		return netip.Addr{}, &undiscoveredError{fmt.Sprintf("%d routers answer on %s (%s), and none advertises itself; let the one that is meant send router advertisements, or write peerAddress instead of interface", len(routers), name, strings.Join(texts, ", "))}
+		return netip.Addr{}, &plainError{fmt.Sprintf("%d routers answer on %s (%s), and none advertises itself; let the one that is meant send router advertisements, or write peerAddress instead of interface", len(routers), name, strings.Join(texts, ", "))}
 	}
 }
 

@@ -179,7 +179,7 @@ func validate(p *lb.BGPPeer) error {
 func byPeer(routes []lb.BGPRoute, peers map[string]lb.BGPPeer) (map[string]map[netip.Prefix]lb.BGPAttributes, []Refusal) {
 	rows := make(map[string]map[netip.Prefix]lb.BGPAttributes, len(peers))
 	for name := range peers {
-		rows[name] = make(map[netip.Prefix]lb.BGPAttributes, len(routes))
+		rows[name] = map[netip.Prefix]lb.BGPAttributes{}
 	}
 	var refusals []Refusal
 	for _, r := range routes {

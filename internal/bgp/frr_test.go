@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -259,6 +261,14 @@ func TestFamilies(t *testing.T) {
 		f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: s.Local.String()})
 		f.wantPath("2001:db8:1::1/128", frrPath{Path: "64512", NextHop: s.Local.String()})
 	})
+	t.Run("unnumbered and passive", func(t *testing.T) {
+		r := newRouter(t)
+		f := r.frr(strings.Replace(frrConfig(64513, "eth0", "64512", "neighbor NODE timers connect 1"), "neighbor eth0 remote-as", "neighbor eth0 interface remote-as", 1))
+		e := newEngine(t)
+		e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { unnumbered(r)(p); p.Passive = true })}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
+		s := established(t, e, "tor")
+		f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: s.Local.String()})
+	})
 	t.Run("no IPv6 at the router", func(t *testing.T) {
 		config, _, _ := strings.Cut(frrConfig(64513, "192.0.2.11", "64512"), " address-family ipv6")
 		f := newRouter(t).frr(config)
@@ -511,6 +521,34 @@ func TestGracefulRestart(t *testing.T) {
 	established(t, e, "tor")
 	f.wantPath("198.51.100.1/32", path)
 	f.wantNoPath("198.51.100.2/32") // with the End-of-RIB, long before the restart time
+}
+
+// A speaker that is killed says nothing to anybody, and its routes stay until the
+// next one is there, which changes nothing in the router's choice.
+func TestKilled(t *testing.T) {
+	f := newRouter(t).frr(frrConfig(64513, "192.0.2.11", "64512"))
+	path := frrPath{Path: "64512", NextHop: "192.0.2.11"}
+	stale := path
+	stale.Stale = true
+	speaker := exec.Command("/proc/self/exe")
+	speaker.Env = append(os.Environ(), asSpeaker+"=1")
+	if err := speaker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = speaker.Process.Kill() })
+	f.wantPath("198.51.100.1/32", path)
+	before := f.tableVersion()
+	if err := speaker.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = speaker.Wait()
+	f.wantPath("198.51.100.1/32", stale)
+	e := newEngine(t)
+	e.Apply([]lb.BGPPeer{peer(nil)}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
+	f.wantPath("198.51.100.1/32", path)
+	if after := f.tableVersion(); after != before {
+		t.Errorf("the best path changed: table version %d, then %d", before, after)
+	}
 }
 
 // A peer edit that needs a reset loses no route of a router that can keep them.

@@ -62,7 +62,7 @@ func (ls *listeners) add(p *lb.BGPPeer) (*guest, error) {
 	if l == nil {
 		socket, err := listen(netip.AddrPortFrom(g.key.addr, ls.port), g.key.vrf)
 		if err != nil {
-			return nil, fmt.Errorf("listen on %s: %w", netip.AddrPortFrom(g.key.addr, ls.port), err)
+			return nil, refusedToListen(netip.AddrPortFrom(g.key.addr, ls.port), err)
 		}
 		l = &listener{socket: socket, guests: map[*guest]bool{}}
 		ls.open[g.key] = l
@@ -102,7 +102,7 @@ func (g *guest) locate(p *lb.BGPPeer) error {
 func linkLocal(name string) (netip.Addr, error) {
 	i, err := net.InterfaceByName(name)
 	if err != nil {
-		return netip.Addr{}, &undiscoveredError{fmt.Sprintf("this node has no interface %q; correct interface, or choose the nodes that have it by nodeSelectors", name)}
+		return netip.Addr{}, &plainError{fmt.Sprintf("this node has no interface %q; correct interface, or choose the nodes that have it by nodeSelectors", name)}
 	}
 	prefixes, err := i.Addrs()
 	if err != nil {
@@ -113,7 +113,7 @@ func linkLocal(name string) (netip.Addr, error) {
 			return p.Addr().WithZone(name), nil
 		}
 	}
-	return netip.Addr{}, &undiscoveredError{fmt.Sprintf("interface %s has no IPv6 link-local address", name)}
+	return netip.Addr{}, &plainError{fmt.Sprintf("interface %s has no IPv6 link-local address", name)}
 }
 
 func (l *listener) setPassword(router netip.Prefix, password lb.Secret) error {

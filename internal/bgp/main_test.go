@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"syscall"
 	"testing"
+
+	"github.com/fairlead/fairlead/internal/lb"
 )
 
 const ownNetwork = "FAIRLEAD_BGP_TEST_NETWORK"
@@ -23,9 +25,21 @@ func TestMain(m *testing.M) {
 				os.Exit(1)
 			}
 		}
+		if os.Getenv(asSpeaker) != "" {
+			speak()
+		}
 		os.Exit(m.Run())
 	}
 	os.Exit(again())
+}
+
+// asSpeaker makes the test's program one that has a session with a router until
+// it is killed.
+const asSpeaker = "FAIRLEAD_BGP_TEST_SPEAKER"
+
+func speak() {
+	New(Config{}).Apply([]lb.BGPPeer{peer(nil)}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
+	select {}
 }
 
 func again() int {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -68,6 +69,22 @@ func (n notification) text() string {
 	}, string(n.data[1:1+int(n.data[0])]))
 }
 
+// A plainError is one whose text is all that a person needs.
+type plainError struct{ text string }
+
+func (e *plainError) Error() string { return e.text }
+
+// refusedToListen says why a passive peer's router cannot be waited for.
+func refusedToListen(at netip.AddrPort, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return &plainError{fmt.Sprintf("another program listens on %s already, such as a CNI's BGP; let the peer not be passive, or set sourceAddress to another address of the node", at)}
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return &plainError{fmt.Sprintf("this node does not have the address %s (yet), which the router should connect to", at.Addr())}
+	}
+	return fmt.Errorf("listen on %s: %w", at, err)
+}
+
 // attempt is what is known about a session when it fails.
 type attempt struct {
 	peer   lb.BGPPeer
@@ -81,7 +98,10 @@ type attempt struct {
 // failures.
 func (a attempt) describe(err error) string {
 	var n *notifiedError
+	var plain *plainError
 	switch {
+	case errors.As(err, &plain):
+		return plain.text
 	case errors.As(err, &n) && n.sent:
 		return a.describeSent(n.unwrap())
 	case errors.As(err, &n):
