@@ -111,9 +111,12 @@ func (s *session) attempt(ctx context.Context) (words string, again bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
-	p := s.peer
+	p, held := s.peer, s.held
 	s.cutShort, s.hurry = cancel, false
 	s.mu.Unlock()
+	if held != "" {
+		return "", true
+	}
 	a := attempt{peer: p, router: routerName(&p)}
 	conn, err := s.connect(ctx, &p, &a)
 	if err == nil {
@@ -346,9 +349,6 @@ func (s *session) afterLine(err error) {
 	var n *notifiedError
 	notified := errors.As(err, &n)
 	s.status.edit(func(st *Session) {
-		if st.State == Established {
-			st.TimesLost++
-		}
 		if st.State != Idle && st.State != Active {
 			st.State = Connect
 		}

@@ -27,12 +27,13 @@ type sink struct {
 	open     message
 	silent   atomic.Bool // says nothing after it is established
 
-	conns     chan *net.TCPConn   // established ones; has room for many
-	opens     chan *gobgp.BGPOpen // ours, as they come; has room for many
-	heard     chan notification   // has room for many
-	accepted  chan time.Time      // has room for many
-	announced chan int            // prefixes, after each UPDATE; nil: nobody asks
-	count     atomic.Int64        // announced less withdrawn
+	conns     chan *net.TCPConn           // established ones; has room for many
+	opens     chan *gobgp.BGPOpen         // ours, as they come; has room for many
+	heard     chan notification           // has room for many
+	accepted  chan time.Time              // has room for many
+	announced chan int                    // prefixes, after each UPDATE; nil: nobody asks
+	learn     func(*net.TCPConn, message) // each UPDATE; nil: nobody asks
+	count     atomic.Int64                // announced less withdrawn
 	updates   atomic.Int64
 	ends      atomic.Int64 // End-of-RIB markers
 	early     atomic.Int64 // prefixes before the first End-of-RIB
@@ -100,6 +101,9 @@ func (s *sink) serve(c *net.TCPConn) {
 			n, _ := newNotification(m)
 			s.heard <- n
 		case gobgp.BGP_MSG_UPDATE:
+			if s.learn != nil {
+				s.learn(c, m)
+			}
 			a, w := prefixes(m)
 			if a == 0 && w == 0 {
 				s.ends.Add(1)
@@ -377,18 +381,25 @@ func BenchmarkLatency(b *testing.B) {
 // 10,000 routes, and what they cost in memory.
 func BenchmarkFreshPeer(b *testing.B) {
 	const routes = 10_000
-	rows := many(routes)
-	for b.Loop() {
-		before := heap()
-		s := newSink(b, nil)
-		e := newEngine(b)
-		start := time.Now()
-		e.Apply([]lb.BGPPeer{s.peer(nil)}, rows)
-		within(b, 30*time.Second, "the routes", func() bool { return s.ends.Load() == 2 && s.count.Load() == routes })
-		b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms")
-		b.ReportMetric(float64(heap()-before)/(1<<20), "MiB")
-		b.ReportMetric(float64(s.updates.Load()), "updates")
-		e.Close()
+	six := many(routes)
+	for i := range six {
+		six[i].Prefix = prefix(fmt.Sprintf("2001:db8:1::%x/128", i))
+	}
+	for name, rows := range map[string][]lb.BGPRoute{"IPv4": many(routes), "IPv6": six} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				before := heap()
+				s := newSink(b, nil)
+				e := newEngine(b)
+				start := time.Now()
+				e.Apply([]lb.BGPPeer{s.peer(func(p *lb.BGPPeer) { p.NextHop6 = node6 })}, rows)
+				within(b, 30*time.Second, "the routes", func() bool { return s.ends.Load() == 2 && s.count.Load() == routes })
+				b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms")
+				b.ReportMetric(float64(int64(heap())-int64(before))/(1<<20), "MiB")
+				b.ReportMetric(float64(s.updates.Load()), "updates")
+				e.Close()
+			}
+		})
 	}
 }
 

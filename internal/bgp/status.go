@@ -99,6 +99,10 @@ func (st *status) get(c *counters) Session {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s := st.s
+	s.TimesLost = s.TimesEstablished
+	if s.State == Established {
+		s.TimesLost--
+	}
 	s.UpdatesSent, s.UpdatesReceived = c.updatesSent.Load(), c.updatesReceived.Load()
 	s.PrefixesAnnounced, s.PrefixesWithdrawn = c.announced.Load(), c.withdrawn.Load()
 	return s
