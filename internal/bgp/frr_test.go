@@ -570,12 +570,11 @@ func TestResetKeepsRoutes(t *testing.T) {
 	}
 }
 
-// tableVersion grows whenever a best path changes.
+// tableVersion grows whenever a best path changes; from 0, when the first is
+// chosen.
 func (f *frr) tableVersion() int {
 	var v struct{ TableVersion int }
-	if !f.show("bgp ipv4 unicast", &v) {
-		f.t.Error("no table")
-	}
+	eventually(f.t, "a best path", func() bool { return f.show("bgp ipv4 unicast", &v) && v.TableVersion > 0 })
 	return v.TableVersion
 }
 

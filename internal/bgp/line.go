@@ -82,7 +82,17 @@ func newLine(p lb.BGPPeer, restarted bool, router *net.TCPConn, inner net.Conn, 
 // why. Both connections are closed then.
 func (l *line) run() error {
 	var wg sync.WaitGroup
-	wg.Go(func() { l.end(l.inward(), nil) })
+	wg.Go(func() {
+		err := l.inward()
+		var n *notification
+		if errors.Is(err, errNotBGP) {
+			n = &notification{code: gobgp.BGP_ERROR_MESSAGE_HEADER_ERROR, subcode: gobgp.BGP_ERROR_SUB_CONNECTION_NOT_SYNCHRONIZED}
+		}
+		l.end(err, n)
+		// What the router still sends is read until it closes too: closing with unread
+		// data would reset the connection, and take a NOTIFICATION along.
+		_, _ = io.Copy(io.Discard, l.router)
+	})
 	wg.Go(func() { l.end(l.outward(), nil) })
 	wg.Go(l.keepInnerAlive)
 	wg.Wait()
@@ -101,16 +111,13 @@ func (l *line) end(cause error, n *notification) {
 	if first {
 		l.cause = cause
 		close(l.done)
-		// What the router still sends is read until it closes too: closing with unread
-		// data would reset the connection, and take the NOTIFICATION along.
-		_ = l.router.SetReadDeadline(deadline)
+		_ = l.router.SetDeadline(deadline) // for run, which reads until the router closes
 	}
 	l.mu.Unlock()
 	if !first {
 		return
 	}
 	if n != nil {
-		_ = l.router.SetWriteDeadline(deadline)
 		_, _ = l.router.Write(n.message())
 	}
 	_ = l.router.CloseWrite()
@@ -129,12 +136,12 @@ func (l *line) readUntil(t time.Time) {
 
 // inward carries what the router says. Its routes are not wanted, and end here.
 func (l *line) inward() error {
-	defer func() { _, _ = io.Copy(io.Discard, l.router) }()
 	r := bufio.NewReaderSize(l.router, bufferSize)
 	buf := make([]byte, maxMessage)
 	l.readUntil(time.Now().Add(openTimeout))
-	var told time.Time                     // when GoBGP last heard from the router
-	for awaited := gobgp.BGP_MSG_OPEN; ; { // until the session is established
+	var told time.Time            // when GoBGP last heard from the router
+	awaited := gobgp.BGP_MSG_OPEN // until the session is established
+	for {
 		m, err := readMessage(r, buf)
 		switch {
 		case errors.Is(err, errNotBGP):
@@ -220,8 +227,7 @@ func (l *line) outward() error {
 		if last == nil && hasMessage(r) && len(out) < bufferSize-maxMessage {
 			continue
 		}
-		_ = l.router.SetWriteDeadline(time.Now().Add(timeout))
-		if _, err := l.router.Write(out); err != nil {
+		if _, err := l.send(out, timeout); err != nil {
 			// It may have said why, which inward reads.
 			l.readUntil(time.Now().Add(farewell))
 			<-l.done
@@ -236,6 +242,16 @@ func (l *line) outward() error {
 		}
 		out, withdrawals = out[:0], 0
 	}
+}
+
+// send writes to the router, unless the line has ended and has little time left.
+func (l *line) send(b []byte, timeout time.Duration) (int, error) {
+	l.mu.Lock()
+	if l.cause == nil {
+		_ = l.router.SetWriteDeadline(time.Now().Add(timeout))
+	}
+	l.mu.Unlock()
+	return l.router.Write(b)
 }
 
 // hasMessage reports whether a whole message can be read without waiting.
