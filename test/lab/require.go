@@ -30,7 +30,6 @@ var packages = []Package{
 
 // testPackages are what `go test -race` needs beyond them.
 var testPackages = []Package{
-	{"frr", "/usr/lib/frr/bfdd", "the router that BFD is tested against"},
 	{"gcc", "gcc", "go test -race links by it"},
 	{"libc6-dev", "/usr/include/stdlib.h", "go test -race compiles against it"},
 }

@@ -1,0 +1,184 @@
+package bgp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// listeners are the sockets for routers that connect: one for each address that
+// a passive peer is to be reached at, and none when there is no such peer.
+type listeners struct {
+	port uint16
+	wg   sync.WaitGroup
+
+	mu   sync.Mutex // guards the fields below, and those of each listener
+	open map[listenKey]*listener
+}
+
+type listenKey struct {
+	addr netip.Addr
+	vrf  string
+}
+
+type listener struct {
+	socket *net.TCPListener
+	guests map[*guest]bool
+}
+
+// A guest is a session that waits for its router at a listener.
+type guest struct {
+	wants    wants
+	key      listenKey
+	router   netip.Prefix // who may come; a prefix when the router's address is not known
+	incoming chan *net.TCPConn
+}
+
+// wants is what of a peer a guest is made from.
+type wants struct {
+	address, source netip.Addr
+	iface, vrf      string
+	password        lb.Secret
+}
+
+func wantsOf(p *lb.BGPPeer) wants {
+	return wants{p.Address, p.Source, p.Interface, p.VRF, p.Password}
+}
+
+// add waits for the router of a passive peer. Connections come in on the guest's
+// channel, which has room for one.
+func (ls *listeners) add(p *lb.BGPPeer) (*guest, error) {
+	g := &guest{wants: wantsOf(p), incoming: make(chan *net.TCPConn, 1)}
+	if err := g.locate(p); err != nil {
+		return nil, err
+	}
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := ls.open[g.key]
+	if l == nil {
+		socket, err := listen(netip.AddrPortFrom(g.key.addr, ls.port), g.key.vrf)
+		if err != nil {
+			return nil, refusedToListen(netip.AddrPortFrom(g.key.addr, ls.port), err)
+		}
+		l = &listener{socket: socket, guests: map[*guest]bool{}}
+		ls.open[g.key] = l
+		ls.wg.Go(func() { ls.accept(l) })
+	}
+	l.guests[g] = true
+	if err := l.setPassword(g.router, p.Password); err != nil {
+		ls.removeLocked(g)
+		return nil, err
+	}
+	return g, nil
+}
+
+// locate finds out where the router will come, and from where.
+func (g *guest) locate(p *lb.BGPPeer) error {
+	if p.Interface != "" {
+		local, err := linkLocal(p.Interface)
+		if err != nil {
+			return err
+		}
+		g.key = listenKey{local, p.VRF}
+		g.router = netip.PrefixFrom(local.WithZone(""), 64).Masked()
+		return nil
+	}
+	local := p.Source
+	if !local.IsValid() {
+		var err error
+		if local, err = sourceTo(p.Address, p.VRF); err != nil {
+			return err
+		}
+	}
+	g.key = listenKey{local, p.VRF}
+	g.router = netip.PrefixFrom(p.Address, p.Address.BitLen())
+	return nil
+}
+
+func linkLocal(name string) (netip.Addr, error) {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return netip.Addr{}, &plainError{fmt.Sprintf("this node has no interface %q; correct interface, or choose the nodes that have it by nodeSelectors", name)}
+	}
+	prefixes, err := i.Addrs()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, a := range prefixes {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+			return p.Addr().WithZone(name), nil
+		}
+	}
+	return netip.Addr{}, &plainError{fmt.Sprintf("interface %s has no IPv6 link-local address", name)}
+}
+
+func (l *listener) setPassword(router netip.Prefix, password lb.Secret) error {
+	rc, err := l.socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return control(rc, func(fd int) error { return setPassword(fd, router, password) })
+}
+
+// remove waits no more. The last guest closes the socket.
+func (ls *listeners) remove(g *guest) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.removeLocked(g)
+}
+
+func (ls *listeners) removeLocked(g *guest) {
+	l := ls.open[g.key]
+	if l == nil || !l.guests[g] {
+		return
+	}
+	delete(l.guests, g)
+	_ = l.setPassword(g.router, "")
+	if len(l.guests) == 0 {
+		l.socket.Close()
+		delete(ls.open, g.key)
+	}
+	select {
+	case c := <-g.incoming:
+		c.Close()
+	default:
+	}
+}
+
+func (ls *listeners) accept(l *listener) {
+	for {
+		c, err := l.socket.AcceptTCP()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue // that connection's trouble
+		}
+		if !ls.hand(l, c) {
+			c.Close()
+		}
+	}
+}
+
+// hand gives a connection to the guest that waits for it.
+func (ls *listeners) hand(l *listener, c *net.TCPConn) bool {
+	from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for g := range l.guests {
+		if !g.router.Contains(from) {
+			continue
+		}
+		select {
+		case g.incoming <- c:
+			return true
+		default:
+			return false
+		}
+	}
+	return false
+}

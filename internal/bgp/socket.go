@@ -1,0 +1,155 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+const (
+	gtsmTTL = 255 // RFC 5082: what only a neighbour's packets can arrive with
+	// maxPassword is the kernel's TCP_MD5SIG_MAXKEYLEN.
+	maxPassword = 80
+	// internetControl is the precedence that routing protocols have (RFC 4271,
+	// appendix E), so that a full link does not end the session.
+	internetControl = 0xc0
+	// ipv6MinHopCount is IPV6_MINHOPCOUNT, which x/sys does not have.
+	ipv6MinHopCount = 73
+)
+
+// dial connects to the router with all that its peer asks of the socket.
+func dial(ctx context.Context, p *lb.BGPPeer, router netip.AddrPort) (*net.TCPConn, error) {
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return control(c, func(fd int) error { return prepareDial(fd, p, router.Addr()) })
+	}}
+	if p.Source.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.Source, 0))
+	}
+	c, err := d.DialContext(ctx, "tcp", router.String())
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}
+
+func prepareDial(fd int, p *lb.BGPPeer, router netip.Addr) error {
+	if p.VRF != "" {
+		if err := unix.BindToDevice(fd, p.VRF); err != nil {
+			return fmt.Errorf("bind to %s: %w", p.VRF, err)
+		}
+	}
+	if p.Password != "" {
+		if err := setPassword(fd, netip.PrefixFrom(router.WithZone(""), router.BitLen()), p.Password); err != nil {
+			return err
+		}
+	}
+	return setHops(fd, p, router)
+}
+
+// setHops sets how far packets may go, and how far they may have come.
+func setHops(fd int, p *lb.BGPPeer, router netip.Addr) error {
+	level, hops, minHops, class := unix.IPPROTO_IP, unix.IP_TTL, unix.IP_MINTTL, unix.IP_TOS
+	if router.Is6() {
+		level, hops, minHops, class = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, ipv6MinHopCount, unix.IPV6_TCLASS
+	}
+	var errs []error
+	set := func(name, value int) {
+		errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, name, value)))
+	}
+	set(class, internetControl)
+	switch {
+	case p.TTLSecurity:
+		set(hops, gtsmTTL)
+		set(minHops, gtsmTTL)
+	case !p.Internal() && !p.Multihop:
+		set(hops, 1) // RFC 4271 leaves it open; every router does so
+	}
+	return errors.Join(errs...)
+}
+
+// setPassword makes the kernel sign what goes to these addresses, and drop what
+// comes from them unsigned (RFC 2385). An empty password takes that back.
+func setPassword(fd int, to netip.Prefix, password lb.Secret) error {
+	if len(password) > maxPassword {
+		return fmt.Errorf("the password has %d characters, and TCP MD5 has room for %d", len(password), maxPassword)
+	}
+	sig := unix.TCPMD5Sig{Keylen: uint16(len(password))}
+	copy(sig.Key[:], password)
+	option := unix.TCP_MD5SIG
+	if !to.IsSingleIP() {
+		option, sig.Flags, sig.Prefixlen = unix.TCP_MD5SIG_EXT, unix.TCP_MD5SIG_FLAG_PREFIX, uint8(to.Bits())
+	}
+	if a := to.Addr(); a.Is4() {
+		sig.Addr.Family = unix.AF_INET
+		copy(sig.Addr.Data[2:], a.AsSlice()) // after the port
+	} else {
+		sig.Addr.Family = unix.AF_INET6
+		copy(sig.Addr.Data[6:], a.AsSlice()) // after port and flow
+	}
+	err := unix.SetsockoptTCPMD5Sig(fd, unix.IPPROTO_TCP, option, &sig)
+	if password == "" && errors.Is(err, unix.ENOENT) {
+		return nil // there was none
+	}
+	return os.NewSyscallError("TCP_MD5SIG", err)
+}
+
+// control runs f on the socket.
+func control(c syscall.RawConn, f func(fd int) error) error {
+	var inner error
+	if err := c.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
+
+// listen opens a socket for routers that connect, at one address of the node.
+func listen(at netip.AddrPort, vrf string) (*net.TCPListener, error) {
+	var c net.ListenConfig
+	c.SetMultipathTCP(false) // has no MD5
+	c.Control = func(_, _ string, rc syscall.RawConn) error {
+		return control(rc, func(fd int) error {
+			// The first answer goes out before it is known to whom: far enough for all.
+			level, hops := unix.IPPROTO_IP, unix.IP_TTL
+			if at.Addr().Is6() {
+				level, hops = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS
+			}
+			if err := unix.SetsockoptInt(fd, level, hops, gtsmTTL); err != nil {
+				return os.NewSyscallError("setsockopt", err)
+			}
+			if vrf == "" {
+				return nil
+			}
+			return os.NewSyscallError("SO_BINDTODEVICE", unix.BindToDevice(fd, vrf))
+		})
+	}
+	l, err := c.Listen(context.Background(), "tcp", at.String())
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), nil
+}
+
+// sourceTo returns the node's address that the kernel would connect from.
+func sourceTo(router netip.Addr, vrf string) (netip.Addr, error) {
+	d := net.Dialer{Timeout: time.Second, Control: func(_, _ string, c syscall.RawConn) error {
+		if vrf == "" {
+			return nil
+		}
+		return control(c, func(fd int) error { return unix.BindToDevice(fd, vrf) })
+	}}
+	c, err := d.Dial("udp", netip.AddrPortFrom(router, 9).String()) // sends nothing
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+}

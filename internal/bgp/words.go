@@ -1,0 +1,241 @@
+package bgp
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"unicode"
+
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// codes are the names of NOTIFICATION codes and subcodes (RFC 4271, 4.5; RFC
+// 4486; RFC 8538; RFC 9384), as the routers' manuals have them.
+var codes = map[uint8]struct {
+	name     string
+	subcodes map[uint8]string
+}{
+	1: {"message header error", map[uint8]string{1: "connection not synchronized", 2: "bad message length", 3: "bad message type"}},
+	2: {"OPEN message error", map[uint8]string{
+		1: "unsupported version", 2: "bad peer AS", 3: "bad BGP identifier", 4: "unsupported optional parameter",
+		5: "authentication failure", 6: "unacceptable hold time", 7: "unsupported capability", 11: "role mismatch",
+	}},
+	3: {"UPDATE message error", map[uint8]string{
+		1: "malformed attribute list", 2: "unrecognized well-known attribute", 3: "missing well-known attribute", 4: "attribute flags error",
+		5: "attribute length error", 6: "invalid ORIGIN", 8: "invalid NEXT_HOP", 9: "optional attribute error", 10: "invalid network field", 11: "malformed AS_PATH",
+	}},
+	4: {"hold timer expired", nil},
+	5: {"finite state machine error", map[uint8]string{1: "unexpected message in OpenSent", 2: "unexpected message in OpenConfirm", 3: "unexpected message in Established"}},
+	6: {"cease", map[uint8]string{
+		1: "maximum number of prefixes reached", 2: "administrative shutdown", 3: "peer de-configured", 4: "administrative reset", 5: "connection rejected",
+		6: "other configuration change", 7: "connection collision resolution", 8: "out of resources", 9: "hard reset", 10: "BFD down",
+	}},
+	7: {"ROUTE-REFRESH message error", map[uint8]string{1: "invalid message length"}},
+}
+
+// name returns the notification as manuals have it: "cease, administrative
+// shutdown".
+func (n notification) name() string {
+	c, ok := codes[n.code]
+	if !ok {
+		return fmt.Sprintf("code %d, subcode %d", n.code, n.subcode)
+	}
+	if s, ok := c.subcodes[n.subcode]; ok {
+		return c.name + ", " + s
+	}
+	if n.subcode != 0 {
+		return fmt.Sprintf("%s, subcode %d", c.name, n.subcode)
+	}
+	return c.name
+}
+
+// text returns what the sender of a shutdown wrote for people (RFC 9003), made
+// safe to print.
+func (n notification) text() string {
+	if n.code != 6 || n.subcode != 2 && n.subcode != 4 || len(n.data) < 2 || len(n.data) < 1+int(n.data[0]) {
+		return ""
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, string(n.data[1:1+int(n.data[0])]))
+}
+
+// A plainError is one whose text is all that a person needs.
+type plainError struct{ text string }
+
+func (e *plainError) Error() string { return e.text }
+
+// refusedToListen says why a passive peer's router cannot be waited for.
+func refusedToListen(at netip.AddrPort, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return &plainError{fmt.Sprintf("another program listens on %s already, such as a CNI's BGP; let the peer not be passive, or set sourceAddress to another address of the node", at)}
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return &plainError{fmt.Sprintf("this node does not have the address %s (yet), which the router should connect to", at.Addr())}
+	}
+	return fmt.Errorf("listen on %s: %w", at, err)
+}
+
+// attempt is what is known about a session when it fails.
+type attempt struct {
+	peer   lb.BGPPeer
+	router string   // address and port
+	local  string   // our address, once there is a connection
+	opened *opening // the router's OPEN, if it came
+}
+
+// describe says in words why an attempt failed or a session ended, with the
+// likely mend. It holds no times or ports that differ between two equal
+// failures.
+func (a attempt) describe(err error) string {
+	var n *notifiedError
+	var plain *plainError
+	switch {
+	case errors.As(err, &plain):
+		return plain.text
+	case errors.As(err, &n) && n.sent:
+		return a.describeSent(n.unwrap())
+	case errors.As(err, &n):
+		return a.describeReceived(n.unwrap())
+	case errors.Is(err, errNoOpen):
+		return fmt.Sprintf("%s took the connection and then said nothing for %v: is it a BGP router, and is it well?", a.router, openTimeout)
+	case errors.Is(err, errNoKeepalive):
+		return fmt.Sprintf("%s said who it is, and did not answer when this node did: it may drop what this node sends, as a router with TTL security does when ttlSecurity is not set", a.router)
+	case errors.Is(err, errNotBGP):
+		return fmt.Sprintf("%s does not speak BGP: is peerPort right?", a.router)
+	case errors.Is(err, errRouterClosed) && a.opened == nil:
+		return fmt.Sprintf("%s closed the connection before it said who it is: it may not have %s as a neighbour, or have it shut down; look into its log", a.router, a.local)
+	case errors.Is(err, errRouterClosed):
+		return fmt.Sprintf("%s closed the connection without a word; look into its log", a.router)
+	case errors.Is(err, errInnerClosed):
+		return "the session was ended on this node's side; look into the speaker's log"
+	}
+	return a.describeConnect(err)
+}
+
+// describeConnect says why there is no connection.
+func (a attempt) describeConnect(err error) string {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("connection refused by %s: BGP does not run there, or not for this address", a.router)
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return fmt.Sprintf("no route to %s: is the address right, and is the router up?", a.router)
+	case errors.Is(err, syscall.EADDRNOTAVAIL) && a.peer.Source.IsValid():
+		return fmt.Sprintf("this node does not have the address %s; correct sourceAddress, or choose the nodes that have it by nodeSelectors", a.peer.Source)
+	case errors.Is(err, syscall.ENODEV) && a.peer.VRF != "":
+		return fmt.Sprintf("this node has no VRF %q; correct vrf, or choose the nodes that have it by nodeSelectors", a.peer.VRF)
+	case errors.Is(err, syscall.ECONNRESET):
+		return fmt.Sprintf("%s reset the connection: it may not have this node as a neighbour", a.router)
+	case errors.Is(err, syscall.ENOENT) && a.peer.Password != "", errors.Is(err, syscall.ENOPROTOOPT):
+		return "this node's kernel cannot do what the session needs (TCP MD5 or GTSM): " + err.Error()
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, syscall.ETIMEDOUT):
+		return a.describeTimeout()
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil && !errors.Is(err, io.EOF) {
+		err = op.Err // without the ports, which differ each time
+	}
+	return err.Error()
+}
+
+func (a attempt) describeTimeout() string {
+	hint := "if it wants a password, it answers nobody who does not give one in passwordSecret"
+	if a.peer.Password != "" {
+		hint = "a wrong password looks like this too: the router drops what does not carry its own"
+	}
+	if a.peer.TTLSecurity {
+		hint += "; so does a router that has no TTL security, or is more than one hop away"
+	} else if !a.peer.Internal() && !a.peer.Multihop {
+		hint += "; if the router is more than one hop away, set ebgpMultiHop"
+	}
+	return fmt.Sprintf("no answer from %s: is it up, and does nothing filter TCP to it? (%s)", a.router, hint)
+}
+
+// describeSent says what we did not like.
+func (a attempt) describeSent(n notification) string {
+	const open, holdTimer = 2, 4
+	switch {
+	case n.code == open && n.subcode == 2 && a.opened != nil:
+		return a.describeForeignASN()
+	case n.code == open && n.subcode == 3 && a.opened != nil:
+		return fmt.Sprintf("the router says that its BGP identifier is %s, which cannot be", a.opened.routerID)
+	case n.code == open && n.subcode == 6 && a.opened != nil:
+		return fmt.Sprintf("the router wants a hold time of %v, and less than 3 s is not allowed (RFC 4271, 4.2); set its hold time to 3 s or more", a.opened.hold)
+	case n.code == holdTimer:
+		return "hold timer expired: the router said nothing for the hold time; is the path to it broken, or the router overloaded?"
+	}
+	return "this node ended the session: " + n.name()
+}
+
+func (a attempt) describeForeignASN() string {
+	switch a.peer.Dynamic {
+	case lb.DynamicExternal:
+		return fmt.Sprintf("the router says it is in AS %d, which is ours, and dynamicASN is external; set it to internal, or correct myASN", a.opened.asn)
+	case lb.DynamicInternal:
+		return fmt.Sprintf("the router says it is in AS %d, and dynamicASN internal takes only myASN, %d; set dynamicASN to external, or correct the router", a.opened.asn, a.peer.ShownASN())
+	}
+	return fmt.Sprintf("the router says it is in AS %d, and %d is expected; set peerASN to %d, or correct the router", a.opened.asn, a.peer.PeerASN, a.opened.asn)
+}
+
+// describeReceived says what the router did not like.
+func (a attempt) describeReceived(n notification) string {
+	const open, update, holdTimer, fsm, cease = 2, 3, 4, 5, 6
+	said := "the router says: " + n.name()
+	switch {
+	case n.code == open && n.subcode == 2:
+		field := "myASN"
+		if a.peer.LocalASN != 0 {
+			field = "localASN"
+		}
+		said += fmt.Sprintf(": it expects another AS than %d, which we sent; set %s to the number that it has for this node, or correct the router", a.peer.ShownASN(), field)
+		if len(n.data) == 2 { // some routers send what they expected
+			said += fmt.Sprintf(" (it speaks of %d)", binary.BigEndian.Uint16(n.data))
+		}
+	case n.code == open && n.subcode == 3:
+		said += fmt.Sprintf(": another neighbour of it, or itself, has the router ID %s too; set routerID to another", a.peer.RouterID)
+	case n.code == open && n.subcode == 6:
+		said += fmt.Sprintf(": it does not take a hold time of %v; set holdTime to what it takes", a.peer.HoldTime)
+	case n.code == open && n.subcode == 5:
+		said += ": it wants another password; correct the Secret of passwordSecret"
+	case n.code == holdTimer:
+		said += ": it heard nothing from this node for the hold time; is the path from here to it broken, or this node overloaded?"
+	case n.code == update || n.code == fsm:
+		said += ": it does not understand this node; please report this with its log"
+	case n.code == cease:
+		said += a.describeCease(n)
+	}
+	return said
+}
+
+func (a attempt) describeCease(n notification) string {
+	if text := n.text(); text != "" {
+		return fmt.Sprintf(": %q", text)
+	}
+	switch n.subcode {
+	case 1:
+		return ": it takes fewer routes than this node announces; raise its limit, or announce fewer by aggregationLength"
+	case 2:
+		return ": somebody shut the session down there; it stays so until it is enabled again"
+	case 3:
+		return ": this node is no longer configured there as a neighbour"
+	case 5:
+		return fmt.Sprintf(": it does not take a session with %s now; does it have this node as a neighbour, with AS %d?", a.local, a.peer.ShownASN())
+	case 7:
+		return ": it has another connection with this node already"
+	case 8:
+		return ": the router is short of memory"
+	case 10:
+		return ": it lost this node by BFD"
+	}
+	return ""
+}
