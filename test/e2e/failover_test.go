@@ -329,3 +329,34 @@ func TestPartition(t *testing.T) {
 		})
 	}
 }
+
+// A neighbour that does not hear of a take-over by broadcast, as behind some access
+// points, is told all the same, as it asked for the address before.
+func TestFailoverWithoutBroadcasts(t *testing.T) {
+	f := newFailover(t)
+	a := f.addresses[0]
+	exec := func(argv ...string) {
+		t.Helper()
+		out, err := f.Client.Exec(t.Context(), argv...)
+		if err != nil {
+			t.Fatalf("%v: %v %s", argv, err, out)
+		}
+	}
+	f.untilWhole(t)
+	exec("ip", "neigh", "flush", "dev", "eth0") // so that it asks while all nodes listen
+	w := f.begin(t, a)
+	exec("nft", "add table netdev deaf; add chain netdev deaf c { type filter hook ingress device eth0 priority 0; }; add rule netdev deaf c ether daddr ff:ff:ff:ff:ff:ff arp saddr ip "+a.String()+" drop")
+	t.Cleanup(func() {
+		if _, err := f.Client.Exec(context.Background(), "nft", "delete", "table", "netdev", "deaf"); err != nil {
+			t.Error(err)
+		}
+	})
+	must(t, pull(f, w.owner))
+	next := onlyOwner(t, w.seen, 5*time.Second, w.owner)
+	answered(t, w.probe, 100)
+	r := w.probe.Stop()
+	t.Logf("%s after %s: %v", next, w.owner, r)
+	if r.LongestOutage >= longestOutage {
+		t.Errorf("the client was without service for %v, want less than %v", r.LongestOutage, longestOutage)
+	}
+}
