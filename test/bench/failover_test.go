@@ -216,7 +216,10 @@ func (o *outage) measure() seen {
 	for node, backend := range o.backends {
 		o.must(backend.SetReady(o.b.Context(), node != owner))
 	}
-	probe := o.probeElsewhere(owner)
+	for _, n := range o.lab.Nodes { // while they write their rules, little else is run
+		o.probeElsewhere(n, owner).Stop()
+	}
+	probe := o.probeElsewhere(o.lab.Client, owner)
 	watch, err := o.lab.Observer.WatchNeighbour(o.target.Addr())
 	o.must(err)
 	defer watch.Stop()
@@ -235,6 +238,9 @@ func (o *outage) measure() seen {
 	o.must(o.fault.mend(o, o.lab.Node(owner)))
 	o.untilWhole()
 	out := seen{outage: report.LongestOutage, lost: report.Sent - report.Answered, two: watch.Overlap()}
+	if out.lost > 0 {
+		o.b.Logf("struck %s at %s: %v\n%v", owner, struck.Format("15:04:05.000"), report, watch)
+	}
 	changes := watch.Changes()
 	for i, c := range changes {
 		if c.Node == next && out.answered == 0 {
@@ -274,12 +280,12 @@ func (o *outage) untilWhole() {
 	})
 }
 
-// probeElsewhere returns a probe that is answered by a backend on another node
-// than not.
-func (o *outage) probeElsewhere(not string) *lab.Probe {
+// probeElsewhere returns a probe from a host that is answered by a backend on
+// another node than not.
+func (o *outage) probeElsewhere(from *lab.Host, not string) *lab.Probe {
 	o.b.Helper()
 	for {
-		probe := o.lab.Client.ProbeUDP(o.target, lab.ProbeOptions{})
+		probe := from.ProbeUDP(o.target, lab.ProbeOptions{})
 		lab.Eventually(o.b, 20*time.Second, func() error {
 			if r := probe.Report(); r.Answered < 100 {
 				return fmt.Errorf("%d of %d answered", r.Answered, r.Sent)
