@@ -32,8 +32,10 @@ type failover struct {
 	backends  map[string]*lab.Backend
 }
 
-func newFailover(t *testing.T) *failover {
-	f := &failover{corner: cluster.corner(t)}
+func newFailover(t *testing.T) *failover { return cluster.failover(t) }
+
+func (s *shared) failover(t *testing.T) *failover {
+	f := &failover{corner: s.corner(t)}
 	f.apply(t, layer2)
 	f.web = f.service(t, "web", dualStack)
 	f.addresses = f.corner.addresses(t, f.web)
@@ -100,7 +102,11 @@ func (f *failover) serveFrom(t *testing.T, a netip.Addr, node string) {
 // untilWhole waits until the speakers say that they see each other.
 func (f *failover) untilWhole(t *testing.T) {
 	t.Helper()
-	f.untilInTouch(t, map[string]int{"n1": 3, "n2": 3, "n3": 3})
+	all := map[string]int{}
+	for _, n := range f.Nodes {
+		all[n.Name] = len(f.Nodes)
+	}
+	f.untilInTouch(t, all)
 }
 
 func (f *failover) untilInTouch(t *testing.T, want map[string]int) {
