@@ -188,6 +188,9 @@ const (
 	// status.ownedAddresses counts all.
 	MaxSpeakerLayer2 = 4096
 
+	// MaxSpeakerSessions is how many sessions status.bgpSessions of a Speaker lists.
+	MaxSpeakerSessions = 1024
+
 	// MaxSpeakerConflicts is how many foreign hosts status.conflicts of a Speaker
 	// lists.
 	MaxSpeakerConflicts = 256

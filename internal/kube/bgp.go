@@ -259,6 +259,16 @@ func (ps Peers) Of(labels map[string]string) ([]Peer, map[string]*Fault) {
 	return out, faults
 }
 
+// Names returns the sorted names of the peers that a node with these labels has.
+func (ps Peers) Names(labels map[string]string) (out []string) {
+	of, _ := ps.Of(labels)
+	for i := range of {
+		out = append(out, of[i].Name)
+	}
+	slices.Sort(out)
+	return out
+}
+
 // Secrets are what the Secrets of the install's namespace have, by name and key.
 type Secrets struct {
 	Namespace string
