@@ -190,7 +190,10 @@ func (r *routing) sessions() []v1alpha1.SpeakerBGPSession {
 		r.observe(s)
 		row := v1alpha1.SpeakerBGPSession{
 			Peer: s.Peer, State: v1alpha1.BGPSessionState(s.State.String()), Since: metav1.NewTime(s.Since.Truncate(time.Second)),
-			Prefixes: int32(s.PrefixesIPv4 + s.PrefixesIPv6), LastError: r.errors[s.Peer], Note: s.Note,
+			Prefixes: int32(s.PrefixesIPv4 + s.PrefixesIPv6), LastError: r.errors[s.Peer],
+		}
+		if r.lacks(s) {
+			row.Note = s.Note
 		}
 		if state, watched := r.paths.stateOf(s.Peer); watched {
 			row.BFD = v1alpha1.BFDSessionState(state.String())
@@ -221,6 +224,18 @@ func (r *routing) sessions() []v1alpha1.SpeakerBGPSession {
 	}
 	slices.SortFunc(out, func(a, b v1alpha1.SpeakerBGPSession) int { return cmp.Compare(a.Peer, b.Peer) })
 	return out[:min(len(out), v1alpha1.MaxSpeakerSessions)]
+}
+
+// lacks reports whether the routes of a family are not announced in the session
+// that should be.
+func (r *routing) lacks(s bgp.Session) bool {
+	if s.Note == "" {
+		return false
+	}
+	announced := map[bool]int{true: s.PrefixesIPv4, false: s.PrefixesIPv6}
+	return slices.ContainsFunc(r.rows, func(row lb.BGPRoute) bool {
+		return announced[row.Prefix.Addr().Is4()] == 0 && slices.Contains(row.Peers, s.Peer)
+	})
 }
 
 // observe remembers a session's last error, and says in the log when it came up

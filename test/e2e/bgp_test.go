@@ -1,0 +1,549 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/test/lab"
+)
+
+// routed has three nodes with Fairlead running, and two routers with the recipes
+// of docs/recipes: r2 is FRR, r3 is BIRD.
+var routed = shared{prepare: func(l *lab.Lab, ctx context.Context) error {
+	if err := l.Install(ctx); err != nil {
+		return err
+	}
+	for _, kind := range []lab.RouterKind{lab.FRR, lab.BIRD} {
+		if _, err := l.AddRouter(ctx, lab.RouterSpec{Kind: kind}); err != nil {
+			return err
+		}
+	}
+	return l.StartFairlead(ctx)
+}}
+
+const (
+	nodesASN  = 64513 // of the recipes
+	routerASN = 64512
+	// established is how soon sessions are up, which routers also try to make by
+	// themselves.
+	established = 20 * time.Second
+	// goesSoon asks routers to prefer others before a route goes (RFC 8326).
+	goesSoon = "65535:0"
+)
+
+// bgpCorner is a corner in which routers are peers of all nodes.
+type bgpCorner struct {
+	*corner
+	peers []*v1alpha1.BGPPeer
+}
+
+// newBGP makes both routers peers, over IPv4 and IPv6, with a pool that only they
+// lead to and an advertisement of all there is.
+func newBGP(t *testing.T, changes ...func(*v1alpha1.BGPPeer)) *bgpCorner {
+	t.Helper()
+	c := &bgpCorner{corner: routed.corner(t)}
+	c.pool(t, c.freshName("bgp"), "10.30.0.0/16", "fd10:30::/64")
+	c.create(t, &v1alpha1.BFDProfile{ObjectMeta: meta1("fast")})
+	for _, r := range c.Routers() {
+		c.peer(t, r.Name, r.IPv4, changes...)
+		c.peer(t, r.Name+"-6", r.IPv6, changes...)
+	}
+	return c
+}
+
+// peer makes a router a peer of all nodes, changed as told.
+func (c *bgpCorner) peer(t *testing.T, name string, a netip.Addr, changes ...func(*v1alpha1.BGPPeer)) *v1alpha1.BGPPeer {
+	t.Helper()
+	p := &v1alpha1.BGPPeer{ObjectMeta: meta1(name), Spec: v1alpha1.BGPPeerSpec{
+		MyASN: nodesASN, PeerASN: routerASN, PeerAddress: v1alpha1.IPAddress(a.String()),
+		HoldTime: &metav1.Duration{Duration: 9 * time.Second}, ConnectTime: &metav1.Duration{Duration: time.Second},
+	}}
+	for _, change := range changes {
+		change(p)
+	}
+	c.create(t, p)
+	c.peers = append(c.peers, p)
+	return p
+}
+
+// untilUp waits until all peers have all their sessions.
+func (c *bgpCorner) untilUp(t *testing.T) {
+	t.Helper()
+	for _, p := range c.peers {
+		lab.Eventually(t, established, func() error {
+			if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+				return err
+			}
+			return says(p.Status.Conditions, ready, true, v1alpha1.ReasonEstablished, "Established 3/3")
+		})
+	}
+}
+
+// advertise creates an advertisement, changed as told.
+func (c *bgpCorner) advertise(t *testing.T, name string, changes ...func(*v1alpha1.BGPAdvertisementSpec)) *v1alpha1.BGPAdvertisement {
+	t.Helper()
+	a := &v1alpha1.BGPAdvertisement{ObjectMeta: meta1(name)}
+	for _, change := range changes {
+		change(&a.Spec)
+	}
+	c.create(t, a)
+	return a
+}
+
+// via is the nodes that the router's kernel has as next hops.
+func (c *bgpCorner) via(r *lab.Router, p netip.Prefix) ([]string, error) {
+	fib, err := r.FIB()
+	var nodes []string
+	for _, hop := range fib[p] {
+		nodes = append(nodes, c.NodeByIP(hop))
+	}
+	slices.Sort(nodes)
+	return nodes, err
+}
+
+// untilVia waits until the routers lead to the address by just these nodes.
+func (c *bgpCorner) untilVia(t *testing.T, within time.Duration, routers []*lab.Router, p netip.Prefix, nodes ...string) {
+	t.Helper()
+	for _, r := range routers {
+		lab.Eventually(t, within, func() error {
+			got, err := c.via(r, p)
+			if err == nil && !slices.Equal(got, nodes) {
+				err = fmt.Errorf("%s leads to %s by %v, want %v", r.Name, p, got, nodes)
+			}
+			return err
+		})
+	}
+}
+
+// paths returns the router's paths to the prefix by node.
+func (c *bgpCorner) paths(ctx context.Context, r *lab.Router, p netip.Prefix) (map[string]lab.BGPPath, error) {
+	routes, err := r.Routes(ctx)
+	out := map[string]lab.BGPPath{}
+	for _, path := range routes[p].Paths {
+		out[c.NodeByIP(path.Peer)] = path
+	}
+	return out, err
+}
+
+func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// Both routers lead to a Service by every node, over IPv4 and IPv6, and clients
+// behind them reach every backend.
+func TestBGPReachesBackends(t *testing.T) {
+	c := newBGP(t)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	web := c.service(t, "web", dualStack)
+	addresses := c.addresses(t, web)
+	c.untilService(t, web, announced, false, "NoEndpoints")
+	c.backends(t, web)
+	for _, a := range addresses {
+		c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+		c.untilService(t, web, announced, true, "Announced", a.String()+" by BGP from n1, n2, n3 to r2, r2-6, r3, r3-6")
+		for _, r := range c.Routers() {
+			served(t, r.Client, a)
+			p := r.Client.ProbeHTTP(netip.AddrPortFrom(a, 80))
+			lab.Eventually(t, soon, func() error {
+				if r := p.Report(); len(r.Nodes) != 3 {
+					return fmt.Errorf("want answers from three nodes: %v", r)
+				}
+				return nil
+			})
+			if r := p.Stop(); r.Answered < r.Sent {
+				t.Errorf("to %s: %v", a, r)
+			}
+		}
+	}
+	sp := &v1alpha1.Speaker{ObjectMeta: meta1("n1")}
+	c.until(t, sp, func() error {
+		if s := sp.Status; s.Sessions != "4/4" || len(s.BGPSessions) != 4 || s.BGPSessions[0].Prefixes != 1 {
+			return fmt.Errorf("n1 says %q %+v", s.Sessions, s.BGPSessions)
+		}
+		return nil
+	})
+}
+
+// With externalTrafficPolicy Local only nodes with a ready endpoint are led to, and
+// backends see who asked.
+func TestBGPLocalTraffic(t *testing.T) {
+	c := newBGP(t)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	web := c.service(t, "web", dualStack, localTraffic)
+	backends := map[string]*lab.Backend{"n1": c.backend(t, web, "n1"), "n2": c.backend(t, web, "n2")}
+	addresses := c.addresses(t, web)
+	for _, a := range addresses {
+		c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2")
+		for _, r := range c.Routers() {
+			served(t, r.Client, a)
+			p := r.Client.ProbeHTTP(netip.AddrPortFrom(a, 80))
+			lab.Eventually(t, soon, func() error {
+				source := r.Client.IPv4
+				if a.Is6() {
+					source = r.Client.IPv6
+				}
+				if r := p.Report(); len(r.Nodes) != 2 || r.Sources[source] != r.Answered {
+					return fmt.Errorf("want answers from n1 and n2 to %s: %v", source, r)
+				}
+				return nil
+			})
+			p.Stop()
+		}
+	}
+	must(t, backends["n1"].SetReady(t.Context(), false))
+	for _, a := range addresses {
+		c.untilVia(t, soon, c.Routers(), host(a), "n2")
+	}
+	// The last one serves to the end.
+	must(t, backends["n2"].SetTerminating(t.Context(), true))
+	c.untilService(t, web, announced, true, "Announced", "by BGP from n2 to")
+	must(t, backends["n2"].SetReady(t.Context(), false))
+	for _, a := range addresses {
+		c.untilVia(t, soon, c.Routers(), host(a))
+	}
+	c.untilService(t, web, announced, false, "NoEndpoints")
+}
+
+// Routers see the attributes that advertisements have, and a prefix for many
+// addresses. Of two that contradict the older one counts, and both say so.
+func TestBGPAttributes(t *testing.T) {
+	c := newBGP(t)
+	c.create(t, &v1alpha1.Community{ObjectMeta: meta1("names"), Spec: v1alpha1.CommunitySpec{
+		Communities: []v1alpha1.CommunityAlias{{Name: "backup", Value: "65000:80"}},
+	}})
+	all := c.advertise(t, "all", func(s *v1alpha1.BGPAdvertisementSpec) {
+		s.Communities = []v1alpha1.CommunityReference{"65000:1", "large:65000:1:2", "backup"}
+		s.MED, s.ASPathPrepend = ptr.To[int64](50), 2
+	})
+	c.advertise(t, "whole", func(s *v1alpha1.BGPAdvertisementSpec) {
+		s.AggregationLength, s.AggregationLengthV6 = ptr.To[int32](24), ptr.To[int32](80)
+	})
+	c.untilUp(t)
+	web := c.service(t, "web")
+	c.backends(t, web)
+	a := c.addresses(t, web)[0]
+	prefix := host(a)
+	want := func(r *lab.Router, check func(lab.BGPPath) bool) {
+		t.Helper()
+		lab.Eventually(t, soon, func() error {
+			paths, err := c.paths(t.Context(), r, prefix)
+			for _, node := range []string{"n1", "n2", "n3"} {
+				if p, ok := paths[node]; err == nil && (!ok || !check(p)) {
+					err = fmt.Errorf("%s has of %s by %s %+v", r.Name, prefix, node, p)
+				}
+			}
+			return err
+		})
+	}
+	for _, r := range c.Routers() {
+		want(r, func(p lab.BGPPath) bool {
+			return same(p.Communities, "65000:1", "65000:80") && same(p.LargeCommunities, "65000:1:2") &&
+				p.MED != nil && *p.MED == 50 && p.ASPath == "64513 64513 64513"
+		})
+		c.untilVia(t, soon, []*lab.Router{r}, netip.PrefixFrom(a, 24).Masked(), "n1", "n2", "n3")
+	}
+	c.until(t, all, func() error { return says(all.Status.Conditions, ready, true, v1alpha1.ReasonAccepted) })
+
+	nextSecond(t, all)
+	newer := c.advertise(t, "newer", func(s *v1alpha1.BGPAdvertisementSpec) {
+		s.MED, s.Communities = ptr.To[int64](7), []v1alpha1.CommunityReference{"65000:2", "missing"}
+	})
+	for _, r := range c.Routers() {
+		want(r, func(p lab.BGPPath) bool { return same(p.Communities, "65000:1", "65000:2", "65000:80") && *p.MED == 50 })
+	}
+	c.until(t, newer, func() error {
+		return says(newer.Status.Conditions, ready, false, v1alpha1.ReasonCommunityNotFound, `there is no "missing"`)
+	})
+	c.change(t, newer, func() { newer.Spec.Communities = nil })
+	for _, o := range []*v1alpha1.BGPAdvertisement{newer, all} {
+		c.until(t, o, func() error {
+			return says(o.Status.Conditions, ready, false, v1alpha1.ReasonContradiction, `med of BGPAdvertisement "newer" is not that of the older "all"`)
+		})
+	}
+	c.untilService(t, web, announced, true, "Announced", `med of BGPAdvertisement "newer"`)
+
+	// Local preference is for routers of the same AS.
+	r2 := c.Routers()[0]
+	internal := func(as string) {
+		_, err := r2.Command(context.Background(), "configure terminal", "router bgp 64512", "neighbor fairlead remote-as "+as)
+		must(t, err)
+	}
+	t.Cleanup(func() { internal("64513") })
+	internal("64512")
+	c.change(t, c.peers[0], func() { c.peers[0].Spec.MyASN = routerASN })
+	c.change(t, all, func() { all.Spec.LocalPref = ptr.To[int64](333) })
+	want(r2, func(p lab.BGPPath) bool { return p.LocalPref != nil && *p.LocalPref == 333 && p.ASPath == "" })
+}
+
+// same reports whether the list has just these, in any order.
+func same(list []string, want ...string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(list)), slices.Sorted(slices.Values(want)))
+}
+
+func watchedByBFD(p *v1alpha1.BGPPeer) { p.Spec.BFDProfile = "fast" }
+
+// BFD has a node that is cut off out of the routes long before the session's hold
+// time is over, and back when it is back.
+func TestBGPWithBFD(t *testing.T) {
+	c := newBGP(t, watchedByBFD)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	web := c.service(t, "web")
+	c.backends(t, web)
+	prefix := host(c.addresses(t, web)[0])
+	c.untilVia(t, soon, c.Routers(), prefix, "n1", "n2", "n3")
+	for _, r := range c.Routers() {
+		c.untilPathsUp(t, r)
+	}
+	sp := &v1alpha1.Speaker{ObjectMeta: meta1("n1")}
+	c.until(t, sp, func() error {
+		for _, s := range sp.Status.BGPSessions {
+			if s.BFD != v1alpha1.BFDSessionUp {
+				return fmt.Errorf("BFD with %s is %q", s.Peer, s.BFD)
+			}
+		}
+		return nil
+	})
+	resets := func() (n int) {
+		for _, r := range c.Routers() {
+			sessions, err := r.Sessions(t.Context())
+			must(t, err)
+			for _, s := range sessions {
+				n += s.Resets
+			}
+		}
+		return n
+	}
+	before := resets()
+	watches := map[*lab.Router]*lab.RouteWatch{}
+	for _, r := range c.Routers() {
+		w, err := r.WatchRoutes()
+		must(t, err)
+		t.Cleanup(w.Stop)
+		watches[r] = w
+	}
+	n1 := c.Node("n1")
+	t.Cleanup(func() { must(t, n1.PlugCable()) })
+	since := time.Now()
+	must(t, n1.PullCable())
+	for r, w := range watches {
+		lab.Eventually(t, soon, func() error {
+			at := w.When(prefix, 2, since)
+			if at.IsZero() {
+				return fmt.Errorf("%s still leads there by three nodes", r.Name)
+			}
+			t.Logf("%s: %v", r.Name, at.Sub(since).Round(time.Millisecond))
+			if at.Sub(since) > 3*time.Second { // the hold time is 9 s
+				t.Errorf("%s led to a node that was cut off for %v", r.Name, at.Sub(since))
+			}
+			return nil
+		})
+	}
+	if after := resets(); after-before > 4 {
+		t.Errorf("%d sessions were lost, want the 4 of n1", after-before)
+	}
+	must(t, n1.PlugCable())
+	c.untilVia(t, 40*time.Second, c.Routers(), prefix, "n1", "n2", "n3")
+}
+
+// untilPathsUp waits until the router's BFD sessions are all up.
+func (c *bgpCorner) untilPathsUp(t *testing.T, r *lab.Router) {
+	t.Helper()
+	lab.Eventually(t, established, func() error {
+		sessions, err := r.BFD(t.Context())
+		if err == nil && len(sessions) < 6 {
+			err = fmt.Errorf("%s has %d BFD sessions", r.Name, len(sessions))
+		}
+		for _, s := range sessions {
+			if !s.Up {
+				err = errors.Join(err, fmt.Errorf("BFD of %s with %s is %s", r.Name, s.Peer, s.State))
+			}
+		}
+		return err
+	})
+}
+
+// A speaker that is restarted loses no packet: routers keep its routes (RFC 4724).
+func TestBGPSpeakerRestart(t *testing.T) {
+	for name, change := range map[string]func(*v1alpha1.BGPPeer){"without BFD": func(*v1alpha1.BGPPeer) {}, "with BFD": watchedByBFD} {
+		t.Run(name, func(t *testing.T) {
+			c := newBGP(t, change)
+			c.advertise(t, "all")
+			c.untilUp(t)
+			web := c.service(t, "web", localTraffic)
+			c.backends(t, web)
+			a := c.addresses(t, web)[0]
+			c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+			watches := map[*lab.Router]*lab.RouteWatch{}
+			probes := map[*lab.Router]*lab.Probe{}
+			for _, r := range c.Routers() {
+				if name == "with BFD" {
+					c.untilPathsUp(t, r)
+				}
+				served(t, r.Client, a)
+				w, err := r.WatchRoutes()
+				must(t, err)
+				t.Cleanup(w.Stop)
+				watches[r], probes[r] = w, r.Client.ProbeHTTP(netip.AddrPortFrom(a, 80), lab.ProbeOptions{Interval: 20 * time.Millisecond})
+			}
+			must(t, c.Process("speaker-n1").Stop(t.Context()))
+			p, err := c.StartSpeaker(t.Context(), "n1")
+			must(t, err)
+			must(t, p.Ready(t.Context()))
+			for _, r := range c.Routers() {
+				lab.Eventually(t, established, func() error {
+					s, err := r.Session(t.Context(), c.Node("n1").IPv4)
+					if err == nil && !s.Established {
+						err = fmt.Errorf("%s's session with n1 is %s", r.Name, s.State)
+					}
+					return err
+				})
+				answered(t, probes[r], 100)
+				if changes := watches[r].Changes(host(a)); len(changes) > 0 {
+					t.Errorf("%s changed its route: %v", r.Name, changes)
+				}
+				if got := probes[r].Stop(); got.Answered < got.Sent {
+					t.Errorf("behind %s: %v", r.Name, got)
+				}
+			}
+			c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+		})
+	}
+}
+
+// A cordoned node first asks routers to prefer the others, then it withdraws; no
+// packet is lost. The last node goes on.
+func TestBGPCordon(t *testing.T) {
+	c := newBGP(t)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	web := c.service(t, "web")
+	c.backends(t, web)
+	a := c.addresses(t, web)[0]
+	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	r2 := c.Routers()[0]
+	served(t, r2.Client, a)
+	p := r2.Client.ProbeHTTP(netip.AddrPortFrom(a, 80), lab.ProbeOptions{Interval: 20 * time.Millisecond})
+	t.Cleanup(func() { c.cordon(t, false, "n1", "n2", "n3") })
+	c.cordon(t, true, "n1")
+	for _, r := range c.Routers() {
+		lab.Eventually(t, soon, func() error {
+			paths, err := c.paths(t.Context(), r, host(a))
+			if err == nil && (!slices.Contains(paths["n1"].Communities, goesSoon) || slices.Contains(paths["n2"].Communities, goesSoon)) {
+				err = fmt.Errorf("%s has %+v", r.Name, paths)
+			}
+			return err
+		})
+	}
+	c.untilVia(t, soon, c.Routers(), host(a), "n2", "n3")
+	answered(t, p, 50)
+	c.cordon(t, true, "n2", "n3")
+	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	c.untilService(t, web, announced, true, "Announced", "for want of a better node: n1 is cordoned")
+	c.cordon(t, false, "n1", "n2", "n3")
+	lab.Eventually(t, soon, func() error {
+		paths, err := c.paths(t.Context(), r2, host(a))
+		for node, p := range paths {
+			if slices.Contains(p.Communities, goesSoon) {
+				err = errors.Join(err, fmt.Errorf("%s still says %v", node, p.Communities))
+			}
+		}
+		return err
+	})
+	answered(t, p, 50)
+	if r := p.Stop(); r.Answered < r.Sent {
+		t.Errorf("lost: %v", r)
+	}
+}
+
+// cordon marks nodes as unschedulable, or not.
+func (c *corner) cordon(t *testing.T, on bool, nodes ...string) {
+	t.Helper()
+	for _, name := range nodes {
+		n := &corev1.Node{ObjectMeta: meta1(name)}
+		verb := "uncordon"
+		if on {
+			verb = "cordon"
+		}
+		_, err := c.Kubectl(context.Background(), verb, n.Name)
+		must(t, err)
+	}
+}
+
+// A peer that cannot be had says why, with the mend; the others go on.
+func TestBGPMistakes(t *testing.T) {
+	c := newBGP(t)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	web := c.service(t, "web")
+	c.backends(t, web)
+	a := c.addresses(t, web)[0]
+	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	r3 := c.Routers()[1]
+	w, err := r3.WatchRoutes()
+	must(t, err)
+	defer w.Stop()
+	r2 := c.peers[0]
+	nextSecond(t, c.peers[len(c.peers)-1])
+	is := func(p *v1alpha1.BGPPeer, reason string, words ...string) {
+		t.Helper()
+		lab.Eventually(t, established, func() error {
+			if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+				return err
+			}
+			return says(p.Status.Conditions, ready, false, reason, words...)
+		})
+	}
+	c.change(t, r2, func() { r2.Spec.PeerASN = 64999 })
+	is(r2, v1alpha1.ReasonNotEstablished, "Established 0/3: n1, n2, n3", "64999", "64512")
+	c.change(t, r2, func() {
+		r2.Spec.PeerASN, r2.Spec.PasswordSecret = routerASN, &v1alpha1.PasswordSecret{Name: "r2", Key: "password"}
+	})
+	is(r2, v1alpha1.ReasonSecretNotFound, "there is no Secret fairlead-system/r2")
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: "r2"}, Data: map[string][]byte{"password": []byte("wrong")}}
+	c.create(t, secret)
+	is(r2, v1alpha1.ReasonNotEstablished, "Established 0/3: n1, n2, n3", "password")
+	c.change(t, r2, func() { r2.Spec.PasswordSecret, r2.Spec.BFDProfile = nil, "missing" })
+	is(r2, v1alpha1.ReasonBFDProfileNotFound, "Established 3/3", `there is no BFDProfile "missing"`)
+	c.change(t, r2, func() { r2.Spec.BFDProfile = "" })
+	twin := c.peer(t, "twin", c.Routers()[0].IPv4)
+	is(twin, v1alpha1.ReasonPeerConflict, `the older BGPPeer "r2" is the same router`)
+	c.until(t, r2, func() error { return says(r2.Status.Conditions, ready, true, v1alpha1.ReasonEstablished) })
+	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	if changes := w.Changes(host(a)); len(changes) > 0 {
+		t.Errorf("%s, of which nothing was changed, changed its route: %v", r3.Name, changes)
+	}
+}
+
+// Without the API server a router that was away gets all routes again.
+func TestBGPWithoutAPI(t *testing.T) {
+	c := newBGP(t)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	web := c.service(t, "web")
+	c.backends(t, web)
+	a := c.addresses(t, web)[0]
+	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	must(t, c.FreezeAPI())
+	defer func() { must(t, c.ThawAPI()) }()
+	for _, r := range c.Routers() {
+		must(t, r.Stop(t.Context()))
+		c.untilVia(t, soon, []*lab.Router{r}, host(a))
+		must(t, r.Start(t.Context()))
+	}
+	c.untilVia(t, established, c.Routers(), host(a), "n1", "n2", "n3")
+	for _, r := range c.Routers() {
+		served(t, r.Client, a)
+	}
+}
