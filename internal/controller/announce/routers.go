@@ -25,7 +25,7 @@ type routerObjects struct {
 	// is replaced.
 	own   lb.Node
 	addrs []netip.Addr // from which its router ID is made
-	goes  bool         // it is being deleted, or was
+	goes  bool         // it was deleted, is about to be, or is not ready: a kubelet that shuts its node down says so first
 }
 
 func newRouterObjects() routerObjects {
@@ -112,7 +112,7 @@ func (w *world) setSecret(s *corev1.Secret, gone bool) bool {
 }
 
 func (w *world) setOwnNode(n *corev1.Node, gone bool) {
-	w.routers.goes = gone || n.DeletionTimestamp != nil
+	w.routers.goes = gone || n.DeletionTimestamp != nil || kube.NodeDown(n)
 	if gone {
 		return
 	}

@@ -250,7 +250,7 @@ func (r *routing) observe(s bgp.Session) {
 		r.log.Info("session with a router is up", "peer", s.Peer, "router", s.Router.String())
 		r.up[s.Peer] = true
 	default:
-		r.log.Info("session with a router is lost", "peer", s.Peer, "reason", s.LastError)
+		r.log.Info("session with a router is lost", "peer", s.Peer, "reason", cmp.Or(s.LastError, "ended by this node"))
 		r.up[s.Peer] = false
 	}
 }
