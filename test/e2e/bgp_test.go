@@ -297,7 +297,9 @@ func TestBGPAttributes(t *testing.T) {
 	internal("64512")
 	c.change(t, c.peers[0], func() { c.peers[0].Spec.MyASN = routerASN })
 	c.change(t, all, func() { all.Spec.LocalPref = ptr.To[int64](333) })
-	want(r2, func(p lab.BGPPath) bool { return p.LocalPref != nil && *p.LocalPref == 333 && (p.ASPath == "" || p.ASPath == "Local") })
+	want(r2, func(p lab.BGPPath) bool {
+		return p.LocalPref != nil && *p.LocalPref == 333 && (p.ASPath == "" || p.ASPath == "Local")
+	})
 }
 
 // same reports whether the list has just these, in any order.
@@ -425,7 +427,7 @@ func TestBGPSpeakerRestart(t *testing.T) {
 				})
 				answered(t, probes[r], 100)
 				// BIRD takes the end of BFD for that of the node.
-				if changes := watches[r].Changes(host(a)); len(changes) > 0 && !(r.Kind == lab.BIRD && name == "with BFD") {
+				if changes := watches[r].Changes(host(a)); len(changes) > 0 && (r.Kind != lab.BIRD || name != "with BFD") {
 					t.Errorf("%s changed its route: %v", r.Name, changes)
 				}
 				if got := probes[r].Stop(); got.Answered < got.Sent {
