@@ -477,9 +477,8 @@ func TestBGPSpeakerStops(t *testing.T) {
 				must(t, err)
 				must(t, s.Ready(context.Background()))
 			})
-			stopped := make(chan error, 1)
-			go func() { stopped <- c.Process("speaker-n1").Stop(context.Background()) }()
-			if !tt.goes { // else the taint has it ask before
+			asked := func() {
+				t.Helper()
 				lab.Eventually(t, soon, func() error {
 					paths, err := c.paths(t.Context(), r2, host(a))
 					if err == nil && !slices.Contains(paths["n1"].Communities, goesSoon) {
@@ -487,6 +486,14 @@ func TestBGPSpeakerStops(t *testing.T) {
 					}
 					return err
 				})
+			}
+			if tt.goes {
+				asked()
+			}
+			stopped := make(chan error, 1)
+			go func() { stopped <- c.Process("speaker-n1").Stop(context.Background()) }()
+			if !tt.goes {
+				asked()
 			}
 			must(t, <-stopped)
 			c.untilVia(t, soon, c.Routers(), host(a), "n2", "n3")
@@ -622,4 +629,53 @@ func TestBGPWithoutAPI(t *testing.T) {
 	for _, r := range c.Routers() {
 		served(t, r.Client, a)
 	}
+}
+
+// A router is found at the other end of a cable that has no addresses, and its path
+// watched; IPv4 routes have IPv6 next hops (RFC 8950).
+func TestBGPUnnumbered(t *testing.T) {
+	c := &bgpCorner{corner: routed.corner(t)}
+	c.pool(t, c.freshName("bgp"), "10.30.0.0/16", "fd10:30::/64")
+	c.create(t, &v1alpha1.BFDProfile{ObjectMeta: meta1("fast")})
+	c.advertise(t, "all")
+	r2 := c.Routers()[0]
+	must(t, r2.Cable(t.Context(), c.Node("n1")))
+	_, err := r2.Command(t.Context(), "configure terminal", "router bgp 64512",
+		"neighbor n1 interface remote-as 64513", "neighbor n1 bfd", "neighbor n1 bfd profile fairlead", "neighbor n1 timers 3 9", "neighbor n1 timers connect 1",
+		"address-family ipv4 unicast", "neighbor n1 activate", "neighbor n1 route-map fairlead-in in", "neighbor n1 route-map nothing out", "exit-address-family",
+		"address-family ipv6 unicast", "neighbor n1 activate", "neighbor n1 route-map fairlead-in in", "neighbor n1 route-map nothing out", "exit-address-family")
+	must(t, err)
+	t.Cleanup(func() {
+		_, err := r2.Command(context.Background(), "configure terminal", "router bgp 64512", "no neighbor n1 interface remote-as 64513")
+		must(t, err)
+	})
+	p := c.peer(t, "cable", netip.Addr{}, watchedByBFD, func(p *v1alpha1.BGPPeer) {
+		p.Spec.PeerAddress, p.Spec.Interface = "", v1alpha1.InterfaceName(r2.Name)
+		p.Spec.NodeSelectors = []v1alpha1.LabelSelector{{MatchLabels: map[string]v1alpha1.LabelValue{"kubernetes.io/hostname": "n1"}}}
+	})
+	lab.Eventually(t, established, func() error {
+		if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		return says(p.Status.Conditions, ready, true, v1alpha1.ReasonEstablished, "Established 1/1")
+	})
+	web := c.service(t, "web", dualStack)
+	c.backends(t, web)
+	for _, a := range c.addresses(t, web) {
+		lab.Eventually(t, soon, func() error {
+			routes, err := r2.Routes(t.Context())
+			if got := routes[host(a)]; err == nil && (len(got.NextHops) != 1 || !got.NextHops[0].Is6()) {
+				err = fmt.Errorf("%s has of %s %+v", r2.Name, a, got)
+			}
+			return err
+		})
+		servedByAll(t, r2.Client, a)
+	}
+	sp := &v1alpha1.Speaker{ObjectMeta: meta1("n1")}
+	c.until(t, sp, func() error {
+		if s := sp.Status.BGPSessions; len(s) != 1 || s[0].BFD != v1alpha1.BFDSessionUp {
+			return fmt.Errorf("n1 says %+v", s)
+		}
+		return nil
+	})
 }
