@@ -229,6 +229,8 @@ func session(peer string, n *corev1.Node, sp *v1alpha1.Speaker, fault *kube.Faul
 	}
 	s := &sp.Status.BGPSessions[i]
 	switch {
+	case s.State == v1alpha1.BGPSessionEstablished && s.Note == "" && s.BFD != "" && s.BFD != v1alpha1.BFDSessionUp:
+		return true, s.Reason, "BFD is not up, so nothing watches the path; is it on for this node on the router?"
 	case s.State == v1alpha1.BGPSessionEstablished:
 		return true, s.Reason, s.Note
 	case s.LastError != "":

@@ -23,6 +23,8 @@ func TestJudge(t *testing.T) {
 	refused := v1alpha1.SpeakerBGPSession{Peer: "r1", State: v1alpha1.BGPSessionActive, LastError: "connection refused by 192.0.2.1:179"}
 	unwatched := up
 	unwatched.Reason, unwatched.Note = v1alpha1.ReasonBFDProfileNotFound, "there is no BFDProfile"
+	alone := up
+	alone.BFD = v1alpha1.BFDSessionDown
 	peer := v1alpha1.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: "r1"}, Spec: v1alpha1.BGPPeerSpec{MyASN: 1, PeerASN: 2, PeerAddress: "192.0.2.1"}}
 	twin := *peer.DeepCopy()
 	twin.Name = "r0" // of the same age, and first by name
@@ -46,6 +48,10 @@ func TestJudge(t *testing.T) {
 		{
 			"up, but not as it should be", nil, []v1alpha1.Speaker{speakerOf("n1", unwatched)},
 			state{1, 1, false, "BFDProfileNotFound", "Established 1/1; n1 there is no BFDProfile"},
+		},
+		{
+			"up, and not watched, as the router has no BFD", nil, []v1alpha1.Speaker{speakerOf("n1", alone)},
+			state{1, 1, true, "Established", "Established 1/1; n1 BFD is not up, so nothing watches the path; is it on for this node on the router?"},
 		},
 		{"no speaker", nil, nil, state{0, 0, false, "NoNodes", "spec.nodeSelectors: no node with a speaker matches"}},
 		{
