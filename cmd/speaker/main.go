@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairlead/fairlead/cmd/internal/program"
 	"github.com/fairlead/fairlead/internal/bfd"
@@ -25,6 +26,7 @@ import (
 	"github.com/fairlead/fairlead/internal/controller/announce"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/members"
+	"github.com/fairlead/fairlead/internal/metrics"
 	"github.com/fairlead/fairlead/internal/version"
 )
 
@@ -121,7 +123,8 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	o.routing.BFD = []string{self, serveBFD}
 	announcer := announce.New(announce.Config{
 		Node: o.node, Bind: bind, Port: uint16(o.gossipPort), Key: key, Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
-		Cache: mgr.GetCache(), Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Log: log,
+		Metrics: metrics.NewSpeaker(ctrlmetrics.Registry),
+		Cache:   mgr.GetCache(), Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Log: log,
 	})
 	joined := func(*http.Request) error {
 		if !announcer.Joined() {

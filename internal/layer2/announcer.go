@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -22,6 +23,7 @@ type Announcer struct {
 	log     logr.Logger
 	may     func() bool
 	dial    func(netif.Interface, lb.Family) (wire, error)
+	gateway func(index int) (netip.Addr, net.HardwareAddr, bool)
 	ctx     context.Context // ends the links
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
@@ -37,6 +39,7 @@ type Announcer struct {
 // applied is what Apply was given and found.
 type applied struct {
 	rows       []lb.L2Announcement
+	standby    []string
 	interfaces []netif.Interface
 	inForce    []lb.L2Announcement
 	links      map[*link]*map[netip.Addr]tenure // what each had published
@@ -55,7 +58,7 @@ type linkKey struct {
 // returns false: it is asked before each, without any wait in between, so that a
 // process which has stood still does not answer for what others have taken.
 func New(may func() bool, log logr.Logger) *Announcer {
-	a := &Announcer{log: log, may: may, dial: dial, changed: make(chan struct{}, 1), links: map[linkKey]*link{}, passed: map[netip.Addr]bool{}}
+	a := &Announcer{log: log, may: may, dial: dial, gateway: netif.Gateway, changed: make(chan struct{}, 1), links: map[linkKey]*link{}, passed: map[netip.Addr]bool{}}
 	a.friends.Store(&map[string]bool{})
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	return a
@@ -86,8 +89,11 @@ func (a *Announcer) Conflicts() (out []Conflict) {
 // the address. It returns the rows that are in force; an error says
 // what kept others from it, and calling Apply again tries again. Equal rows cost
 // next to nothing. Nobody may write to what Apply was given, or has returned.
-func (a *Announcer) Apply(rows []lb.L2Announcement, interfaces []netif.Interface) ([]lb.L2Announcement, error) {
-	if a.last.holds(rows, interfaces) {
+//
+// On the standby interfaces, by name, it hears who asks for addresses that others
+// announce now: when one is announced here, it answers them again.
+func (a *Announcer) Apply(rows []lb.L2Announcement, standby []string, interfaces []netif.Interface) ([]lb.L2Announcement, error) {
+	if a.last.holds(rows, standby, interfaces) {
 		return a.last.inForce, nil
 	}
 	a.last = nil
@@ -98,13 +104,18 @@ func (a *Announcer) Apply(rows []lb.L2Announcement, interfaces []netif.Interface
 			up[i.Name] = i
 		}
 	}
+	for _, name := range standby {
+		if i, ok := up[name]; ok {
+			want[keyOf(i, lb.IPv4)] = map[netip.Addr]bool{}
+		}
+	}
 	for _, row := range rows {
 		for _, name := range row.Interfaces {
 			i, ok := up[name]
 			if !ok {
 				continue
 			}
-			k := linkKey{name: i.Name, index: i.Index, mac: i.MAC, family: lb.FamilyOf(row.Addr)}
+			k := keyOf(i, lb.FamilyOf(row.Addr))
 			if want[k] == nil {
 				want[k] = map[netip.Addr]bool{}
 			}
@@ -139,15 +150,15 @@ func (a *Announcer) Apply(rows []lb.L2Announcement, interfaces []netif.Interface
 	a.passed = passed
 	err := errors.Join(errs...)
 	if err == nil {
-		a.last = &applied{rows: rows, interfaces: interfaces, inForce: inForce, links: links}
+		a.last = &applied{rows: rows, standby: standby, interfaces: interfaces, inForce: inForce, links: links}
 	}
 	return inForce, err
 }
 
 // holds reports whether Apply would find the same again: it is given the same,
 // and no link has died, or begun or ceased to answer.
-func (l *applied) holds(rows []lb.L2Announcement, interfaces []netif.Interface) bool {
-	if l == nil || !slices.EqualFunc(rows, l.rows, sameRow) || !slices.EqualFunc(interfaces, l.interfaces, netif.Interface.Equal) {
+func (l *applied) holds(rows []lb.L2Announcement, standby []string, interfaces []netif.Interface) bool {
+	if l == nil || !slices.EqualFunc(rows, l.rows, sameRow) || !slices.Equal(standby, l.standby) || !slices.EqualFunc(interfaces, l.interfaces, netif.Interface.Equal) {
 		return false
 	}
 	for link, published := range l.links {
@@ -180,6 +191,10 @@ func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Ad
 			return err
 		}
 		l = newLink(k.name, w, &a.friends, a.may, func() { poke(a.changed) }, a.log.WithValues("interface", k.name, "family", k.family.String()))
+		l.gateway = func() (heard, bool) {
+			from, mac, ok := a.gateway(k.index)
+			return heard{From: from, MAC: mac}, ok
+		}
 		a.links[k] = l
 		a.wg.Go(func() { l.listen() })
 		a.wg.Go(func() { l.announce(a.ctx) })
@@ -192,6 +207,10 @@ func poke(c chan struct{}) {
 	case c <- struct{}{}:
 	default: // one is waiting already
 	}
+}
+
+func keyOf(i netif.Interface, f lb.Family) linkKey {
+	return linkKey{name: i.Name, index: i.Index, mac: i.MAC, family: f}
 }
 
 func compareLinks(x, y linkKey) int {

@@ -108,6 +108,7 @@ type harness struct {
 func start(t *testing.T) *harness {
 	h := &harness{}
 	h.Announcer = New(func() bool { return !h.mute.Load() }, logr.Discard())
+	h.gateway = func(int) (netip.Addr, net.HardwareAddr, bool) { return netip.Addr{}, nil, false }
 	h.dial = func(netif.Interface, lb.Family) (wire, error) {
 		w := newFakeWire()
 		h.wires = append(h.wires, w)
@@ -123,7 +124,7 @@ func (h *harness) apply(t *testing.T, ifi netif.Interface, addrs ...netip.Addr) 
 	for _, a := range addrs {
 		rows = append(rows, lb.L2Announcement{Addr: a, Interfaces: []string{"eth0"}})
 	}
-	if _, err := h.Apply(rows, []netif.Interface{ifi}); err != nil {
+	if _, err := h.Apply(rows, nil, []netif.Interface{ifi}); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Wait()
@@ -145,7 +146,7 @@ func TestAnswersOnlyForWhatItWasGiven(t *testing.T) {
 		h.apply(t, eth0, other)
 		h.ask(vip)
 		answered, _ := h.wires[0].seen()
-		if diff := cmp.Diff([]netip.Addr{vip, other}, answered, cmp.Comparer(func(x, y netip.Addr) bool { return x == y })); diff != "" {
+		if diff := cmp.Diff([]netip.Addr{vip, other /* asked for before */, other}, answered, cmp.Comparer(func(x, y netip.Addr) bool { return x == y })); diff != "" {
 			t.Errorf("answers (-want +got):\n%s", diff)
 		}
 		if len(h.wires) != 1 {
@@ -176,6 +177,52 @@ func TestSaysNothingWhileItMayNot(t *testing.T) {
 			t.Errorf("%d answers and %d announcements when it may again", len(answered), len(announced))
 		}
 	})
+}
+
+// Who asked for an address while another node had it, and the router, are told when it moves here.
+func TestAnswersAgainWhoAskedBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		router := netip.MustParseAddr("192.0.2.254")
+		h.gateway = func(int) (netip.Addr, net.HardwareAddr, bool) { return router, foreigner, true }
+		if _, err := h.Apply(nil, []string{"eth0"}, []netif.Interface{eth0}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		h.ask(vip)
+		h.ask(vip)
+		h.ask(other)
+		if answered, _ := h.wires[0].seen(); len(answered) > 0 {
+			t.Fatalf("answers for %v, which are others'", answered)
+		}
+		h.apply(t, eth0, vip)
+		answered, announced := h.wires[0].seen()
+		if want := []netip.Addr{vip, vip}; !slices.Equal(answered, want) || len(announced) != 1 {
+			t.Errorf("answered for %v with the first announcement, want %v: who asked, and the router", answered, want)
+		}
+		time.Sleep(10 * time.Second)
+		if answered, _ := h.wires[0].seen(); len(answered) != 4 {
+			t.Errorf("%d answers in all, want those two twice", len(answered))
+		}
+	})
+}
+
+// What is remembered of questions is bounded, and the last are remembered.
+func TestAskersAreBounded(t *testing.T) {
+	a := askers{of: map[netip.Addr]map[netip.Addr]net.HardwareAddr{}}
+	for i := range 3 * mostAsked {
+		target := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		for j := range 2 * mostAskers {
+			from := netip.AddrFrom4([4]byte{192, 0, 2, byte(j)})
+			a.note(heard{Target: target, From: from, MAC: foreigner})
+			if q := a.questions(target); len(q) > mostAskers || !slices.ContainsFunc(q, func(h heard) bool { return h.From == from }) {
+				t.Fatalf("of %d who asked for %s %d are remembered: %v", j+1, target, len(q), q)
+			}
+		}
+		if len(a.of) > mostAsked {
+			t.Fatalf("%d addresses are remembered, want at most %d", len(a.of), mostAsked)
+		}
+	}
 }
 
 func TestAnnouncesOftenAtFirstThenEveryMinute(t *testing.T) {
@@ -269,6 +316,7 @@ func TestInterfaceThatCannotBeOpenedDoesNotHarmOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
 		works := h.dial
+		h.gateway = func(int) (netip.Addr, net.HardwareAddr, bool) { return netip.Addr{}, nil, false }
 		h.dial = func(i netif.Interface, f lb.Family) (wire, error) {
 			if i.Name == "bad0" {
 				return nil, errors.New("open ARP on bad0: no such device")
@@ -277,7 +325,7 @@ func TestInterfaceThatCannotBeOpenedDoesNotHarmOthers(t *testing.T) {
 		}
 		bad := netif.Interface{Name: "bad0", Index: 3, MAC: "02:00:00:00:00:03", Up: true}
 		rows := []lb.L2Announcement{{Addr: vip, Interfaces: []string{"bad0", "eth0"}}}
-		inForce, err := h.Apply(rows, []netif.Interface{bad, eth0})
+		inForce, err := h.Apply(rows, nil, []netif.Interface{bad, eth0})
 		if err == nil {
 			t.Error("the failure is not told")
 		}
@@ -301,7 +349,7 @@ func (h *harness) claim(a netip.Addr, mac net.HardwareAddr) {
 // in force at once.
 func (h *harness) probe(t *testing.T, a netip.Addr) bool {
 	t.Helper()
-	inForce, err := h.Apply([]lb.L2Announcement{{Addr: a, Interfaces: []string{"eth0"}, Probe: true}}, []netif.Interface{eth0})
+	inForce, err := h.Apply([]lb.L2Announcement{{Addr: a, Interfaces: []string{"eth0"}, Probe: true}}, nil, []netif.Interface{eth0})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func BenchmarkApply(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := a.Apply(rows, up); err != nil {
+				if _, err := a.Apply(rows, nil, up); err != nil {
 					b.Fatal(err)
 				}
 			}

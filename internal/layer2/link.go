@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,6 +87,8 @@ type link struct {
 	changed func()                           // called when a phase changed by itself
 	wake    chan struct{}                    // has room for one; due changed
 	ended   chan struct{}                    // closed when the answering loop has ended
+	askers  askers
+	gateway func() (heard, bool) // a question of the router's, as it may have asked before this node listened
 
 	// addrs is what the link has to do with. It is replaced as a whole, so that
 	// the answering loop reads it without a lock.
@@ -101,6 +104,7 @@ func newLink(name string, w wire, friends *atomic.Pointer[map[string]bool], may 
 	l := &link{
 		log: log, name: name, wire: w, friends: friends, may: may, changed: changed,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}), conflicts: map[netip.Addr]Conflict{},
+		askers: askers{of: map[netip.Addr]map[netip.Addr]net.HardwareAddr{}}, gateway: func() (heard, bool) { return heard{}, false },
 	}
 	l.addrs.Store(&map[netip.Addr]tenure{})
 	return l
@@ -211,6 +215,7 @@ func (l *link) listen() {
 		case t.phase == probing && h.From.IsUnspecified(): // it wants the address as well (RFC 5227, 2.1.1)
 			l.sighted(h.Target, h.MAC)
 		}
+		l.askers.note(h)
 	}
 }
 
@@ -321,11 +326,29 @@ func (l *link) keep(n appointment) {
 		err = l.wire.Probe(n.addr)
 	default:
 		err = l.wire.Announce(n.addr)
+		if n.sent == 0 || n.sent == refreshedAt {
+			err = errors.Join(err, l.refresh(n.addr))
+		}
 	}
 	if err != nil {
 		l.log.V(1).Info("cannot announce", "address", n.addr.String(), "error", err.Error())
 	}
 	heap.Push(&l.due, n.following())
+}
+
+// refresh answers those who asked for the address before, and the router, as if
+// they asked again.
+func (l *link) refresh(a netip.Addr) error {
+	var errs []error
+	questions := l.askers.questions(a)
+	if q, ok := l.gateway(); ok && a.Is4() && !slices.ContainsFunc(questions, func(h heard) bool { return h.From == q.From }) {
+		q.Target = a
+		questions = append(questions, q)
+	}
+	for _, q := range questions {
+		errs = append(errs, l.wire.Answer(q))
+	}
+	return errors.Join(errs...)
 }
 
 // dead reports whether the answering loop has ended, so that the link must be

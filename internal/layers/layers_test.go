@@ -16,7 +16,7 @@ const module = "github.com/fairlead/fairlead/"
 var lines = [][]string{
 	{"internal/lb", "internal/version"},
 	{"api/v1alpha1", "internal/config", "internal/allocator", "internal/election", "internal/netif", "internal/bfd/session"},
-	{"internal/kube", "internal/speaker", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members"},
+	{"internal/kube", "internal/speaker", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics"},
 	{"internal/controller/ledger"},
 	{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
@@ -28,15 +28,16 @@ var lines = [][]string{
 
 // onlyIn says which packages may import a library: the one that hides it.
 var onlyIn = map[string][]string{
-	"github.com/mdlayher/arp":         {"internal/layer2"},
-	"github.com/osrg/gobgp":           {"internal/bgp"},
-	"github.com/mdlayher/ndp":         {"internal/layer2"},
-	"github.com/mdlayher/packet":      {"internal/layer2"},
-	"github.com/hashicorp/memberlist": {"internal/members"},
-	"github.com/vishvananda/netlink":  {"internal/netif"},
-	"go4.org/netipx":                  {"internal/config"},
-	"github.com/google/btree":         {"internal/allocator"},
-	"golang.org/x/sys/unix":           {"internal/bfd", "internal/bgp", "test/bfd", "test/lab"},
+	"github.com/mdlayher/arp":                        {"internal/layer2"},
+	"github.com/osrg/gobgp":                          {"internal/bgp"},
+	"github.com/mdlayher/ndp":                        {"internal/layer2"},
+	"github.com/mdlayher/packet":                     {"internal/layer2"},
+	"github.com/hashicorp/memberlist":                {"internal/members"},
+	"github.com/vishvananda/netlink":                 {"internal/netif"},
+	"github.com/prometheus/client_golang/prometheus": {"cmd/controller", "cmd/speaker", "internal/metrics"},
+	"go4.org/netipx":                                 {"internal/config"},
+	"github.com/google/btree":                        {"internal/allocator"},
+	"golang.org/x/sys/unix":                          {"internal/bfd", "internal/bgp", "test/bfd", "test/lab"},
 }
 
 // kubernetes may be known to these and what is below them.

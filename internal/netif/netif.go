@@ -157,3 +157,30 @@ func watch(ctx context.Context, changed func()) error {
 	}
 	return nil
 }
+
+// Gateway returns the IPv4 router by which an interface reaches the rest of the
+// world, as the kernel knows it; ok is false when there is none, or the kernel has
+// not spoken with it lately.
+func Gateway(index int) (addr netip.Addr, mac net.HardwareAddr, ok bool) {
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: index}, netlink.RT_FILTER_OIF)
+	})
+	if err != nil {
+		return addr, nil, false
+	}
+	for _, r := range routes {
+		if ones, _ := r.Dst.Mask.Size(); r.Gw == nil || ones != 0 {
+			continue
+		}
+		neighbours, err := dump(func() ([]netlink.Neigh, error) { return netlink.NeighList(index, netlink.FAMILY_V4) })
+		if err != nil {
+			return addr, nil, false
+		}
+		for _, n := range neighbours {
+			if a, is := netip.AddrFromSlice(n.IP.To4()); is && n.IP.Equal(r.Gw) && len(n.HardwareAddr) == 6 {
+				return a, n.HardwareAddr, true
+			}
+		}
+	}
+	return addr, nil, false
+}

@@ -57,6 +57,7 @@ func (s Speaker) Equal(o Speaker) bool {
 // Plan is what this node is to do.
 type Plan struct {
 	Announcements []lb.L2Announcement           // sorted by address
+	Standby       []string                      // interfaces on which this node could announce an IPv4 address, sorted
 	Claims        map[netip.Addr]election.Claim // to be made now, before announcing
 	Outcomes      []Outcome                     // one per assigned address, in the order of the assignments; until the next plan
 

@@ -20,6 +20,7 @@ type Planner struct {
 	joined  bool
 
 	spots    []spot
+	standby  []string           // interfaces on which this node could announce one of them
 	seats    map[netip.Addr]int // address -> index of its spot
 	claims   []election.Claim   // by spot
 	outcomes []Outcome          // by spot
@@ -49,7 +50,7 @@ func (p *Planner) Make(s Snapshot) Plan {
 		}
 	}
 	p.took = s.Take
-	plan := Plan{Claims: map[netip.Addr]election.Claim{}, Outcomes: p.outcomes, Routes: p.routes}
+	plan := Plan{Standby: p.standby, Claims: map[netip.Addr]election.Claim{}, Outcomes: p.outcomes, Routes: p.routes}
 	for i := range p.mine {
 		s.place(&p.spots[i], p.claims[i], p.load, &plan)
 	}
@@ -68,12 +69,26 @@ func (p *Planner) begin(s *Snapshot) {
 	p.version, p.node, p.joined = s.Version, s.Node, s.Joined
 	p.seats = make(map[netip.Addr]int, len(p.spots))
 	p.claims, p.outcomes = make([]election.Claim, len(p.spots)), make([]Outcome, len(p.spots))
-	p.load = s.load(len(p.spots))
+	p.load, p.standby = s.load(len(p.spots)), s.standby(p.spots)
 	p.mine, p.open = map[int]bool{}, map[int]bool{}
 	for i := range p.spots {
 		p.seats[p.spots[i].addr] = i
 		p.claimed(s, i, s.Claims[p.spots[i].addr])
 	}
+}
+
+// standby returns the interfaces on which this node could announce an IPv4 address.
+func (s *Snapshot) standby(spots []spot) []string {
+	names, seen := map[string]bool{}, map[*Candidates]bool{}
+	for i := range spots {
+		if c := spots[i].candidates; spots[i].addr.Is4() && !seen[c] {
+			seen[c] = true
+			for _, name := range c.Able[s.Node] {
+				names[name] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
 }
 
 // claimed takes in the claim on a spot.

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -57,29 +58,86 @@ func powerOn(o *outage, n *lab.Host) error {
 	return o.addBackend(n.Name)
 }
 
+func kill(l *lab.Lab, n *lab.Host) error   { return l.Process("speaker-" + n.Name).Kill() }
+func freeze(l *lab.Lab, n *lab.Host) error { return l.Process("speaker-" + n.Name).Freeze() }
+
+func stop(l *lab.Lab, n *lab.Host) error {
+	return l.Process("speaker-" + n.Name).Stop(context.Background())
+}
+
+// revive thaws the speaker, or starts it if it does not run.
+func revive(o *outage, n *lab.Host) error {
+	if o.lab.Process("speaker-"+n.Name).Thaw() == nil {
+		return nil
+	}
+	_, err := o.lab.StartSpeaker(o.b.Context(), n.Name)
+	return err
+}
+
+func drain(l *lab.Lab, n *lab.Host) error {
+	_, err := l.Kubectl(context.Background(), "annotate", "speaker", n.Name, v1alpha1.AnnotationDrain+"=bench")
+	return err
+}
+
+func undrain(o *outage, n *lab.Host) error {
+	_, err := o.lab.Kubectl(o.b.Context(), "annotate", "speaker", n.Name, v1alpha1.AnnotationDrain+"-")
+	return err
+}
+
 // BenchmarkFailover does something to the node that announces an address, ten
-// times, and reports for how long a client was without an answer: it asks every
-// 5 ms, and the backend that serves it is elsewhere.
+// times, and mends it. A client asks every 5 ms, and the backend that serves it
+// is elsewhere. Reported are: for how long it was without an answer, and how
+// many it lost; when another node answered ARP or NDP; for how long two nodes
+// did, and until when after the mend another than the new owner did.
 func BenchmarkFailover(b *testing.B) {
 	for _, f := range []fault{
 		{"cable pulled", 3, corev1.IPv4Protocol, pull, plug},
 		{"cable pulled, IPv6", 3, corev1.IPv6Protocol, pull, plug},
 		{"cable pulled, API server frozen", 3, corev1.IPv4Protocol, pullFrozen, plugThawed},
-		{"node dead", 3, corev1.IPv4Protocol, powerOff, powerOn},
 		{"cable pulled, 10 nodes", 10, corev1.IPv4Protocol, pull, plug},
+		{"cable pulled, 10 nodes, IPv6", 10, corev1.IPv6Protocol, pull, plug},
+		{"node dead", 3, corev1.IPv4Protocol, powerOff, powerOn},
+		{"speaker killed", 3, corev1.IPv4Protocol, kill, revive},
+		{"speaker frozen", 3, corev1.IPv4Protocol, freeze, revive},
+		{"speaker stopped", 3, corev1.IPv4Protocol, stop, revive},
+		{"node drained", 3, corev1.IPv4Protocol, drain, undrain},
 	} {
 		b.Run(f.name, func(b *testing.B) {
 			o := newOutage(b, f)
-			var times []time.Duration
+			var all []seen
 			for b.Loop() {
 				for range 10 {
-					times = append(times, o.measure())
+					all = append(all, o.measure())
 				}
 			}
-			b.ReportMetric(quantile(times, 0.5), "p50-ms")
-			b.ReportMetric(quantile(times, 1), "max-ms")
+			report := func(name string, of func(seen) time.Duration) {
+				var times []time.Duration
+				for _, s := range all {
+					times = append(times, of(s))
+				}
+				b.ReportMetric(quantile(times, 0.5), name+"-p50-ms")
+				b.ReportMetric(quantile(times, 1), name+"-max-ms")
+			}
+			lost := 0
+			for _, s := range all {
+				lost += s.lost
+			}
+			report("outage", func(s seen) time.Duration { return s.outage })
+			report("answered", func(s seen) time.Duration { return s.answered })
+			report("two", func(s seen) time.Duration { return s.two })
+			report("doubt", func(s seen) time.Duration { return s.doubt })
+			b.ReportMetric(float64(lost), "lost")
 		})
 	}
+}
+
+// seen is what a client and the network saw of a fault.
+type seen struct {
+	outage   time.Duration // the longest time without an answer
+	lost     int           // packets
+	answered time.Duration // after the strike, by another node, a question by ARP or NDP
+	two      time.Duration // two nodes answered
+	doubt    time.Duration // after the mend, another than the new owner answered
 }
 
 // outage is a Service that loses its owner, again and again.
@@ -149,18 +207,25 @@ func (o *outage) addressOf(svc *corev1.Service) netip.Addr {
 }
 
 // measure strikes the owner under a probe, waits until another node answers,
-// mends, and returns the longest outage. The owner's own backend is not ready, or
-// its loss would be measured as well.
-func (o *outage) measure() time.Duration {
+// mends, and returns what was seen. The owner's own backend is not ready, or its
+// loss would be measured as well.
+func (o *outage) measure() seen {
 	o.b.Helper()
 	o.untilWhole()
 	owner := o.oneAnswers("")
 	for node, backend := range o.backends {
 		o.must(backend.SetReady(o.b.Context(), node != owner))
 	}
-	probe := o.probeElsewhere(owner)
+	for _, n := range o.lab.Nodes { // while they write their rules, little else is run
+		o.probeElsewhere(n, owner).Stop()
+	}
+	probe := o.probeElsewhere(o.lab.Client, owner)
+	watch, err := o.lab.Observer.WatchNeighbour(o.target.Addr())
+	o.must(err)
+	defer watch.Stop()
+	struck := time.Now()
 	o.must(o.fault.strike(o.lab, o.lab.Node(owner)))
-	o.oneAnswers(owner)
+	next := o.oneAnswers(owner)
 	before := probe.Report().Answered
 	lab.Eventually(o.b, 10*time.Second, func() error {
 		if r := probe.Report(); r.Answered < before+100 {
@@ -169,8 +234,28 @@ func (o *outage) measure() time.Duration {
 		return nil
 	})
 	report := probe.Stop()
+	mended := time.Now()
 	o.must(o.fault.mend(o, o.lab.Node(owner)))
-	return report.LongestOutage
+	o.untilWhole()
+	out := seen{outage: report.LongestOutage, lost: report.Sent - report.Answered, two: watch.Overlap()}
+	if out.lost > 0 {
+		o.b.Logf("struck %s at %s: %v\n%v", owner, struck.Format("15:04:05.000"), report, watch)
+	}
+	changes := watch.Changes()
+	for i, c := range changes {
+		if c.Node == next && out.answered == 0 {
+			out.answered = c.At.Sub(struck)
+		}
+		if c.Node == next || c.At.Before(mended) {
+			continue
+		}
+		end := c.At
+		if i+1 < len(changes) {
+			end = changes[i+1].At
+		}
+		out.doubt = end.Sub(mended)
+	}
+	return out
 }
 
 // untilWhole waits until all speakers say that they see each other.
@@ -195,12 +280,12 @@ func (o *outage) untilWhole() {
 	})
 }
 
-// probeElsewhere returns a probe that is answered by a backend on another node
-// than not.
-func (o *outage) probeElsewhere(not string) *lab.Probe {
+// probeElsewhere returns a probe from a host that is answered by a backend on
+// another node than not.
+func (o *outage) probeElsewhere(from *lab.Host, not string) *lab.Probe {
 	o.b.Helper()
 	for {
-		probe := o.lab.Client.ProbeUDP(o.target, lab.ProbeOptions{})
+		probe := from.ProbeUDP(o.target, lab.ProbeOptions{})
 		lab.Eventually(o.b, 20*time.Second, func() error {
 			if r := probe.Report(); r.Answered < 100 {
 				return fmt.Errorf("%d of %d answered", r.Answered, r.Sent)

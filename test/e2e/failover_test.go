@@ -32,8 +32,10 @@ type failover struct {
 	backends  map[string]*lab.Backend
 }
 
-func newFailover(t *testing.T) *failover {
-	f := &failover{corner: cluster.corner(t)}
+func newFailover(t *testing.T) *failover { return cluster.failover(t) }
+
+func (s *shared) failover(t *testing.T) *failover {
+	f := &failover{corner: s.corner(t)}
 	f.apply(t, layer2)
 	f.web = f.service(t, "web", dualStack)
 	f.addresses = f.corner.addresses(t, f.web)
@@ -100,7 +102,11 @@ func (f *failover) serveFrom(t *testing.T, a netip.Addr, node string) {
 // untilWhole waits until the speakers say that they see each other.
 func (f *failover) untilWhole(t *testing.T) {
 	t.Helper()
-	f.untilInTouch(t, map[string]int{"n1": 3, "n2": 3, "n3": 3})
+	all := map[string]int{}
+	for _, n := range f.Nodes {
+		all[n.Name] = len(f.Nodes)
+	}
+	f.untilInTouch(t, all)
 }
 
 func (f *failover) untilInTouch(t *testing.T, want map[string]int) {
@@ -327,5 +333,36 @@ func TestPartition(t *testing.T) {
 				t.Errorf("another than %s answered until %v after the partition, want at most %v\n%v", owner, doubt, settled, w.seen)
 			}
 		})
+	}
+}
+
+// A neighbour that does not hear of a take-over by broadcast, as behind some access
+// points, is told all the same, as it asked for the address before.
+func TestFailoverWithoutBroadcasts(t *testing.T) {
+	f := newFailover(t)
+	a := f.addresses[0]
+	exec := func(argv ...string) {
+		t.Helper()
+		out, err := f.Client.Exec(t.Context(), argv...)
+		if err != nil {
+			t.Fatalf("%v: %v %s", argv, err, out)
+		}
+	}
+	f.untilWhole(t)
+	exec("ip", "neigh", "flush", "dev", "eth0") // so that it asks while all nodes listen
+	w := f.begin(t, a)
+	exec("nft", "add table netdev deaf; add chain netdev deaf c { type filter hook ingress device eth0 priority 0; }; add rule netdev deaf c ether daddr ff:ff:ff:ff:ff:ff arp saddr ip "+a.String()+" drop")
+	t.Cleanup(func() {
+		if _, err := f.Client.Exec(context.Background(), "nft", "delete", "table", "netdev", "deaf"); err != nil {
+			t.Error(err)
+		}
+	})
+	must(t, pull(f, w.owner))
+	next := onlyOwner(t, w.seen, 5*time.Second, w.owner)
+	answered(t, w.probe, 100)
+	r := w.probe.Stop()
+	t.Logf("%s after %s: %v", next, w.owner, r)
+	if r.LongestOutage >= longestOutage {
+		t.Errorf("the client was without service for %v, want less than %v", r.LongestOutage, longestOutage)
 	}
 }

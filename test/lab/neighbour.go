@@ -37,8 +37,9 @@ type NeighbourWatch struct {
 
 // query is one question, and the distinct MACs that answered before the next.
 type query struct {
-	at   time.Time
-	macs []string
+	at       time.Time
+	answered time.Time // first
+	macs     []string
 }
 
 // saying is one claim to have the address.
@@ -152,6 +153,19 @@ func (w *NeighbourWatch) Answering(within time.Duration) []string {
 	return slices.Compact(who)
 }
 
+// RoundTrips are the times from questions to their first answers.
+func (w *NeighbourWatch) RoundTrips() []time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []time.Duration
+	for _, q := range w.queries {
+		if !q.answered.IsZero() {
+			out = append(out, q.answered.Sub(q.at))
+		}
+	}
+	return out
+}
+
 // Overlap is the longest time during which two machines answered one and the
 // same question; 0 if they never did. It is a multiple of the interval, but for
 // the unevenness of clocks.
@@ -249,7 +263,9 @@ func (w *NeighbourWatch) heard(c claim, self net.HardwareAddr) {
 		return
 	}
 	if q := &w.queries[len(w.queries)-1]; !slices.Contains(q.macs, s.mac) {
-		q.macs = append(q.macs, s.mac)
+		if q.macs = append(q.macs, s.mac); q.answered.IsZero() {
+			q.answered = s.at
+		}
 	}
 }
 

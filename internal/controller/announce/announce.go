@@ -23,6 +23,7 @@ import (
 	"github.com/fairlead/fairlead/internal/layer2"
 	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/members"
+	"github.com/fairlead/fairlead/internal/metrics"
 	"github.com/fairlead/fairlead/internal/netif"
 	"github.com/fairlead/fairlead/internal/speaker"
 )
@@ -57,6 +58,7 @@ type Config struct {
 
 	Failover members.Failover
 	Routing  Routing
+	Metrics  *metrics.Speaker
 
 	Cache  cache.Cache
 	Client client.Client
@@ -94,6 +96,7 @@ type Announcer struct {
 	mover      mover
 	take       netip.Addr               // to be taken over now, as a user wants; or none
 	since      map[netip.Addr]time.Time // address -> when this node began to announce it
+	disputed   map[netip.Addr]bool      // addresses with a conflict
 	failure    string                   // the last error of layer2, said once
 }
 
@@ -116,6 +119,7 @@ func New(cfg Config) *Announcer {
 		links:    make(chan struct{}, 1),
 		rejoined: make(chan struct{}, 1),
 		since:    map[netip.Addr]time.Time{},
+		disputed: map[netip.Addr]bool{},
 	}
 }
 
@@ -259,6 +263,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.links:
 			a.look(background)
 		case <-a.members.Lapsed():
+			a.cfg.Metrics.Lapses.Inc()
 			a.rejoin(background)
 		case <-a.rejoined:
 			if a.searching.Load() == 0 {
@@ -393,7 +398,7 @@ func (a *Announcer) act() speaker.Plan {
 	if len(plan.Claims) > 0 {
 		a.members.Claim(plan.Claims)
 	}
-	inForce, err := a.layer2.Apply(plan.Announcements, a.interfaces)
+	inForce, err := a.layer2.Apply(plan.Announcements, plan.Standby, a.interfaces)
 	a.layer2.Again(a.members.Contested())
 	if s.Joined && !a.leaving {
 		a.obey(orders, &s, plan)
@@ -463,6 +468,9 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 		at, ok := a.since[n.Addr]
 		if !ok {
 			at = time.Now()
+			if !n.Probe {
+				a.cfg.Metrics.TakeOvers.Inc()
+			}
 			a.log.Info("announcing", "address", n.Addr.String(), "interfaces", n.Interfaces)
 		}
 		since[n.Addr] = at
@@ -473,8 +481,10 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 		}
 	}
 	a.since = since
+	conflicts := a.layer2.Conflicts()
+	a.count(alive, len(since), conflicts)
 	r := report{
-		interfaces: a.interfaces, owned: inForce, users: users, since: since, conflicts: a.layer2.Conflicts(),
+		interfaces: a.interfaces, owned: inForce, users: users, since: since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: fmt.Sprintf("%d speakers in touch", alive),
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
@@ -494,6 +504,21 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	}
 	a.failure = failure
 	a.status.put(r, a.world.speakerIsGone())
+}
+
+// count says in metrics how many speakers, addresses and conflicts there are.
+func (a *Announcer) count(alive, addresses int, conflicts []layer2.Conflict) {
+	disputed := map[netip.Addr]bool{}
+	for _, c := range conflicts {
+		if disputed[c.Addr] = true; !a.disputed[c.Addr] {
+			a.cfg.Metrics.Disputes.Inc()
+			a.disputed[c.Addr] = true
+		}
+	}
+	a.disputed = disputed
+	a.cfg.Metrics.Members.Set(float64(alive))
+	a.cfg.Metrics.Addresses.Set(float64(addresses))
+	a.cfg.Metrics.Conflicts.Set(float64(len(disputed)))
 }
 
 // handOver hands over what this node announces, make before break: the others
