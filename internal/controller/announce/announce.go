@@ -133,6 +133,7 @@ func New(cfg Config) *Announcer {
 
 // Start runs the speaker until ctx ends; then it hands over what it owns.
 func (a *Announcer) Start(ctx context.Context) error {
+	a.cfg.Metrics.Sessions(a.routing.measure)
 	a.look(ctx) // so that the others hear from the beginning that it has not joined yet
 	if err := a.members.Start(); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead/fairlead/internal/bfd"
 	"github.com/fairlead/fairlead/internal/bgp"
 	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/metrics"
 	"github.com/fairlead/fairlead/internal/netif"
 )
 
@@ -236,6 +237,20 @@ func (r *routing) lacks(s bgp.Session) bool {
 	return slices.ContainsFunc(r.rows, func(row lb.BGPRoute) bool {
 		return announced[row.Prefix.Addr().Is4()] == 0 && slices.Contains(row.Peers, s.Peer)
 	})
+}
+
+// measure returns what is counted of the sessions. Any goroutine may call it.
+func (r *routing) measure() []metrics.Session {
+	var out []metrics.Session
+	for _, s := range r.engine.Sessions() {
+		state, watched := r.paths.stateOf(s.Peer)
+		out = append(out, metrics.Session{
+			Peer: s.Peer, Up: s.State == bgp.Established, Watched: watched, PathUp: state == bfd.Up, Prefixes: s.PrefixesIPv4 + s.PrefixesIPv6,
+			UpdatesSent: s.UpdatesSent, UpdatesReceived: s.UpdatesReceived,
+			NotificationsSent: s.NotificationsSent, NotificationsHeard: s.NotificationsHeard, Lost: s.TimesLost,
+		})
+	}
+	return out
 }
 
 // observe remembers a session's last error, and says in the log when it came up
