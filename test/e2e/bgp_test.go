@@ -215,10 +215,25 @@ func TestBGPLocalTraffic(t *testing.T) {
 			p.Stop()
 		}
 	}
-	must(t, backends["n1"].SetReady(t.Context(), false))
-	for _, a := range addresses {
-		c.untilVia(t, soon, c.Routers(), host(a), "n2")
+	watches := map[*lab.Router]*lab.RouteWatch{}
+	for _, r := range c.Routers() {
+		w, err := r.WatchRoutes()
+		must(t, err)
+		t.Cleanup(w.Stop)
+		watches[r] = w
 	}
+	for i, ready := range []bool{false, true} {
+		ways := i + 1
+		since := time.Now()
+		must(t, backends["n1"].SetReady(t.Context(), ready))
+		for _, a := range addresses {
+			c.untilVia(t, soon, c.Routers(), host(a), slices.Sorted(slices.Values([]string{"n2", "n1"}[:ways]))...)
+			for r, w := range watches {
+				t.Logf("%s leads to %s by %d nodes after %v", r.Name, a, ways, w.When(host(a), ways, since).Sub(since).Round(time.Millisecond))
+			}
+		}
+	}
+	must(t, backends["n1"].SetReady(t.Context(), false))
 	// The last one serves to the end.
 	must(t, backends["n2"].SetTerminating(t.Context(), true))
 	c.untilService(t, web, announced, true, "Announced", "by BGP from n2 to")
