@@ -540,6 +540,8 @@ func TestBGPCordon(t *testing.T) {
 			paths, err := c.paths(t.Context(), r, host(a))
 			if err == nil && (!slices.Contains(paths["n1"].Communities, goesSoon) || slices.Contains(paths["n2"].Communities, goesSoon)) {
 				err = fmt.Errorf("%s has %+v", r.Name, paths)
+			} else if err == nil && (paths["n1"].LocalPref == nil || *paths["n1"].LocalPref != 0) {
+				err = fmt.Errorf("%s does not heed the wish: %+v", r.Name, paths["n1"])
 			}
 			return err
 		})
@@ -612,6 +614,20 @@ func TestBGPMistakes(t *testing.T) {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: "r2"}, Data: map[string][]byte{"password": []byte("wrong")}}
 	c.create(t, secret)
 	is(r2, v1alpha1.ReasonNotEstablished, "Established 0/3: n1, n2, n3", "password")
+	password := func(command string) {
+		_, err := c.Routers()[0].Command(context.Background(), "configure terminal", "router bgp 64512", command)
+		must(t, err)
+	}
+	t.Cleanup(func() { password("no neighbor fairlead password") })
+	password("neighbor fairlead password hush")
+	c.change(t, secret, func() { secret.Data["password"] = []byte("hush") })
+	lab.Eventually(t, established, func() error {
+		if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(r2), r2); err != nil {
+			return err
+		}
+		return says(r2.Status.Conditions, ready, true, v1alpha1.ReasonEstablished, "Established 3/3")
+	})
+	password("no neighbor fairlead password")
 	c.change(t, r2, func() { r2.Spec.PasswordSecret, r2.Spec.BFDProfile = nil, "missing" })
 	is(r2, v1alpha1.ReasonBFDProfileNotFound, "Established 3/3", `there is no BFDProfile "missing"`)
 	c.change(t, r2, func() { r2.Spec.BFDProfile = "" })
