@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -346,17 +348,7 @@ func TestBGPWithBFD(t *testing.T) {
 		}
 		return nil
 	})
-	resets := func() (n int) {
-		for _, r := range c.Routers() {
-			sessions, err := r.Sessions(t.Context())
-			must(t, err)
-			for _, s := range sessions {
-				n += s.Resets
-			}
-		}
-		return n
-	}
-	before := resets()
+	before := c.resets(t)
 	watches := map[*lab.Router]*lab.RouteWatch{}
 	for _, r := range c.Routers() {
 		w, err := r.WatchRoutes()
@@ -381,7 +373,7 @@ func TestBGPWithBFD(t *testing.T) {
 			return nil
 		})
 	}
-	if after := resets(); after-before > 4 {
+	if after := c.resets(t); after-before > 4 {
 		t.Errorf("%d sessions were lost, want the 4 of n1", after-before)
 	}
 	must(t, n1.PlugCable())
@@ -709,4 +701,68 @@ func TestBGPUnnumbered(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// However much changes in a short time, no session is lost, and in the end each
+// route is where it should be.
+func TestBGPChangesDisturbNoSession(t *testing.T) {
+	c := newBGP(t)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	before := c.resets(t)
+	nodes := []string{"n1", "n2", "n3"}
+	endpoints, want := map[netip.Addr]*discoveryv1.EndpointSlice{}, map[netip.Addr]string{}
+	var addresses []netip.Addr
+	for i := range 60 {
+		svc := c.service(t, fmt.Sprintf("web-%d", i), localTraffic)
+		a := c.addresses(t, svc)[0]
+		s := &discoveryv1.EndpointSlice{
+			ObjectMeta:  metav1.ObjectMeta{Namespace: c.namespace, Name: svc.Name, Labels: map[string]string{discoveryv1.LabelServiceName: svc.Name}},
+			AddressType: discoveryv1.AddressTypeIPv4,
+			Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{"10.244.1.250"}, NodeName: ptr.To("n1")}},
+		}
+		c.create(t, s)
+		addresses, endpoints[a], want[a] = append(addresses, a), s, "n1"
+	}
+	for range 400 {
+		a := addresses[rand.IntN(len(addresses))]
+		s := endpoints[a]
+		node := rand.IntN(len(nodes) + 1)
+		s.Endpoints[0].Conditions.Ready, want[a] = ptr.To(node < len(nodes)), ""
+		if node < len(nodes) {
+			s.Endpoints[0].NodeName, want[a] = &nodes[node], nodes[node]
+		}
+		must(t, c.api.Update(t.Context(), s))
+	}
+	for _, r := range c.Routers() {
+		lab.Eventually(t, soon, func() error {
+			fib, err := r.FIB()
+			for _, a := range addresses {
+				got := ""
+				for _, hop := range fib[host(a)] {
+					got += c.NodeByIP(hop)
+				}
+				if err == nil && got != want[a] {
+					err = fmt.Errorf("%s leads to %s by %q, want %q", r.Name, a, got, want[a])
+				}
+			}
+			return err
+		})
+	}
+	if after := c.resets(t); after != before {
+		t.Errorf("%d sessions were lost", after-before)
+	}
+}
+
+// resets is how often routers have lost sessions.
+func (c *bgpCorner) resets(t *testing.T) (n int) {
+	t.Helper()
+	for _, r := range c.Routers() {
+		sessions, err := r.Sessions(t.Context())
+		must(t, err)
+		for _, s := range sessions {
+			n += s.Resets
+		}
+	}
+	return n
 }
