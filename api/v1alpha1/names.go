@@ -96,10 +96,6 @@ const (
 	// existed.
 	ReasonInvalid = "Invalid"
 
-	// ReasonNotSupported: this version stores and checks the object, and does
-	// nothing with it.
-	ReasonNotSupported = "NotSupported"
-
 	// ReasonOverlap: a pool has addresses that an older pool has too.
 	ReasonOverlap = "Overlap"
 
@@ -124,6 +120,13 @@ const (
 
 	// ReasonSecretNotFound: the peer's password Secret, or its key, is not there.
 	ReasonSecretNotFound = "SecretNotFound"
+
+	// ReasonPeerConflict: an older BGPPeer is the same router for some node.
+	ReasonPeerConflict = "PeerConflict"
+
+	// ReasonContradiction: another advertisement says something else of the same
+	// routes.
+	ReasonContradiction = "Contradiction"
 
 	// ReasonNoNodes: no node matches the object's node selectors.
 	ReasonNoNodes = "NoNodes"
@@ -184,6 +187,9 @@ const (
 	// MaxSpeakerLayer2 is how many addresses status.layer2 of a Speaker lists;
 	// status.ownedAddresses counts all.
 	MaxSpeakerLayer2 = 4096
+
+	// MaxSpeakerSessions is how many sessions status.bgpSessions of a Speaker lists.
+	MaxSpeakerSessions = 1024
 
 	// MaxSpeakerConflicts is how many foreign hosts status.conflicts of a Speaker
 	// lists.

@@ -224,6 +224,18 @@ type SpeakerBGPSession struct {
 	//
 	// +optional
 	LastError string `json:"lastError,omitempty"`
+
+	// reason is why there is no session, or not one as the BGPPeer has it, in a
+	// word of Kubernetes' conditions. Example: "SecretNotFound".
+	//
+	// +optional
+	Reason string `json:"reason,omitempty"`
+
+	// note is what a session lacks that is up, such as the routes of a family that
+	// the router does not take.
+	//
+	// +optional
+	Note string `json:"note,omitempty"`
 }
 
 // BGPSessionState is the state of a BGP session (RFC 4271, 8.2.2).

@@ -23,6 +23,7 @@ import (
 	"github.com/fairlead/fairlead/internal/controller/gossipkey"
 	"github.com/fairlead/fairlead/internal/controller/herald"
 	"github.com/fairlead/fairlead/internal/controller/ledger"
+	"github.com/fairlead/fairlead/internal/controller/peerstatus"
 	"github.com/fairlead/fairlead/internal/controller/poolstatus"
 	"github.com/fairlead/fairlead/internal/controller/references"
 	"github.com/fairlead/fairlead/internal/controller/report"
@@ -116,6 +117,7 @@ func controllers(mgr ctrl.Manager, o options) []controller {
 		allocate.New(mgr.GetClient(), book, o.Class, events),
 		claims.New(mgr.GetClient(), book, time.Now),
 		references.New(mgr.GetClient()),
+		peerstatus.New(mgr.GetClient(), time.Now),
 		report.New(mgr.GetClient(), book, o.Class, events, time.Now),
 	}
 }

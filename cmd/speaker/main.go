@@ -21,6 +21,7 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairlead/fairlead/cmd/internal/program"
+	"github.com/fairlead/fairlead/internal/bfd"
 	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/controller/announce"
 	"github.com/fairlead/fairlead/internal/kube"
@@ -41,7 +42,16 @@ type options struct {
 	gossip     string
 	gossipPort uint
 	failover   members.Failover
+	routing    announce.Routing
 }
+
+// mostDrainWait leaves room for all else within the 30 s that Kubernetes gives a
+// pod to end.
+const mostDrainWait = 20 * time.Second
+
+// serveBFD is the argument with which the speaker starts itself to watch paths, in
+// a process that does nothing else.
+const serveBFD = "bfd"
 
 func parse(args []string, errs io.Writer) (options, error) {
 	var o options
@@ -54,6 +64,10 @@ func parse(args []string, errs io.Writer) (options, error) {
 	o.failover = members.FailoverDefault
 	f.Var(&o.failover, "failover", "how soon a speaker that does not answer is taken for dead: `PACE` is fast (about 0.2 s), default (0.4 s)\n"+
 		"or relaxed (3 s, for networks that lose packets), the same on all nodes")
+	f.DurationVar(&o.routing.DrainWait, "bgp-drain-wait", 3*time.Second, "how long routers are asked to prefer other nodes before a node that is cordoned, drained or\n"+
+		"about to go withdraws its routes; at most 20s")
+	var bgpPort uint
+	f.UintVar(&bgpPort, "bgp-listen-port", 179, "TCP `port` that the routers of passive BGPPeers connect to; without such peers nothing listens")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -62,11 +76,25 @@ func parse(args []string, errs io.Writer) (options, error) {
 		return o, errors.New("--node-name: give the name of the Node that this speaker is on, or set $NODE_NAME")
 	case o.gossipPort == 0 || o.gossipPort > 65535:
 		return o, fmt.Errorf("--gossip-port: %d is not a port; write one from 1 to 65535", o.gossipPort)
+	case bgpPort == 0 || bgpPort > 65535:
+		return o, fmt.Errorf("--bgp-listen-port: %d is not a port; write one from 1 to 65535", bgpPort)
+	case o.routing.DrainWait < 0 || o.routing.DrainWait > mostDrainWait:
+		return o, fmt.Errorf("--bgp-drain-wait: %v is out of range; write 0s to %v", o.routing.DrainWait, mostDrainWait)
 	}
+	o.routing.ListenPort = uint16(bgpPort)
 	return o, nil
 }
 
-func main() { program.Main("speaker", run) }
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == serveBFD {
+		if err := bfd.Serve(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintf(os.Stderr, "speaker %s: %v\n", serveBFD, err)
+			os.Exit(1)
+		}
+		return
+	}
+	program.Main("speaker", run)
+}
 
 func run(ctx context.Context, args []string, errs io.Writer) error {
 	o, err := parse(args, errs)
@@ -76,7 +104,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	mgr, log, err := o.Manager("fairlead-speaker", errs, func(c *ctrl.Options) { c.Cache.ByObject = announce.CacheOptions() })
+	mgr, log, err := o.Manager("fairlead-speaker", errs, func(c *ctrl.Options) { c.Cache.ByObject = announce.CacheOptions(o.Namespace) })
 	if err != nil {
 		return err
 	}
@@ -88,8 +116,13 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if err != nil {
 		return err
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program, to start it for BFD: %w", err)
+	}
+	o.routing.BFD = []string{self, serveBFD}
 	announcer := announce.New(announce.Config{
-		Node: o.node, Bind: bind, Port: uint16(o.gossipPort), Key: key, Version: version.String(), Class: o.Class, Failover: o.failover,
+		Node: o.node, Bind: bind, Port: uint16(o.gossipPort), Key: key, Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
 		Metrics: metrics.NewSpeaker(ctrlmetrics.Registry),
 		Cache:   mgr.GetCache(), Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Log: log,
 	})

@@ -49,13 +49,18 @@ func NodeDown(n *corev1.Node) bool {
 // InternalIP returns the node's first InternalIP, the default address for
 // gossip.
 func InternalIP(n *corev1.Node) (netip.Addr, bool) {
-	for _, a := range n.Status.Addresses {
-		if a.Type != corev1.NodeInternalIP {
-			continue
-		}
-		if ip, err := config.Address(a.Address); err == nil {
-			return ip, true
-		}
+	for _, ip := range InternalIPs(n) {
+		return ip, true
 	}
 	return netip.Addr{}, false
+}
+
+// InternalIPs returns all InternalIPs of the node.
+func InternalIPs(n *corev1.Node) (out []netip.Addr) {
+	for _, a := range n.Status.Addresses {
+		if ip, err := config.Address(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
+			out = append(out, ip)
+		}
+	}
+	return out
 }

@@ -20,7 +20,7 @@ var lines = [][]string{
 	{"internal/controller/ledger"},
 	{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
-		"internal/controller/poolstatus", "internal/controller/references", "internal/controller/report",
+		"internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/references", "internal/controller/report",
 	},
 	{"cmd/internal/program"},
 	{"cmd/controller", "cmd/speaker"},

@@ -67,6 +67,8 @@ const (
 	ReasonNodeDrained            // a user drained the node's speaker
 	ReasonProxyUnhealthy         // the node's kube-proxy says so, or says nothing any more
 	ReasonNotAssigned            // no Service has the address
+	ReasonNoPeer                 // no BGPPeer that the advertisements name is for the node
+	ReasonNotEstablished         // no BGP session of the node that should announce it is up
 )
 
 var reasonNames = map[Reason]string{
@@ -148,7 +150,7 @@ func (r Reason) Words() string {
 	case ReasonShared:
 		return "shared by its key"
 	case ReasonNoAdvertisement:
-		return "no L2Advertisement selects the Service"
+		return "no L2Advertisement or BGPAdvertisement selects the Service"
 	case ReasonNotOwner:
 		return "another node announces it"
 	case ReasonNodeNotSelected:
@@ -183,6 +185,10 @@ func (r Reason) Words() string {
 		return "its kube-proxy is not healthy"
 	case ReasonNotAssigned:
 		return "no Service has it"
+	case ReasonNoPeer:
+		return "has no BGPPeer that is to be told"
+	case ReasonNotEstablished:
+		return "has no BGP session that is up with a router that is to be told"
 	default:
 		return r.String()
 	}

@@ -11,6 +11,7 @@ type Speaker struct {
 	Disputes  prometheus.Counter // conflicts that began
 	TakeOvers prometheus.Counter // addresses taken over from another node
 	Lapses    prometheus.Counter // times that the process stood still for so long that others took over
+	sessions  *sessions
 }
 
 // NewSpeaker returns a speaker's metrics, registered with r.
@@ -25,7 +26,10 @@ func NewSpeaker(r prometheus.Registerer) *Speaker {
 		r.MustRegister(c)
 		return c
 	}
+	bgp := newSessions()
+	r.MustRegister(bgp)
 	return &Speaker{
+		sessions:  bgp,
 		Members:   gauge("speaker_members", "Speakers that this one takes to be alive, itself included."),
 		Addresses: gauge("layer2_addresses", "Addresses that this speaker answers for by ARP and NDP."),
 		Conflicts: gauge("layer2_conflicts", "Addresses that this speaker is to answer for and that a host outside of the cluster has."),

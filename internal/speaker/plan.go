@@ -17,8 +17,8 @@ import (
 
 // Snapshot is all that a plan depends on.
 type Snapshot struct {
-	// Version is another one whenever Assignments, Advertisements, Nodes or
-	// Speakers are not what they were; 0 when nobody keeps account.
+	// Version is another one whenever Assignments, Advertisements, Nodes, Speakers
+	// or what is about BGP are not what they were; 0 when nobody keeps account.
 	Version uint64
 	// Moved are, of the addresses whose claim was another one in the last snapshot
 	// of the same version, at least all.
@@ -35,6 +35,9 @@ type Snapshot struct {
 	CutOff         bool                // this speaker misses most of those it watches: it may be cut off itself
 	Announced      map[netip.Addr]bool // what this node announces already
 	Take           netip.Addr          // to be taken over now by this node, as a user wants; or none
+
+	BGPAdvertisements []lb.BGPAdvertisement // oldest first
+	Peers             map[string][]string   // node -> the sorted names of the routers that it is to tell
 }
 
 // Speaker is what a live speaker told the others.
@@ -57,6 +60,11 @@ type Plan struct {
 	Standby       []string                      // interfaces on which this node could announce an IPv4 address, sorted
 	Claims        map[netip.Addr]election.Claim // to be made now, before announcing
 	Outcomes      []Outcome                     // one per assigned address, in the order of the assignments; until the next plan
+
+	// Routes are what this node announces by BGP, sorted by prefix. Those with
+	// Drain are to go as soon as routers had time to prefer other nodes. They are
+	// the same slice for as long as the snapshot's version is the same.
+	Routes []lb.BGPRoute
 }
 
 // Outcome says what became of one assigned address.

@@ -26,6 +26,7 @@ type Planner struct {
 	outcomes []Outcome          // by spot
 	load     election.Load      // as claimed
 	took     netip.Addr         // what was to be taken over in the last plan
+	routes   []lb.BGPRoute
 	// Indexes of spots. Of most addresses the owner is among the good candidates:
 	// these are settled, as no other address has a say in who that is.
 	mine map[int]bool // settled, and announced by this node
@@ -35,10 +36,11 @@ type Planner struct {
 // Make decides what this node announces.
 func (p *Planner) Make(s Snapshot) Plan {
 	switch {
-	case s.Version == 0 || s.Version != p.version:
+	case s.Version == 0 || s.Version != p.version || s.Node != p.node:
 		p.spots = s.spots()
+		p.routes = s.routes(p.spots)
 		p.begin(&s)
-	case s.Node != p.node || s.Joined != p.joined:
+	case s.Joined != p.joined:
 		p.begin(&s)
 	default:
 		for _, a := range slices.Concat(s.Moved, []netip.Addr{p.took, s.Take}) {
@@ -48,7 +50,7 @@ func (p *Planner) Make(s Snapshot) Plan {
 		}
 	}
 	p.took = s.Take
-	plan := Plan{Standby: p.standby, Claims: map[netip.Addr]election.Claim{}, Outcomes: p.outcomes}
+	plan := Plan{Standby: p.standby, Claims: map[netip.Addr]election.Claim{}, Outcomes: p.outcomes, Routes: p.routes}
 	for i := range p.mine {
 		s.place(&p.spots[i], p.claims[i], p.load, &plan)
 	}

@@ -15,6 +15,7 @@ type spot struct {
 	service    lb.ServiceKey
 	sharers    []lb.ServiceKey // the other Services that have it
 	candidates *Candidates     // without Rejected; of many spots the same
+	portion    *portion        // what this node announces of it by BGP; nil: nothing. Of many spots the same
 }
 
 // spots returns the assigned addresses, in the order of the assignments. There
@@ -38,6 +39,7 @@ func (s *Snapshot) spots() []spot {
 		shared[i] = append(shared[i], *as)
 	})
 	k := newKinds(s)
+	b := newBGPKinds(s)
 	next := 0
 	s.grants(func(as *lb.Assignment, g lb.Grant) {
 		if first[g.Addr] != next {
@@ -45,6 +47,7 @@ func (s *Snapshot) spots() []spot {
 		}
 		users := append([]lb.Assignment{*as}, shared[next]...)
 		all[next].candidates = k.candidates(users, g)
+		all[next].portion = b.portion(users, g)
 		next++
 	})
 	return all

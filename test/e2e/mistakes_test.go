@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 )
@@ -97,22 +96,6 @@ func TestMistakesAreToldOnTheObject(t *testing.T) {
 				c.addresses(t, bad)
 			})
 		}
-	})
-
-	t.Run("BGP", func(t *testing.T) {
-		peer := &v1alpha1.BGPPeer{}
-		advert := &v1alpha1.BGPAdvertisement{}
-		for kind, o := range map[string]client.Object{"BGPPeer": peer, "BGPAdvertisement": advert} {
-			u := object(t, kind, `{}`)
-			c.create(t, u)
-			o.SetName(u.GetName())
-		}
-		for o, conditions := range map[client.Object]*[]metav1.Condition{
-			peer: &peer.Status.Conditions, advert: &advert.Status.Conditions,
-		} {
-			c.until(t, o, func() error { return says(*conditions, ready, false, v1alpha1.ReasonNotSupported) })
-		}
-		c.othersGoOn(t, "beside-bgp")
 	})
 }
 

@@ -40,6 +40,7 @@ func TestRolesGrantWhatIsUsed(t *testing.T) {
 	}
 	useServices(t, c)
 	useClaims(t, c)
+	useOrders(t, c)
 	useBGP(t, c)
 
 	for _, program := range []string{"fairlead-controller", "fairlead-speaker"} {
@@ -141,6 +142,20 @@ func useClaims(t *testing.T, c *corner) {
 	is(inUse, false, v1alpha1.ReasonInUse)
 	c.remove(t, heir)
 	c.untilGone(t, inUse)
+}
+
+// useOrders has a speaker take its share, after which it takes the order off its
+// object.
+func useOrders(t *testing.T, c *corner) {
+	t.Helper()
+	sp := &v1alpha1.Speaker{ObjectMeta: meta1("n1")}
+	c.change(t, sp, func() { metav1.SetMetaDataAnnotation(&sp.ObjectMeta, v1alpha1.AnnotationRebalance, "now") })
+	c.until(t, sp, func() error {
+		if _, there := sp.Annotations[v1alpha1.AnnotationRebalance]; there {
+			return errors.New("it has not heeded the order yet")
+		}
+		return nil
+	})
 }
 
 // useBGP makes one object of each kind that has to do with BGP.

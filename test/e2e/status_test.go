@@ -16,7 +16,7 @@ func TestServiceSaysWhoAnnounces(t *testing.T) {
 	web := c.service(t, "web")
 	a := c.addresses(t, web)[0]
 
-	c.untilService(t, web, announced, false, "NoAdvertisement", a.String(), "no L2Advertisement selects the Service")
+	c.untilService(t, web, announced, false, "NoAdvertisement", a.String(), "no L2Advertisement or BGPAdvertisement selects the Service")
 	advert := &v1alpha1.L2Advertisement{ObjectMeta: meta1("web")}
 	c.create(t, advert)
 	c.untilService(t, web, announced, false, "NoEndpoints", a.String(), "no ready endpoint")

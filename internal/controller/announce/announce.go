@@ -57,6 +57,7 @@ type Config struct {
 	Class   kube.Class
 
 	Failover members.Failover
+	Routing  Routing
 	Metrics  *metrics.Speaker
 
 	Cache  cache.Cache
@@ -76,6 +77,7 @@ type Announcer struct {
 	layer2  *layer2.Announcer
 	status  *statusWriter
 	proxy   *proxyWatch
+	routing *routing
 	links   chan struct{} // interfaces changed; has room for one
 	joined  atomic.Bool
 
@@ -112,6 +114,7 @@ func New(cfg Config) *Announcer {
 		layer2:   layer2.New(m.Beating, cfg.Log.WithName("layer2")),
 		status:   newStatusWriter(cfg, cfg.Log),
 		proxy:    newProxyWatch(cfg.Bind),
+		routing:  newRouting(cfg.Routing, cfg.Log),
 		mover:    mover{now: time.Now},
 		links:    make(chan struct{}, 1),
 		rejoined: make(chan struct{}, 1),
@@ -123,12 +126,14 @@ func New(cfg Config) *Announcer {
 // +kubebuilder:rbac:groups="",resources=services;nodes,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch
-// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements,verbs=list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;bgpadvertisements;bgppeers;bfdprofiles;communities,verbs=list;watch
+// +kubebuilder:rbac:groups="",namespace=fairlead-system,resources=secrets,verbs=list;watch
 // +kubebuilder:rbac:groups=fairlead.dev,resources=speakers,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=fairlead.dev,resources=speakers/status,verbs=patch
 
 // Start runs the speaker until ctx ends; then it hands over what it owns.
 func (a *Announcer) Start(ctx context.Context) error {
+	a.cfg.Metrics.Sessions(a.routing.measure)
 	a.look(ctx) // so that the others hear from the beginning that it has not joined yet
 	if err := a.members.Start(); err != nil {
 		return err
@@ -144,6 +149,7 @@ func (a *Announcer) Start(ctx context.Context) error {
 	g.Go(func() error { return netif.Watch(background, func() { poke(a.links) }) })
 	g.Go(func() error { a.status.run(background); return nil })
 	g.Go(func() error { a.proxy.run(background); return nil })
+	g.Go(func() error { a.routing.paths.run(background); return nil })
 	g.Go(func() error { a.lookForLost(background); return nil })
 	err := a.work(ctx, background)
 	stop()
@@ -157,8 +163,26 @@ func (a *Announcer) work(ctx, background context.Context) error {
 		return err
 	}
 	err := a.loop(ctx, background)
+	forGood, why := a.goesForGood()
+	var sessions sync.WaitGroup
+	sessions.Go(func() { a.routing.leave(context.WithoutCancel(background), forGood, why) })
 	a.handOver(context.WithoutCancel(background))
+	sessions.Wait() // before paths are no longer watched, which would look like a fault to routers
 	return err
+}
+
+// goesForGood reports whether what this node announces is to go with the speaker,
+// and says so for the routers' logs: not when another speaker is about to follow on
+// the same node, nor when no other node announces it.
+func (a *Announcer) goesForGood() (bool, string) {
+	switch {
+	case a.world.nodeGoes():
+		return true, a.cfg.Node + " is leaving the cluster"
+	case (a.drained || a.world.avoided()) && !a.routing.lastOfAll():
+		return true, a.cfg.Node + " is drained"
+	default:
+		return false, ""
+	}
 }
 
 // Joined reports whether the speaker takes part; before that it owns nothing.
@@ -235,6 +259,8 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.members.Changed():
 		case <-a.layer2.Changed():
 		case <-a.proxy.changed:
+		case <-a.routing.engine.Changed():
+		case <-a.routing.paths.changed:
 		case <-a.links:
 			a.look(background)
 		case <-a.members.Lapsed():
@@ -377,6 +403,11 @@ func (a *Announcer) act() speaker.Plan {
 	a.layer2.Again(a.members.Contested())
 	if s.Joined && !a.leaving {
 		a.obey(orders, &s, plan)
+		// While the others are looked for, they are not known to announce, so what
+		// routers were told stays as it is.
+		if again := a.routing.follow(a.world.routing(), plan.Routes, s.Version, a.interfaces); again > 0 {
+			time.AfterFunc(again, func() { poke(a.world.changed) })
+		}
 	}
 	a.tell(inForce, usersOf(plan), len(view.Alive), err)
 	return plan
@@ -457,7 +488,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 		interfaces: a.interfaces, owned: inForce, users: users, since: since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: fmt.Sprintf("%d speakers in touch", alive),
-		moved:   a.mover.result, proxy: a.proxy.health(),
+		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
 	}
 	failure := ""
 	switch {

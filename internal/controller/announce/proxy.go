@@ -73,8 +73,8 @@ func (w *proxyWatch) run(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		h = h.heard(w.ask(ctx, &client), time.Now())
-		if h.reason != w.health() {
-			w.reason.Store(&h.reason)
+		if reason := h.reason; reason != w.health() { // a copy, as h changes
+			w.reason.Store(&reason)
 			poke(w.changed)
 		}
 		select {

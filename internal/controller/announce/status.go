@@ -39,6 +39,7 @@ type report struct {
 	reason     string
 	message    string
 	moved      moved
+	sessions   []v1alpha1.SpeakerBGPSession
 	proxy      string // the reason of ConditionKubeProxyHealthy, or ""
 	anew       bool   // the object may not be there any more
 }
@@ -202,6 +203,7 @@ func (w *statusWriter) fill(s *v1alpha1.SpeakerStatus, r report) {
 			Address: c.Addr.String(), Interface: c.Interface, MAC: c.MAC, Defended: c.Defended, Announced: c.Announced, Services: names(r.users[c.Addr]),
 		})
 	}
+	s.BGPSessions, s.Sessions = r.sessions, upOf(r.sessions)
 	kube.SetCondition(&s.Conditions, v1alpha1.ConditionReady, r.ready, r.reason, r.message, 0)
 	if r.moved.reason != "" {
 		kube.SetCondition(&s.Conditions, v1alpha1.ConditionMoved, r.moved.reason == v1alpha1.ReasonMoved, r.moved.reason, r.moved.message, 0)

@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -12,9 +13,14 @@ import (
 
 // CacheOptions say what the cache is to keep of the kinds of which there are
 // many: what the world is made of, and no more. It is for a cache that nobody
-// else reads.
-func CacheOptions() map[client.Object]cache.ByObject {
+// else reads. Of Secrets, passwords are looked for in the namespace of the install.
+func CacheOptions(namespace string) map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{
+		&corev1.Secret{}: {
+			Namespaces: map[string]cache.Config{namespace: {}},
+			Field:      fields.ParseSelectorOrDie("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"),
+			Transform:  strip,
+		},
 		&corev1.Service{}:            {Transform: strip},
 		&discoveryv1.EndpointSlice{}: {Transform: strip},
 		&corev1.Node{}:               {Transform: strip},
@@ -29,6 +35,8 @@ func strip(obj any) (any, error) {
 		return stripEndpoints(o), nil
 	case *corev1.Node:
 		return stripNode(o), nil
+	case *corev1.Secret:
+		return &corev1.Secret{ObjectMeta: stripMeta(o.ObjectMeta), Data: o.Data}, nil
 	default:
 		return obj, nil // the cache's own word for an object that is gone
 	}
@@ -76,6 +84,7 @@ func stripEndpoints(s *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 // the kubelet was heard.
 func stripNode(n *corev1.Node) *corev1.Node {
 	out := &corev1.Node{ObjectMeta: stripMeta(n.ObjectMeta)}
+	out.Status.Addresses = n.Status.Addresses
 	out.Spec.Unschedulable, out.Spec.Taints = n.Spec.Unschedulable, n.Spec.Taints
 	for _, c := range n.Status.Conditions {
 		out.Status.Conditions = append(out.Status.Conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})

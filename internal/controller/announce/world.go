@@ -37,6 +37,7 @@ type world struct {
 	speakers  map[string]netip.AddrPort // node -> gossip endpoint
 	wanted    kube.SpeakerOrders        // what a user wants of this one
 	names     map[string]string         // of nodes, to keep one of each
+	routers   routerObjects
 
 	// What fill found out the last time, and what has changed since. What it gave
 	// out is never written to again.
@@ -45,6 +46,7 @@ type world struct {
 	parsed      []lb.L2Advertisement
 	known       map[string]lb.Node
 	set         kube.PoolSet
+	told        routerFacts
 	changes     changes
 
 	// lastPool is the pool that addresses were last seen in which no pool has
@@ -59,6 +61,7 @@ type changes struct {
 	pools    bool
 	adverts  bool
 	nodes    bool
+	routers  bool // what is about BGP
 }
 
 // service is what matters of a Service of ours that has an address.
@@ -86,6 +89,7 @@ func newWorld(class kube.Class, node string) *world {
 		nodes:     map[string]lb.Node{},
 		speakers:  map[string]netip.AddrPort{},
 		names:     map[string]string{},
+		routers:   newRouterObjects(),
 		version:   1, // 0 says that nobody keeps account
 		set:       kube.NewPoolSet(nil),
 		changes:   changes{services: map[lb.ServiceKey]bool{}},
@@ -106,6 +110,11 @@ func (w *world) watch(ctx context.Context, c cache.Cache) error {
 		{&v1alpha1.IPAddressPool{}, on(w.setPool)},
 		{&v1alpha1.L2Advertisement{}, on(w.setAdvertisement)},
 		{&v1alpha1.Speaker{}, on(w.setSpeaker)},
+		{&v1alpha1.BGPPeer{}, on(w.setBGPPeer)},
+		{&v1alpha1.BGPAdvertisement{}, on(w.setBGPAdvertisement)},
+		{&v1alpha1.BFDProfile{}, on(w.setBFDProfile)},
+		{&v1alpha1.Community{}, on(w.setCommunity)},
+		{&corev1.Secret{}, on(w.setSecret)},
 	}
 	var synced []toolscache.InformerSynced
 	for _, f := range follow {
@@ -211,6 +220,9 @@ func (w *world) setNode(n *corev1.Node, gone bool) bool {
 		w.nodes[n.Name] = after
 	}
 	matters := gone && had || !gone && (!had || !reflect.DeepEqual(before, after))
+	if n.Name == w.node {
+		w.setOwnNode(n, gone)
+	}
 	w.changes.nodes = w.changes.nodes || matters
 	return matters
 }
@@ -309,11 +321,15 @@ func (w *world) fill(s *speaker.Snapshot) uint64 {
 	if c.nodes {
 		w.known = maps.Clone(w.nodes)
 	}
-	if c.pools || c.adverts || c.nodes || len(c.services) > 0 {
+	if c.pools || c.nodes || c.routers {
+		w.told = w.routers.facts(w.node, w.known, w.pools)
+	}
+	if c.pools || c.adverts || c.nodes || c.routers || len(c.services) > 0 {
 		w.version++
 		w.changes = changes{services: map[lb.ServiceKey]bool{}}
 	}
 	s.Assignments, s.Advertisements, s.Nodes = w.assignments, w.parsed, w.known
+	s.BGPAdvertisements, s.Peers = w.told.adverts, w.told.peersOf
 	return w.version
 }
 

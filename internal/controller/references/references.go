@@ -1,25 +1,29 @@
-// Package references tells in each advertisement and peer whether what it names
-// exists: what the API server cannot refuse, as the named thing may come later.
+// Package references tells in each advertisement whether what it names exists: what the API server cannot refuse, as the named thing may come later.
 package references
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
 )
 
 // Controller writes the Ready conditions of what refers to other objects.
@@ -31,8 +35,9 @@ func New(c client.Client) *Controller { return &Controller{client: c} }
 // Name names the controller in logs and metrics.
 func (c *Controller) Name() string { return "references" }
 
-// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;bgpadvertisements;bgppeers;bfdprofiles;communities,verbs=list;watch
-// +kubebuilder:rbac:groups=fairlead.dev,resources=l2advertisements/status;bgpadvertisements/status;bgppeers/status,verbs=patch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;bgpadvertisements;bgppeers;communities,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=l2advertisements/status;bgpadvertisements/status,verbs=patch
 
 // Register adds the controller to the manager. There are a few such objects in
 // a cluster and they seldom change, so all of them are looked at together.
@@ -43,20 +48,26 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named(c.Name())
 	for _, kind := range []client.Object{
 		&v1alpha1.IPAddressPool{}, &v1alpha1.L2Advertisement{}, &v1alpha1.BGPAdvertisement{}, &v1alpha1.BGPPeer{},
-		&v1alpha1.BFDProfile{}, &v1alpha1.Community{},
+		&v1alpha1.Community{},
 	} {
 		b = b.Watches(kind, all, builder.WithPredicates(predicate.GenerationChangedPredicate{}))
 	}
+	b = b.Watches(&corev1.Node{}, all, builder.WithPredicates(nodeLabelsChanged))
 	return b.Complete(c)
+}
+
+// nodeLabelsChanged lets through what changes which nodes are selected.
+var nodeLabelsChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool { return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) },
 }
 
 // names is what there is to refer to.
 type names struct {
-	pools       []v1alpha1.IPAddressPool
-	poolNames   []string
-	peers       []string
-	profiles    []string
-	communities []string // aliases
+	pools     []v1alpha1.IPAddressPool
+	poolNames []string
+	peers     []string
+	aliases   map[string]lb.Community
+	nodes     []lb.Node
 }
 
 // verdict is a Ready condition.
@@ -71,40 +82,32 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	var l2 v1alpha1.L2AdvertisementList
 	var bgp v1alpha1.BGPAdvertisementList
 	var peers v1alpha1.BGPPeerList
-	var profiles v1alpha1.BFDProfileList
 	var communities v1alpha1.CommunityList
-	for _, list := range []client.ObjectList{&pools, &l2, &bgp, &peers, &profiles, &communities} {
+	var nodes corev1.NodeList
+	for _, list := range []client.ObjectList{&pools, &l2, &bgp, &peers, &communities, &nodes} {
 		if err := c.client.List(ctx, list); err != nil {
 			return reconcile.Result{}, fmt.Errorf("list %T: %w", list, err)
 		}
 	}
-	n := names{pools: pools.Items}
+	n := names{pools: pools.Items, aliases: kube.Aliases(communities.Items)}
 	for _, p := range pools.Items {
 		n.poolNames = append(n.poolNames, p.Name)
 	}
 	for _, p := range peers.Items {
 		n.peers = append(n.peers, p.Name)
 	}
-	for _, p := range profiles.Items {
-		n.profiles = append(n.profiles, p.Name)
-	}
-	for _, o := range communities.Items {
-		for _, alias := range o.Spec.Communities {
-			n.communities = append(n.communities, string(alias.Name))
-		}
+	for i := range nodes.Items {
+		n.nodes = append(n.nodes, kube.Node(&nodes.Items[i]))
 	}
 	var errs []error
 	for i := range l2.Items {
 		o := &l2.Items[i]
 		errs = append(errs, c.write(ctx, o, &o.Status.Conditions, judgeL2(o, n)))
 	}
+	parsed := kube.BGPAdvertisements(bgp.Items, pools.Items, n.aliases)
 	for i := range bgp.Items {
 		o := &bgp.Items[i]
-		errs = append(errs, c.write(ctx, o, &o.Status.Conditions, judgeBGP(o, n)))
-	}
-	for i := range peers.Items {
-		o := &peers.Items[i]
-		errs = append(errs, c.write(ctx, o, &o.Status.Conditions, judgePeer(o, n)))
+		errs = append(errs, c.write(ctx, o, &o.Status.Conditions, judgeBGP(o, n, parsed)))
 	}
 	return reconcile.Result{}, errors.Join(errs...) // one that fails does not keep the others waiting
 }
@@ -133,36 +136,53 @@ func judgeL2(a *v1alpha1.L2Advertisement, n names) verdict {
 	return verdict{ready: true, reason: v1alpha1.ReasonAccepted, message: "in force"}
 }
 
-func judgeBGP(a *v1alpha1.BGPAdvertisement, n names) verdict {
+func judgeBGP(a *v1alpha1.BGPAdvertisement, n names, all []lb.BGPAdvertisement) verdict {
 	if v := missingNames("spec.ipAddressPools", v1alpha1.ReasonPoolNotFound, a.Spec.IPAddressPools, n.poolNames); v != nil {
 		return *v
 	}
 	if v := missingNames("spec.peers", v1alpha1.ReasonPeerNotFound, a.Spec.Peers, n.peers); v != nil {
 		return *v
 	}
-	aliases := slices.DeleteFunc(slices.Clone(a.Spec.Communities), func(r v1alpha1.CommunityReference) bool {
-		return strings.Contains(string(r), ":") || slices.Contains(v1alpha1.WellKnownCommunities, string(r))
-	})
-	if v := missingNames("spec.communities", v1alpha1.ReasonCommunityNotFound, aliases, n.communities); v != nil {
+	_, missing, err := kube.BGPAdvertisement(a, n.pools, n.aliases)
+	if err != nil {
+		return verdict{reason: v1alpha1.ReasonInvalid, message: err.Error()}
+	}
+	if v := missingNames("spec.communities", v1alpha1.ReasonCommunityNotFound, missing, nil); v != nil {
 		return *v
 	}
-	return notYet("BGP")
-}
-
-func judgePeer(p *v1alpha1.BGPPeer, n names) verdict {
-	if p.Spec.BFDProfile != "" {
-		named := []v1alpha1.ObjectName{p.Spec.BFDProfile}
-		if v := missingNames("spec.bfdProfile", v1alpha1.ReasonBFDProfileNotFound, named, n.profiles); v != nil {
-			return *v
-		}
+	if wrong := contradictions(a.Name, all, n); len(wrong) > 0 {
+		return verdict{reason: v1alpha1.ReasonContradiction, message: "spec." + lb.Contradictions(wrong) + "; let both say the same, or choose other pools, peers or nodes"}
 	}
-	return notYet("BGP")
+	return verdict{ready: true, reason: v1alpha1.ReasonAccepted, message: "in force"}
 }
 
-// notYet says of a kind that this version stores and checks it, and does
-// nothing with it: nobody is to wait for what cannot come.
-func notYet(what string) verdict {
-	return verdict{reason: v1alpha1.ReasonNotSupported, message: "this version of Fairlead does not support " + what + " yet; nothing comes of this object"}
+// contradictions returns what the advertisement and others, which are there oldest
+// first, say differently of the same routes.
+func contradictions(name string, all []lb.BGPAdvertisement, n names) (out []lb.Contradiction) {
+	i := slices.IndexFunc(all, func(a lb.BGPAdvertisement) bool { return a.Name == name })
+	if i < 0 {
+		return nil
+	}
+	for j := range all {
+		older, newer := &all[min(i, j)], &all[max(i, j)]
+		if i == j || !meet(older, newer, n) {
+			continue
+		}
+		_, wrong := lb.Merge([]*lb.BGPAdvertisement{older, newer})
+		out = append(out, wrong...)
+	}
+	return out
+}
+
+// meet reports whether both advertisements may be for a route of the same length
+// from a node to a peer. Two that choose differently among Services are taken to
+// choose different ones; of one that both choose its own condition tells.
+func meet(x, y *lb.BGPAdvertisement, n names) bool {
+	return (x.Length4 == y.Length4 || x.Length6 == y.Length6) &&
+		slices.ContainsFunc(n.poolNames, func(p string) bool { return x.SelectsPool(p) && y.SelectsPool(p) }) &&
+		slices.ContainsFunc(n.peers, func(p string) bool { return x.SelectsPeer(p) && y.SelectsPeer(p) }) &&
+		slices.ContainsFunc(n.nodes, func(o lb.Node) bool { return x.SelectsNode(o.Labels) && y.SelectsNode(o.Labels) }) &&
+		(len(x.ServiceSelectors) == 0 || len(y.ServiceSelectors) == 0 || reflect.DeepEqual(x.ServiceSelectors, y.ServiceSelectors))
 }
 
 // missingNames returns a verdict on the names that do not exist, or nil.

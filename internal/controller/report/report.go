@@ -64,7 +64,7 @@ func (c *Controller) Name() string { return "report" }
 // +kubebuilder:rbac:groups="",resources=services/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch
-// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;speakers,verbs=list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;bgpadvertisements;bgppeers;speakers,verbs=list;watch
 
 // Register adds the controller to the manager.
 func (c *Controller) Register(mgr ctrl.Manager) error {
@@ -85,6 +85,8 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 			DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { c.speakerChanged(ctx, q, e.Object, nil) },
 		}).
 		Watches(&v1alpha1.L2Advertisement{}, all, spec).
+		Watches(&v1alpha1.BGPAdvertisement{}, all, spec).
+		Watches(&v1alpha1.BGPPeer{}, all, spec).
 		Watches(&v1alpha1.IPAddressPool{}, all, spec).
 		Watches(&corev1.Node{}, all, builder.WithPredicates(nodeFactsChanged)).
 		Complete(c)
@@ -142,7 +144,8 @@ func (c *Controller) allServices(ctx context.Context, _ client.Object) []reconci
 // to announce, or all of them when what it can announce changed.
 func (c *Controller) speakerChanged(ctx context.Context, q queue, before, after client.Object) {
 	was, is := speakerOf(before), speakerOf(after)
-	if was.able != is.able || !slices.Equal(was.avoid, is.avoid) || !equality.Semantic.DeepEqual(was.interfaces, is.interfaces) {
+	if was.able != is.able || !slices.Equal(was.avoid, is.avoid) || !slices.Equal(was.sessions, is.sessions) ||
+		!equality.Semantic.DeepEqual(was.interfaces, is.interfaces) {
 		for _, r := range c.allServices(ctx, nil) {
 			q.Add(r)
 		}
@@ -180,6 +183,7 @@ type speakerFacts struct {
 	interfaces []v1alpha1.SpeakerInterface
 	layer2     map[string]v1alpha1.SpeakerAddress // by address
 	conflicts  []v1alpha1.SpeakerConflict
+	sessions   []string // peers whose sessions are up, sorted
 }
 
 func speakerOf(o client.Object) speakerFacts {
@@ -193,11 +197,23 @@ func speakerOf(o client.Object) speakerFacts {
 		interfaces: s.Status.Interfaces,
 		layer2:     map[string]v1alpha1.SpeakerAddress{},
 		conflicts:  s.Status.Conflicts,
+		sessions:   sessionsUp(s),
 	}
 	for _, a := range s.Status.Layer2 {
 		f.layer2[a.Address] = a
 	}
 	return f
+}
+
+// sessionsUp returns the peers with which the speaker has a session that is up.
+func sessionsUp(s *v1alpha1.Speaker) (up []string) {
+	for _, session := range s.Status.BGPSessions {
+		if session.State == v1alpha1.BGPSessionEstablished {
+			up = append(up, session.Peer)
+		}
+	}
+	slices.Sort(up)
+	return up
 }
 
 // Reconcile writes one Service's Announced condition.
@@ -277,19 +293,24 @@ func (c *Controller) bear(svc types.NamespacedName, pending bool) time.Duration 
 func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (view, lb.Assignment, error) {
 	var pools v1alpha1.IPAddressPoolList
 	var adverts v1alpha1.L2AdvertisementList
+	var routes v1alpha1.BGPAdvertisementList
+	var peers v1alpha1.BGPPeerList
 	var nodes corev1.NodeList
 	var speakers v1alpha1.SpeakerList
-	for _, list := range []client.ObjectList{&pools, &adverts, &nodes, &speakers} {
+	for _, list := range []client.ObjectList{&pools, &adverts, &routes, &peers, &nodes, &speakers} {
 		if err := c.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return view{}, lb.Assignment{}, fmt.Errorf("list %T: %w", list, err)
 		}
 	}
-	v := view{owners: map[string]owner{}, conflicts: map[string][]conflict{}, sharers: map[netip.Addr][]lb.Assignment{}}
+	v := view{owners: map[string]owner{}, conflicts: map[string][]conflict{}, sharers: map[netip.Addr][]lb.Assignment{}, up: map[string][]string{}}
 	v.Nodes, v.Speakers = map[string]lb.Node{}, map[string]speaker.Speaker{}
+	v.BGPAdvertisements, v.Peers = kube.BGPAdvertisements(routes.Items, pools.Items, nil), map[string][]string{} // communities do not matter here
+	all, _ := kube.NewPeers(peers.Items)
 	down := map[string]bool{}
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
 		v.Nodes[n.Name] = kube.Node(n)
+		v.Peers[n.Name] = all.Names(n.Labels)
 		down[n.Name] = kube.NodeDown(n)
 	}
 	for i := range adverts.Items {
@@ -355,6 +376,7 @@ type view struct {
 	owners    map[string]owner               // by address
 	sharers   map[netip.Addr][]lb.Assignment // the Services that have the address
 	conflicts map[string][]conflict          // by address
+	up        map[string][]string            // node -> the routers with which its sessions are up, sorted
 }
 
 // conflict is a foreign host that a node heard.
@@ -389,7 +411,7 @@ func (v *view) add(s *v1alpha1.Speaker) {
 		}
 		sp.Interfaces = append(sp.Interfaces, n)
 	}
-	v.Speakers[s.Name] = sp
+	v.Speakers[s.Name], v.up[s.Name] = sp, sessionsUp(s)
 	for _, c := range s.Status.Conflicts {
 		v.conflicts[c.Address] = append(v.conflicts[c.Address], conflict{s.Name, c})
 	}
@@ -409,42 +431,130 @@ type state struct {
 	message   string
 }
 
-// judge says who announces the Service's addresses, or why nobody does.
+// judge says who announces the Service's addresses, or why nobody does. One that
+// is announced in one way, and not in another that was chosen too, is announced.
 func judge(v view, as lb.Assignment) state {
 	st := state{announced: true, reason: lb.ReasonAnnounced}
 	var parts []string
 	for _, g := range as.Grants {
-		c := v.Candidates(v.sharers[g.Addr], g)
-		o, ok := v.owners[g.Addr.String()]
-		if _, able := c.Able[o.node]; ok && able {
-			parts = append(parts, fmt.Sprintf("%s by layer 2 from %s (%s)", g.Addr, o.node, strings.Join(o.Interfaces, ", "))+strain(c, o.node))
-			for _, f := range v.conflicts[g.Addr.String()] {
-				parts = append(parts, f.String())
-			}
-			continue
+		l2, bgp := v.layer2(g), v.bgp(g)
+		ways := []way{l2, bgp}
+		if bgp.reason == lb.ReasonNoAdvertisement {
+			ways = []way{l2}
+		} else if l2.reason == lb.ReasonNoAdvertisement {
+			ways = []way{bgp}
 		}
-		reason, why := c.Reason, c.Reason.Words()
-		if foreign := v.conflicts[g.Addr.String()]; reason == 0 && len(foreign) > 0 {
-			reason, why = lb.ReasonConflict, foreign[0].String()
-			if !foreign[0].Announced {
-				st.taken = append(st.taken, g.Addr)
+		announced := slices.ContainsFunc(ways, func(w way) bool { return w.reason == 0 })
+		for _, w := range ways {
+			st.pending = st.pending || w.pending
+			st.taken = append(st.taken, w.taken...)
+			switch {
+			case w.reason == 0:
+				parts = append(parts, w.words)
+			case announced:
+				parts = append(parts, fmt.Sprintf("not by %s: %s", w.name, w.words))
+			case len(ways) > 1:
+				st.announced, st.reason = false, w.reason
+				parts = append(parts, fmt.Sprintf("%s is not announced by %s: %s", g.Addr, w.name, w.words))
+			default:
+				st.announced, st.reason = false, w.reason
+				parts = append(parts, fmt.Sprintf("%s is not announced: %s", g.Addr, w.words))
 			}
-		} else if reason == 0 {
-			st.pending = true
-			reason, why = lb.ReasonNotOwner, "no node has said so yet; can: "+strings.Join(c.Good, ", ")
-		} else if len(c.Rejected) > 0 {
-			why += ": " + rejections(c.Rejected)
 		}
-		st.announced, st.reason = false, reason
-		parts = append(parts, fmt.Sprintf("%s is not announced: %s", g.Addr, why))
 	}
 	st.message = strings.Join(parts, "; ")
 	return st
 }
 
+// way is what comes of one way to announce an address.
+type way struct {
+	name    string
+	reason  lb.Reason // why it is not announced, or 0
+	words   string
+	pending bool         // should be announced in a moment
+	taken   []netip.Addr // a foreign host had it first
+}
+
+// layer2 says who announces the address by layer 2, or why nobody does.
+func (v *view) layer2(g lb.Grant) way {
+	w := way{name: "layer 2"}
+	c := v.Candidates(v.sharers[g.Addr], g)
+	o, ok := v.owners[g.Addr.String()]
+	foreign := v.conflicts[g.Addr.String()]
+	if _, able := c.Able[o.node]; ok && able {
+		w.words = fmt.Sprintf("%s by layer 2 from %s (%s)", g.Addr, o.node, strings.Join(o.Interfaces, ", ")) + strain(c.Strained, o.node)
+		for _, f := range foreign {
+			w.words += "; " + f.String()
+		}
+		return w
+	}
+	w.reason, w.words = c.Reason, c.Reason.Words()
+	if w.reason == 0 && len(foreign) > 0 {
+		w.reason, w.words = lb.ReasonConflict, foreign[0].String()
+		if !foreign[0].Announced {
+			w.taken = append(w.taken, g.Addr)
+		}
+	} else if w.reason == 0 {
+		w.pending = true
+		w.reason, w.words = lb.ReasonNotOwner, "no node has said so yet; can: "+strings.Join(c.Good, ", ")
+	} else if len(c.Rejected) > 0 {
+		w.words += ": " + rejections(c.Rejected)
+	}
+	return w
+}
+
+// bgp says who announces the address by BGP, and to whom, or why nobody does.
+func (v *view) bgp(g lb.Grant) way {
+	w := way{name: "BGP"}
+	a := v.Announcers(v.sharers[g.Addr], g)
+	if a.Reason != 0 {
+		w.reason, w.words = a.Reason, a.Reason.Words()
+		if len(a.Rejected) > 0 {
+			w.words += ": " + rejections(a.Rejected)
+		}
+		return w
+	}
+	var from, to, silent []string
+	strained := ""
+	for _, node := range a.Nodes {
+		up := slices.DeleteFunc(slices.Clone(a.Peers[node]), func(p string) bool { return !slices.Contains(v.up[node], p) })
+		if len(up) == 0 {
+			silent = append(silent, node)
+			continue
+		}
+		from, to = append(from, node), append(to, up...)
+		strained += strain(a.Strained, node)
+	}
+	slices.Sort(to)
+	to = slices.Compact(to)
+	if len(from) == 0 {
+		w.pending = true
+		w.reason, w.words = lb.ReasonNotEstablished, some(silent)+" "+lb.ReasonNotEstablished.Words()+"; see the BGPPeers"
+		return w
+	}
+	w.words = fmt.Sprintf("%s by BGP from %s to %s%s", g.Addr, some(from), some(to), strained)
+	if len(silent) > 0 {
+		w.words += fmt.Sprintf(" (not from %s: %s)", some(silent), lb.ReasonNotEstablished.Words())
+	}
+	if len(a.Contradictions) > 0 {
+		w.words += "; " + lb.Contradictions(a.Contradictions)
+	}
+	return w
+}
+
+// some names the first few and says how many more there are.
+func some(names []string) string {
+	const most = 10
+	s := strings.Join(names[:min(len(names), most)], ", ")
+	if more := len(names) - most; more > 0 {
+		s += fmt.Sprintf(" and %d more", more)
+	}
+	return s
+}
+
 // strain says why another node would announce, if there were a better one.
-func strain(c speaker.Candidates, node string) string {
-	for _, r := range c.Strained {
+func strain(strained []speaker.Rejection, node string) string {
+	for _, r := range strained {
 		if r.Node == node {
 			return fmt.Sprintf(", for want of a better node: %s %s", node, r.Reason.Words())
 		}

@@ -1,0 +1,150 @@
+package announce
+
+import (
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// routerObjects is the part of the world that is about BGP.
+type routerObjects struct {
+	peers       map[string]v1alpha1.BGPPeer
+	adverts     map[string]v1alpha1.BGPAdvertisement
+	communities map[string]v1alpha1.Community
+	profiles    map[string]kube.BFDProfile
+	secrets     kube.Secrets
+
+	// Of this node, as last seen: a session does not end because its Node object
+	// is replaced.
+	own   lb.Node
+	addrs []netip.Addr // from which its router ID is made
+	goes  bool         // it was deleted, is about to be, or is not ready: a kubelet that shuts its node down says so first
+}
+
+func newRouterObjects() routerObjects {
+	return routerObjects{
+		peers: map[string]v1alpha1.BGPPeer{}, adverts: map[string]v1alpha1.BGPAdvertisement{}, communities: map[string]v1alpha1.Community{},
+		profiles: map[string]kube.BFDProfile{}, secrets: kube.Secrets{Data: map[string]map[string][]byte{}},
+	}
+}
+
+// routerFacts is what follows from that for this node.
+type routerFacts struct {
+	adverts []lb.BGPAdvertisement
+	peersOf map[string][]string // node -> its peers, sorted
+
+	peers  []lb.BGPPeer
+	bfd    map[string]kube.BFDProfile // peer -> how its path is watched
+	faults map[string]*kube.Fault     // peers that this node should have and has not, or not as written
+}
+
+func (o *routerObjects) facts(node string, nodes map[string]lb.Node, pools map[string]v1alpha1.IPAddressPool) routerFacts {
+	out := routerFacts{peersOf: map[string][]string{}, bfd: map[string]kube.BFDProfile{}}
+	if len(o.peers) == 0 {
+		return out
+	}
+	aliases := kube.Aliases(slices.Collect(maps.Values(o.communities)))
+	out.adverts = kube.BGPAdvertisements(slices.Collect(maps.Values(o.adverts)), slices.Collect(maps.Values(pools)), aliases)
+	all, _ := kube.NewPeers(slices.Collect(maps.Values(o.peers))) // those that do not parse have a condition
+	for name, n := range nodes {
+		out.peersOf[name] = all.Names(n.Labels)
+	}
+	mine, faults := all.Of(o.own.Labels)
+	out.faults = faults
+	for _, p := range mine {
+		as, fault := p.On(node, o.addrs, o.secrets)
+		if fault == nil {
+			out.peers = append(out.peers, as)
+			fault = p.ProfileFault(o.profiles)
+		}
+		if fault != nil {
+			out.faults[p.Name] = fault
+		}
+		if profile, ok := o.profiles[p.BFD]; ok {
+			out.bfd[p.Name] = profile
+		}
+	}
+	return out
+}
+
+// note takes in an object of a map and reports whether that is news.
+func note[T any](m map[string]T, name string, after T, gone bool, same func(before, after T) bool) bool {
+	before, had := m[name]
+	if gone {
+		delete(m, name)
+		return had
+	}
+	m[name] = after
+	return !had || !same(before, after)
+}
+
+func (w *world) routersChanged(matters bool) bool {
+	w.changes.routers = w.changes.routers || matters
+	return matters
+}
+
+func (w *world) setBGPPeer(p *v1alpha1.BGPPeer, gone bool) bool {
+	return w.routersChanged(note(w.routers.peers, p.Name, *p, gone, func(x, y v1alpha1.BGPPeer) bool { return x.UID == y.UID && x.Generation == y.Generation }))
+}
+
+func (w *world) setBGPAdvertisement(a *v1alpha1.BGPAdvertisement, gone bool) bool {
+	return w.routersChanged(note(w.routers.adverts, a.Name, *a, gone, func(x, y v1alpha1.BGPAdvertisement) bool { return x.UID == y.UID && x.Generation == y.Generation }))
+}
+
+func (w *world) setCommunity(c *v1alpha1.Community, gone bool) bool {
+	return w.routersChanged(note(w.routers.communities, c.Name, *c, gone, func(x, y v1alpha1.Community) bool { return x.UID == y.UID && x.Generation == y.Generation }))
+}
+
+func (w *world) setBFDProfile(p *v1alpha1.BFDProfile, gone bool) bool {
+	return w.routersChanged(note(w.routers.profiles, p.Name, kube.Profile(p), gone, func(x, y kube.BFDProfile) bool { return x == y }))
+}
+
+func (w *world) setSecret(s *corev1.Secret, gone bool) bool {
+	w.routers.secrets.Namespace = s.Namespace
+	return w.routersChanged(note(w.routers.secrets.Data, s.Name, s.Data, gone, func(x, y map[string][]byte) bool { return reflect.DeepEqual(x, y) }))
+}
+
+func (w *world) setOwnNode(n *corev1.Node, gone bool) {
+	w.routers.goes = gone || n.DeletionTimestamp != nil || kube.NodeDown(n)
+	if gone {
+		return
+	}
+	addrs := kube.InternalIPs(n)
+	if len(addrs) == 0 {
+		addrs = w.routers.addrs
+	}
+	if !reflect.DeepEqual(w.routers.own.Labels, n.Labels) || !slices.Equal(w.routers.addrs, addrs) {
+		w.routersChanged(true)
+	}
+	w.routers.own, w.routers.addrs = kube.Node(n), addrs
+}
+
+// routing returns what is to be had with routers, as it was when fill was last
+// called.
+func (w *world) routing() routerFacts {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.told
+}
+
+// nodeGoes reports whether this node is on its way out for good, and not only for
+// a restart of what runs on it.
+func (w *world) nodeGoes() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.routers.goes || slices.Contains(w.routers.own.Avoid, lb.ReasonNodeShutdown)
+}
+
+// avoided reports whether Kubernetes says that the node is better left out.
+func (w *world) avoided() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.routers.own.Avoid) > 0
+}

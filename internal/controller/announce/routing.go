@@ -1,0 +1,289 @@
+package announce
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/bfd"
+	"github.com/fairlead/fairlead/internal/bgp"
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/metrics"
+	"github.com/fairlead/fairlead/internal/netif"
+)
+
+// Routing says how routers are dealt with.
+type Routing struct {
+	// DrainWait is how long routers are asked to prefer other nodes before a route is
+	// withdrawn (RFC 8326).
+	DrainWait time.Duration
+	// ListenPort is where the routers of passive peers connect to. 0 is 179.
+	ListenPort uint16
+	// BFD is a command that calls bfd.Serve.
+	BFD []string
+}
+
+// routing has the sessions with routers. Without peers it does nothing. The loop of
+// Start owns it.
+type routing struct {
+	cfg    Routing
+	log    logr.Logger
+	now    func() time.Time
+	engine *bgp.Engine
+	paths  *paths
+
+	drains  drains
+	version uint64        // of the ground on which what is announced stands
+	due     time.Time     // when a route is to be withdrawn; zero: none is
+	rows    []lb.BGPRoute // that are announced
+	facts   routerFacts
+	refused map[string]string     // peers that the engine cannot have -> why
+	routers map[string]netip.Addr // peer -> where an unnumbered one was found
+	errors  map[string]string     // peer -> the last error of its session
+	up      map[string]bool       // peer -> its session was up when last looked at
+}
+
+func newRouting(cfg Routing, log logr.Logger) *routing {
+	e := bgp.New(bgp.Config{Log: log.WithName("bgp"), ListenPort: cfg.ListenPort})
+	return &routing{
+		cfg: cfg, log: log, now: time.Now, engine: e, paths: newPaths(log.WithName("bfd"), cfg.BFD, e), drains: drains{wait: cfg.DrainWait},
+		routers: map[string]netip.Addr{}, errors: map[string]string{}, up: map[string]bool{},
+	}
+}
+
+// follow makes the sessions and routes what they should be, and returns when it is
+// to be called again for what only time brings; 0 is when something changes.
+// version is another one whenever facts or plan are.
+func (r *routing) follow(facts routerFacts, plan []lb.BGPRoute, version uint64, interfaces []netif.Interface) time.Duration {
+	var wait time.Duration
+	if now := r.now(); version != r.version || !r.due.IsZero() && !now.Before(r.due) {
+		var again time.Duration
+		r.rows, again = r.drains.step(plan, now)
+		r.version, r.facts, r.due = version, facts, time.Time{}
+		if again > 0 {
+			r.due, wait = now.Add(again), again
+		}
+		r.refused = map[string]string{}
+		for _, refusal := range r.engine.Apply(facts.peers, r.rows) {
+			if refusal.Prefix.IsValid() {
+				r.log.Error(refusal.Err, "cannot announce a route", "peer", refusal.Peer, "prefix", refusal.Prefix.String())
+				continue
+			}
+			r.refused[refusal.Peer] = refusal.Err.Error()
+		}
+	}
+	r.paths.want(r.watched(interfaces))
+	return wait
+}
+
+// watched returns the paths that are to be watched.
+func (r *routing) watched(interfaces []netif.Interface) (out []watched) {
+	if len(r.facts.bfd) == 0 {
+		return nil
+	}
+	for _, s := range r.engine.Sessions() {
+		if s.Router.IsValid() {
+			r.routers[s.Peer] = s.Router.Addr().WithZone("")
+		}
+	}
+	for i := range r.facts.peers {
+		p := &r.facts.peers[i]
+		profile, ok := r.facts.bfd[p.Name]
+		if !ok || r.refused[p.Name] != "" {
+			continue
+		}
+		key := bfd.Key{Peer: p.Address, Local: p.Source, Interface: p.Interface, VRF: p.VRF, MultiHop: severalHops(p, interfaces)}
+		if p.Interface != "" {
+			if key.Peer = r.routers[p.Name]; !key.Peer.IsValid() {
+				continue // not found yet
+			}
+		}
+		out = append(out, watched{peers: []string{p.Name}, spec: bfd.SessionSpec{
+			Key: key, TransmitInterval: profile.Transmit, ReceiveInterval: profile.Receive, DetectMultiplier: profile.DetectMultiplier,
+			Passive: profile.Passive, MinimumTTL: profile.MinimumTTL,
+		}})
+	}
+	return out
+}
+
+// severalHops reports whether the router is not on a network of this node: BFD has
+// a form of its own for that (RFC 5883).
+func severalHops(p *lb.BGPPeer, interfaces []netif.Interface) bool {
+	if p.Interface != "" || !p.Internal() {
+		return p.Multihop
+	}
+	return !slices.ContainsFunc(interfaces, func(i netif.Interface) bool { return i.Has(p.Address) })
+}
+
+// lastOfAll reports whether this node announces what no better node does.
+func (r *routing) lastOfAll() bool {
+	return slices.ContainsFunc(r.rows, func(row lb.BGPRoute) bool { return !row.Drain })
+}
+
+// leave ends all sessions. Of a node that goes for good routers are told to prefer
+// others, and then that its routes are gone. Else the routes are to be there until
+// the speaker is back, with the routers that can do that (RFC 4724).
+func (r *routing) leave(ctx context.Context, forGood bool, why string) {
+	if len(r.facts.peers) == 0 {
+		r.engine.Close()
+		return
+	}
+	if forGood {
+		wait := r.cfg.DrainWait
+		if len(r.rows) == 0 {
+			wait = 0
+		}
+		r.engine.Drain(ctx, wait, why)
+		return
+	}
+	var lose []string // which peers forget the routes
+	for _, s := range r.engine.Sessions() {
+		if s.State == bgp.Established && !s.GracefulRestart {
+			lose = append(lose, s.Peer)
+		}
+	}
+	if len(lose) > 0 && len(r.rows) > 0 {
+		r.engine.Apply(r.facts.peers, drained(r.rows, lose))
+		select {
+		case <-ctx.Done():
+		case <-time.After(r.cfg.DrainWait):
+		}
+	}
+	r.engine.Close()
+}
+
+// drained returns the rows with those for some of the peers drained.
+func drained(rows []lb.BGPRoute, peers []string) []lb.BGPRoute {
+	out := make([]lb.BGPRoute, 0, 2*len(rows))
+	for _, row := range rows {
+		soft := row
+		soft.Drain, soft.Peers, row.Peers = true, nil, slices.Clone(row.Peers)
+		row.Peers = slices.DeleteFunc(row.Peers, func(p string) bool {
+			if slices.Contains(peers, p) {
+				soft.Peers = append(soft.Peers, p)
+				return true
+			}
+			return false
+		})
+		for _, r := range []lb.BGPRoute{row, soft} {
+			if len(r.Peers) > 0 {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
+// sessions returns what the Speaker object says of the sessions, sorted by peer.
+func (r *routing) sessions() []v1alpha1.SpeakerBGPSession {
+	var out []v1alpha1.SpeakerBGPSession
+	seen := map[string]bool{}
+	for _, s := range r.engine.Sessions() {
+		seen[s.Peer] = true
+		r.observe(s)
+		row := v1alpha1.SpeakerBGPSession{
+			Peer: s.Peer, State: v1alpha1.BGPSessionState(s.State.String()), Since: metav1.NewTime(s.Since.Truncate(time.Second)),
+			Prefixes: int32(s.PrefixesIPv4 + s.PrefixesIPv6), LastError: r.errors[s.Peer],
+		}
+		if r.lacks(s) {
+			row.Note = s.Note
+		}
+		if state, watched := r.paths.stateOf(s.Peer); watched {
+			row.BFD = v1alpha1.BFDSessionState(state.String())
+		}
+		if f := r.facts.faults[s.Peer]; f != nil { // one that it is had in spite of
+			row.Reason, row.Note = f.Reason, strings.Join(nonEmpty(f.Message, row.Note), "; ")
+		}
+		out = append(out, row)
+	}
+	idle := func(peer, reason, message string) {
+		if !seen[peer] {
+			seen[peer] = true
+			out = append(out, v1alpha1.SpeakerBGPSession{Peer: peer, State: v1alpha1.BGPSessionIdle, Reason: reason, LastError: message})
+		}
+	}
+	for peer, f := range r.facts.faults {
+		idle(peer, f.Reason, f.Message)
+	}
+	for peer, why := range r.refused {
+		idle(peer, v1alpha1.ReasonInvalid, why)
+	}
+	for peer := range r.errors {
+		if !seen[peer] {
+			delete(r.errors, peer)
+			delete(r.up, peer)
+			delete(r.routers, peer)
+		}
+	}
+	slices.SortFunc(out, func(a, b v1alpha1.SpeakerBGPSession) int { return cmp.Compare(a.Peer, b.Peer) })
+	return out[:min(len(out), v1alpha1.MaxSpeakerSessions)]
+}
+
+// lacks reports whether the routes of a family are not announced in the session
+// that should be.
+func (r *routing) lacks(s bgp.Session) bool {
+	if s.Note == "" {
+		return false
+	}
+	announced := map[bool]int{true: s.PrefixesIPv4, false: s.PrefixesIPv6}
+	return slices.ContainsFunc(r.rows, func(row lb.BGPRoute) bool {
+		return announced[row.Prefix.Addr().Is4()] == 0 && slices.Contains(row.Peers, s.Peer)
+	})
+}
+
+// measure returns what is counted of the sessions. Any goroutine may call it.
+func (r *routing) measure() []metrics.Session {
+	var out []metrics.Session
+	for _, s := range r.engine.Sessions() {
+		state, watched := r.paths.stateOf(s.Peer)
+		out = append(out, metrics.Session{
+			Peer: s.Peer, Up: s.State == bgp.Established, Watched: watched, PathUp: state == bfd.Up, Prefixes: s.PrefixesIPv4 + s.PrefixesIPv6,
+			UpdatesSent: s.UpdatesSent, UpdatesReceived: s.UpdatesReceived,
+			NotificationsSent: s.NotificationsSent, NotificationsHeard: s.NotificationsHeard, Lost: s.TimesLost,
+		})
+	}
+	return out
+}
+
+// observe remembers a session's last error, and says in the log when it came up
+// or was lost.
+func (r *routing) observe(s bgp.Session) {
+	if s.LastError != "" || r.errors[s.Peer] == "" {
+		r.errors[s.Peer] = s.LastError
+	}
+	switch up := s.State == bgp.Established; {
+	case up == r.up[s.Peer]:
+	case up:
+		r.log.Info("session with a router is up", "peer", s.Peer, "router", s.Router.String())
+		r.up[s.Peer] = true
+	default:
+		r.log.Info("session with a router is lost", "peer", s.Peer, "reason", cmp.Or(s.LastError, "ended by this node"))
+		r.up[s.Peer] = false
+	}
+}
+
+func nonEmpty(list ...string) []string {
+	return slices.DeleteFunc(list, func(s string) bool { return s == "" })
+}
+
+// upOf returns how many of the sessions are up, as "2/3"; "" when none is wanted.
+func upOf(sessions []v1alpha1.SpeakerBGPSession) string {
+	up := 0
+	for _, s := range sessions {
+		if s.State == v1alpha1.BGPSessionEstablished {
+			up++
+		}
+	}
+	if len(sessions) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", up, len(sessions))
+}

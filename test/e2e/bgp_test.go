@@ -1,0 +1,768 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/test/lab"
+)
+
+// routed has three nodes with Fairlead running, and two routers with the recipes
+// of docs/recipes: r2 is FRR, r3 is BIRD.
+var routed = shared{prepare: func(l *lab.Lab, ctx context.Context) error {
+	if err := l.Install(ctx); err != nil {
+		return err
+	}
+	for _, kind := range []lab.RouterKind{lab.FRR, lab.BIRD} {
+		if _, err := l.AddRouter(ctx, lab.RouterSpec{Kind: kind}); err != nil {
+			return err
+		}
+	}
+	return l.StartFairlead(ctx)
+}}
+
+const (
+	nodesASN  = 64513 // of the recipes
+	routerASN = 64512
+	// established is how soon sessions are up, which routers also try to make by
+	// themselves.
+	established = 20 * time.Second
+	// goesSoon asks routers to prefer others before a route goes (RFC 8326).
+	goesSoon = "65535:0"
+)
+
+// bgpCorner is a corner in which routers are peers of all nodes.
+type bgpCorner struct {
+	*corner
+	peers []*v1alpha1.BGPPeer
+}
+
+// newBGP makes both routers peers, over IPv4 and IPv6, with a pool that only they
+// lead to and an advertisement of all there is.
+func newBGP(t *testing.T, changes ...func(*v1alpha1.BGPPeer)) *bgpCorner {
+	t.Helper()
+	c := &bgpCorner{corner: routed.corner(t)}
+	c.pool(t, c.freshName("bgp"), "10.30.0.0/16", "fd10:30::/64")
+	c.create(t, &v1alpha1.BFDProfile{ObjectMeta: meta1("fast")})
+	for _, r := range c.Routers() {
+		c.peer(t, r.Name, r.IPv4, changes...)
+		c.peer(t, r.Name+"-6", r.IPv6, changes...)
+	}
+	return c
+}
+
+// peer makes a router a peer of all nodes, changed as told.
+func (c *bgpCorner) peer(t *testing.T, name string, a netip.Addr, changes ...func(*v1alpha1.BGPPeer)) *v1alpha1.BGPPeer {
+	t.Helper()
+	p := &v1alpha1.BGPPeer{ObjectMeta: meta1(name), Spec: v1alpha1.BGPPeerSpec{
+		MyASN: nodesASN, PeerASN: routerASN, PeerAddress: v1alpha1.IPAddress(a.String()),
+		HoldTime: &metav1.Duration{Duration: 9 * time.Second}, ConnectTime: &metav1.Duration{Duration: time.Second},
+	}}
+	for _, change := range changes {
+		change(p)
+	}
+	c.create(t, p)
+	c.peers = append(c.peers, p)
+	return p
+}
+
+// untilUp waits until all peers have all their sessions.
+func (c *bgpCorner) untilUp(t *testing.T) {
+	t.Helper()
+	for _, p := range c.peers {
+		lab.Eventually(t, established, func() error {
+			if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+				return err
+			}
+			return says(p.Status.Conditions, ready, true, v1alpha1.ReasonEstablished, "Established 3/3")
+		})
+	}
+}
+
+// advertise creates an advertisement, changed as told.
+func (c *bgpCorner) advertise(t *testing.T, name string, changes ...func(*v1alpha1.BGPAdvertisementSpec)) *v1alpha1.BGPAdvertisement {
+	t.Helper()
+	a := &v1alpha1.BGPAdvertisement{ObjectMeta: meta1(name)}
+	for _, change := range changes {
+		change(&a.Spec)
+	}
+	c.create(t, a)
+	return a
+}
+
+// via is the nodes that the router's kernel has as next hops.
+func (c *bgpCorner) via(r *lab.Router, p netip.Prefix) ([]string, error) {
+	fib, err := r.FIB()
+	var nodes []string
+	for _, hop := range fib[p] {
+		nodes = append(nodes, c.NodeByIP(hop))
+	}
+	slices.Sort(nodes)
+	return nodes, err
+}
+
+// untilVia waits until the routers lead to the address by just these nodes.
+func (c *bgpCorner) untilVia(t *testing.T, within time.Duration, routers []*lab.Router, p netip.Prefix, nodes ...string) {
+	t.Helper()
+	for _, r := range routers {
+		lab.Eventually(t, within, func() error {
+			got, err := c.via(r, p)
+			if err == nil && !slices.Equal(got, nodes) {
+				err = fmt.Errorf("%s leads to %s by %v, want %v", r.Name, p, got, nodes)
+			}
+			return err
+		})
+	}
+}
+
+// paths returns the router's paths to the prefix by node.
+func (c *bgpCorner) paths(ctx context.Context, r *lab.Router, p netip.Prefix) (map[string]lab.BGPPath, error) {
+	routes, err := r.Routes(ctx)
+	out := map[string]lab.BGPPath{}
+	for _, path := range routes[p].Paths {
+		out[c.NodeByIP(path.Peer)] = path
+	}
+	return out, err
+}
+
+// servedByAll waits until the address is served on every way there is: kube-proxies
+// hear of a Service one after the other.
+func servedByAll(t *testing.T, from *lab.Host, to netip.Addr) {
+	t.Helper()
+	lab.Eventually(t, soon, func() error {
+		for range 30 {
+			if _, err := ask(from, to); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// Both routers lead to a Service by every node, over IPv4 and IPv6, and clients
+// behind them reach every backend.
+func TestBGPReachesBackends(t *testing.T) {
+	c := newBGP(t)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	web := c.service(t, "web", dualStack)
+	addresses := c.addresses(t, web)
+	c.untilService(t, web, announced, false, "NoEndpoints")
+	c.backends(t, web)
+	for _, a := range addresses {
+		c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+		c.untilService(t, web, announced, true, "Announced", a.String()+" by BGP from n1, n2, n3 to r2, r2-6, r3, r3-6")
+		for _, r := range c.Routers() {
+			servedByAll(t, r.Client, a)
+			p := r.Client.ProbeHTTP(netip.AddrPortFrom(a, 80))
+			lab.Eventually(t, soon, func() error {
+				if r := p.Report(); len(r.Nodes) != 3 {
+					return fmt.Errorf("want answers from three nodes: %v", r)
+				}
+				return nil
+			})
+			if r := p.Stop(); r.Answered < r.Sent {
+				t.Errorf("to %s: %v", a, r)
+			}
+		}
+	}
+	sp := &v1alpha1.Speaker{ObjectMeta: meta1("n1")}
+	c.until(t, sp, func() error {
+		if s := sp.Status; s.Sessions != "4/4" || len(s.BGPSessions) != 4 || s.BGPSessions[0].Prefixes != 1 {
+			return fmt.Errorf("n1 says %q %+v", s.Sessions, s.BGPSessions)
+		}
+		return nil
+	})
+}
+
+// With externalTrafficPolicy Local only nodes with a ready endpoint are led to, and
+// backends see who asked.
+func TestBGPLocalTraffic(t *testing.T) {
+	c := newBGP(t)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	web := c.service(t, "web", dualStack, localTraffic)
+	backends := map[string]*lab.Backend{"n1": c.backend(t, web, "n1"), "n2": c.backend(t, web, "n2")}
+	addresses := c.addresses(t, web)
+	for _, a := range addresses {
+		c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2")
+		for _, r := range c.Routers() {
+			servedByAll(t, r.Client, a)
+			p := r.Client.ProbeHTTP(netip.AddrPortFrom(a, 80))
+			lab.Eventually(t, soon, func() error {
+				source := r.Client.IPv4
+				if a.Is6() {
+					source = r.Client.IPv6
+				}
+				if r := p.Report(); len(r.Nodes) != 2 || r.Sources[source] != r.Answered {
+					return fmt.Errorf("want answers from n1 and n2 to %s: %v", source, r)
+				}
+				return nil
+			})
+			p.Stop()
+		}
+	}
+	watches := map[*lab.Router]*lab.RouteWatch{}
+	for _, r := range c.Routers() {
+		w, err := r.WatchRoutes()
+		must(t, err)
+		t.Cleanup(w.Stop)
+		watches[r] = w
+	}
+	for i, ready := range []bool{false, true} {
+		ways := i + 1
+		since := time.Now()
+		must(t, backends["n1"].SetReady(t.Context(), ready))
+		for _, a := range addresses {
+			c.untilVia(t, soon, c.Routers(), host(a), slices.Sorted(slices.Values([]string{"n2", "n1"}[:ways]))...)
+			for r, w := range watches {
+				t.Logf("%s leads to %s by %d nodes after %v", r.Name, a, ways, w.When(host(a), ways, since).Sub(since).Round(time.Millisecond))
+			}
+		}
+	}
+	must(t, backends["n1"].SetReady(t.Context(), false))
+	// The last one serves to the end.
+	must(t, backends["n2"].SetTerminating(t.Context(), true))
+	c.untilService(t, web, announced, true, "Announced", "by BGP from n2 to")
+	must(t, backends["n2"].SetReady(t.Context(), false))
+	for _, a := range addresses {
+		c.untilVia(t, soon, c.Routers(), host(a))
+	}
+	c.untilService(t, web, announced, false, "NoEndpoints")
+}
+
+// Routers see the attributes that advertisements have, and a prefix for many
+// addresses. Of two that contradict the older one counts, and both say so.
+func TestBGPAttributes(t *testing.T) {
+	c := newBGP(t)
+	c.create(t, &v1alpha1.Community{ObjectMeta: meta1("names"), Spec: v1alpha1.CommunitySpec{
+		Communities: []v1alpha1.CommunityAlias{{Name: "backup", Value: "65000:80"}},
+	}})
+	all := c.advertise(t, "all", func(s *v1alpha1.BGPAdvertisementSpec) {
+		s.Communities = []v1alpha1.CommunityReference{"65000:1", "large:65000:1:2", "backup"}
+		s.MED, s.ASPathPrepend = ptr.To[int64](50), 2
+	})
+	c.advertise(t, "whole", func(s *v1alpha1.BGPAdvertisementSpec) {
+		s.AggregationLength, s.AggregationLengthV6 = ptr.To[int32](24), ptr.To[int32](80)
+	})
+	c.untilUp(t)
+	web := c.service(t, "web")
+	c.backends(t, web)
+	a := c.addresses(t, web)[0]
+	prefix := host(a)
+	want := func(r *lab.Router, check func(lab.BGPPath) bool) {
+		t.Helper()
+		lab.Eventually(t, soon, func() error {
+			paths, err := c.paths(t.Context(), r, prefix)
+			for _, node := range []string{"n1", "n2", "n3"} {
+				if p, ok := paths[node]; err == nil && (!ok || !check(p)) {
+					err = fmt.Errorf("%s has of %s by %s %+v", r.Name, prefix, node, p)
+				}
+			}
+			return err
+		})
+	}
+	for _, r := range c.Routers() {
+		want(r, func(p lab.BGPPath) bool {
+			return same(p.Communities, "65000:1", "65000:80") && same(p.LargeCommunities, "65000:1:2") &&
+				p.MED != nil && *p.MED == 50 && p.ASPath == "64513 64513 64513"
+		})
+		c.untilVia(t, soon, []*lab.Router{r}, netip.PrefixFrom(a, 24).Masked(), "n1", "n2", "n3")
+	}
+	c.until(t, all, func() error { return says(all.Status.Conditions, ready, true, v1alpha1.ReasonAccepted) })
+
+	nextSecond(t, all)
+	newer := c.advertise(t, "newer", func(s *v1alpha1.BGPAdvertisementSpec) {
+		s.MED, s.Communities = ptr.To[int64](7), []v1alpha1.CommunityReference{"65000:2", "missing"}
+	})
+	for _, r := range c.Routers() {
+		want(r, func(p lab.BGPPath) bool { return same(p.Communities, "65000:1", "65000:2", "65000:80") && *p.MED == 50 })
+	}
+	c.until(t, newer, func() error {
+		return says(newer.Status.Conditions, ready, false, v1alpha1.ReasonCommunityNotFound, `there is no "missing"`)
+	})
+	c.change(t, newer, func() { newer.Spec.Communities = nil })
+	for _, o := range []*v1alpha1.BGPAdvertisement{newer, all} {
+		c.until(t, o, func() error {
+			return says(o.Status.Conditions, ready, false, v1alpha1.ReasonContradiction, `med of BGPAdvertisement "newer" is not that of the older "all"`)
+		})
+	}
+	c.untilService(t, web, announced, true, "Announced", `med of BGPAdvertisement "newer"`)
+
+	// Local preference is for routers of the same AS.
+	r2 := c.Routers()[0]
+	internal := func(as string) {
+		_, err := r2.Command(context.Background(), "configure terminal", "router bgp 64512", "neighbor fairlead remote-as "+as)
+		must(t, err)
+	}
+	t.Cleanup(func() { internal("64513") })
+	internal("64512")
+	c.change(t, c.peers[0], func() { c.peers[0].Spec.MyASN = routerASN })
+	c.change(t, all, func() { all.Spec.LocalPref = ptr.To[int64](333) })
+	want(r2, func(p lab.BGPPath) bool {
+		return p.LocalPref != nil && *p.LocalPref == 333 && (p.ASPath == "" || p.ASPath == "Local")
+	})
+}
+
+// same reports whether the list has just these, in any order.
+func same(list []string, want ...string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(list)), slices.Sorted(slices.Values(want)))
+}
+
+func watchedByBFD(p *v1alpha1.BGPPeer) { p.Spec.BFDProfile = "fast" }
+
+// BFD has a node that is cut off out of the routes long before the session's hold
+// time is over, and back when it is back.
+func TestBGPWithBFD(t *testing.T) {
+	c := newBGP(t, watchedByBFD)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	web := c.service(t, "web")
+	c.backends(t, web)
+	prefix := host(c.addresses(t, web)[0])
+	c.untilVia(t, soon, c.Routers(), prefix, "n1", "n2", "n3")
+	for _, r := range c.Routers() {
+		c.untilPathsUp(t, r)
+	}
+	sp := &v1alpha1.Speaker{ObjectMeta: meta1("n1")}
+	c.until(t, sp, func() error {
+		for _, s := range sp.Status.BGPSessions {
+			if s.BFD != v1alpha1.BFDSessionUp {
+				return fmt.Errorf("BFD with %s is %q", s.Peer, s.BFD)
+			}
+		}
+		return nil
+	})
+	before := c.resets(t)
+	watches := map[*lab.Router]*lab.RouteWatch{}
+	for _, r := range c.Routers() {
+		w, err := r.WatchRoutes()
+		must(t, err)
+		t.Cleanup(w.Stop)
+		watches[r] = w
+	}
+	n1 := c.Node("n1")
+	t.Cleanup(func() { must(t, n1.PlugCable()) })
+	since := time.Now()
+	must(t, n1.PullCable())
+	for r, w := range watches {
+		lab.Eventually(t, soon, func() error {
+			at := w.When(prefix, 2, since)
+			if at.IsZero() {
+				return fmt.Errorf("%s still leads there by three nodes", r.Name)
+			}
+			t.Logf("%s: %v", r.Name, at.Sub(since).Round(time.Millisecond))
+			if at.Sub(since) > 3*time.Second { // the hold time is 9 s
+				t.Errorf("%s led to a node that was cut off for %v", r.Name, at.Sub(since))
+			}
+			return nil
+		})
+	}
+	if after := c.resets(t); after-before > 4 {
+		t.Errorf("%d sessions were lost, want the 4 of n1", after-before)
+	}
+	must(t, n1.PlugCable())
+	c.untilVia(t, 40*time.Second, c.Routers(), prefix, "n1", "n2", "n3")
+}
+
+// untilPathsUp waits until the router's BFD sessions are all up.
+func (c *bgpCorner) untilPathsUp(t *testing.T, r *lab.Router) {
+	t.Helper()
+	lab.Eventually(t, established, func() error {
+		sessions, err := r.BFD(t.Context())
+		if err == nil && len(sessions) < 6 {
+			err = fmt.Errorf("%s has %d BFD sessions", r.Name, len(sessions))
+		}
+		for _, s := range sessions {
+			if !s.Up {
+				err = errors.Join(err, fmt.Errorf("BFD of %s with %s is %s", r.Name, s.Peer, s.State))
+			}
+		}
+		return err
+	})
+}
+
+// A speaker that is restarted loses no packet: routers keep its routes (RFC 4724).
+func TestBGPSpeakerRestart(t *testing.T) {
+	for name, change := range map[string]func(*v1alpha1.BGPPeer){"without BFD": func(*v1alpha1.BGPPeer) {}, "with BFD": watchedByBFD} {
+		t.Run(name, func(t *testing.T) {
+			c := newBGP(t, change)
+			c.advertise(t, "all")
+			c.untilUp(t)
+			web := c.service(t, "web", localTraffic)
+			c.backends(t, web)
+			a := c.addresses(t, web)[0]
+			c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+			watches := map[*lab.Router]*lab.RouteWatch{}
+			probes := map[*lab.Router]*lab.Probe{}
+			for _, r := range c.Routers() {
+				if name == "with BFD" {
+					c.untilPathsUp(t, r)
+				}
+				servedByAll(t, r.Client, a)
+				w, err := r.WatchRoutes()
+				must(t, err)
+				t.Cleanup(w.Stop)
+				watches[r], probes[r] = w, r.Client.ProbeHTTP(netip.AddrPortFrom(a, 80), lab.ProbeOptions{Interval: 20 * time.Millisecond})
+			}
+			must(t, c.Process("speaker-n1").Stop(t.Context()))
+			p, err := c.StartSpeaker(t.Context(), "n1")
+			must(t, err)
+			must(t, p.Ready(t.Context()))
+			for _, r := range c.Routers() {
+				lab.Eventually(t, established, func() error {
+					s, err := r.Session(t.Context(), c.Node("n1").IPv4)
+					if err == nil && !s.Established {
+						err = fmt.Errorf("%s's session with n1 is %s", r.Name, s.State)
+					}
+					return err
+				})
+				answered(t, probes[r], 100)
+				// BIRD takes the end of BFD for that of the node.
+				if changes := watches[r].Changes(host(a)); len(changes) > 0 && (r.Kind != lab.BIRD || name != "with BFD") {
+					t.Errorf("%s changed its route: %v", r.Name, changes)
+				}
+				if got := probes[r].Stop(); got.Answered < got.Sent {
+					t.Errorf("behind %s: %v", r.Name, got)
+				}
+			}
+			c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+		})
+	}
+}
+
+// Routers that cannot keep the routes of a speaker that stops are asked to prefer
+// others before it does, and so are all when the node goes for good.
+func TestBGPSpeakerStops(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*v1alpha1.BGPPeer)
+		goes   bool
+	}{
+		{"without graceful restart", func(p *v1alpha1.BGPPeer) { p.Spec.GracefulRestart = ptr.To(false) }, false},
+		{"for good", func(*v1alpha1.BGPPeer) {}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newBGP(t, tt.change)
+			c.advertise(t, "all")
+			c.untilUp(t)
+			web := c.service(t, "web")
+			c.backends(t, web)
+			a := c.addresses(t, web)[0]
+			c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+			r2 := c.Routers()[0]
+			servedByAll(t, r2.Client, a)
+			p := r2.Client.ProbeHTTP(netip.AddrPortFrom(a, 80), lab.ProbeOptions{Interval: 20 * time.Millisecond})
+			defer p.Stop()
+			if tt.goes {
+				n1 := &corev1.Node{ObjectMeta: meta1("n1")}
+				taint := corev1.Taint{Key: corev1.TaintNodeOutOfService, Effect: corev1.TaintEffectNoExecute}
+				c.change(t, n1, func() { n1.Spec.Taints = append(n1.Spec.Taints, taint) })
+				t.Cleanup(func() {
+					must(t, c.api.Get(context.Background(), client.ObjectKeyFromObject(n1), n1))
+					n1.Spec.Taints = nil
+					must(t, c.api.Update(context.Background(), n1))
+				})
+			}
+			t.Cleanup(func() {
+				s, err := c.StartSpeaker(context.Background(), "n1")
+				must(t, err)
+				must(t, s.Ready(context.Background()))
+			})
+			asked := func() {
+				t.Helper()
+				lab.Eventually(t, soon, func() error {
+					paths, err := c.paths(t.Context(), r2, host(a))
+					if err == nil && !slices.Contains(paths["n1"].Communities, goesSoon) {
+						err = fmt.Errorf("%s has %+v", r2.Name, paths)
+					}
+					return err
+				})
+			}
+			if tt.goes {
+				asked()
+			}
+			stopped := make(chan error, 1)
+			go func() { stopped <- c.Process("speaker-n1").Stop(context.Background()) }()
+			if !tt.goes {
+				asked()
+			}
+			must(t, <-stopped)
+			c.untilVia(t, soon, c.Routers(), host(a), "n2", "n3")
+			answered(t, p, 50)
+			if r := p.Stop(); r.Answered < r.Sent {
+				t.Errorf("lost: %v", r)
+			}
+		})
+	}
+}
+
+// A cordoned node first asks routers to prefer the others, then it withdraws; no
+// packet is lost. The last node goes on.
+func TestBGPCordon(t *testing.T) {
+	c := newBGP(t)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	web := c.service(t, "web")
+	c.backends(t, web)
+	a := c.addresses(t, web)[0]
+	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	r2 := c.Routers()[0]
+	servedByAll(t, r2.Client, a)
+	p := r2.Client.ProbeHTTP(netip.AddrPortFrom(a, 80), lab.ProbeOptions{Interval: 20 * time.Millisecond})
+	t.Cleanup(func() { c.cordon(t, false, "n1", "n2", "n3") })
+	c.cordon(t, true, "n1")
+	for _, r := range c.Routers() {
+		lab.Eventually(t, soon, func() error {
+			paths, err := c.paths(t.Context(), r, host(a))
+			if err == nil && (!slices.Contains(paths["n1"].Communities, goesSoon) || slices.Contains(paths["n2"].Communities, goesSoon)) {
+				err = fmt.Errorf("%s has %+v", r.Name, paths)
+			} else if err == nil && (paths["n1"].LocalPref == nil || *paths["n1"].LocalPref != 0) {
+				err = fmt.Errorf("%s does not heed the wish: %+v", r.Name, paths["n1"])
+			}
+			return err
+		})
+	}
+	c.untilVia(t, soon, c.Routers(), host(a), "n2", "n3")
+	answered(t, p, 50)
+	c.cordon(t, true, "n2", "n3")
+	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	c.untilService(t, web, announced, true, "Announced", "for want of a better node: n1 is cordoned")
+	c.cordon(t, false, "n1", "n2", "n3")
+	lab.Eventually(t, soon, func() error {
+		paths, err := c.paths(t.Context(), r2, host(a))
+		for node, p := range paths {
+			if slices.Contains(p.Communities, goesSoon) {
+				err = errors.Join(err, fmt.Errorf("%s still says %v", node, p.Communities))
+			}
+		}
+		return err
+	})
+	answered(t, p, 50)
+	if r := p.Stop(); r.Answered < r.Sent {
+		t.Errorf("lost: %v", r)
+	}
+}
+
+// cordon marks nodes as unschedulable, or not.
+func (c *corner) cordon(t *testing.T, on bool, nodes ...string) {
+	t.Helper()
+	for _, name := range nodes {
+		n := &corev1.Node{ObjectMeta: meta1(name)}
+		verb := "uncordon"
+		if on {
+			verb = "cordon"
+		}
+		_, err := c.Kubectl(context.Background(), verb, n.Name)
+		must(t, err)
+	}
+}
+
+// A peer that cannot be had says why, with the mend; the others go on.
+func TestBGPMistakes(t *testing.T) {
+	c := newBGP(t)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	web := c.service(t, "web")
+	c.backends(t, web)
+	a := c.addresses(t, web)[0]
+	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	r3 := c.Routers()[1]
+	w, err := r3.WatchRoutes()
+	must(t, err)
+	defer w.Stop()
+	r2 := c.peers[0]
+	nextSecond(t, c.peers[len(c.peers)-1])
+	is := func(p *v1alpha1.BGPPeer, reason string, words ...string) {
+		t.Helper()
+		lab.Eventually(t, established, func() error {
+			if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+				return err
+			}
+			return says(p.Status.Conditions, ready, false, reason, words...)
+		})
+	}
+	c.change(t, r2, func() { r2.Spec.PeerASN = 64999 })
+	is(r2, v1alpha1.ReasonNotEstablished, "Established 0/3: n1, n2, n3", "64999", "64512")
+	c.change(t, r2, func() {
+		r2.Spec.PeerASN, r2.Spec.PasswordSecret = routerASN, &v1alpha1.PasswordSecret{Name: "r2", Key: "password"}
+	})
+	is(r2, v1alpha1.ReasonSecretNotFound, "there is no Secret fairlead-system/r2")
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: "r2"}, Data: map[string][]byte{"password": []byte("wrong")}}
+	c.create(t, secret)
+	is(r2, v1alpha1.ReasonNotEstablished, "Established 0/3: n1, n2, n3", "password")
+	password := func(command string) {
+		_, err := c.Routers()[0].Command(context.Background(), "configure terminal", "router bgp 64512", command)
+		must(t, err)
+	}
+	t.Cleanup(func() { password("no neighbor fairlead password") })
+	password("neighbor fairlead password hush")
+	c.change(t, secret, func() { secret.Data["password"] = []byte("hush") })
+	lab.Eventually(t, established, func() error {
+		if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(r2), r2); err != nil {
+			return err
+		}
+		return says(r2.Status.Conditions, ready, true, v1alpha1.ReasonEstablished, "Established 3/3")
+	})
+	password("no neighbor fairlead password")
+	c.change(t, r2, func() { r2.Spec.PasswordSecret, r2.Spec.BFDProfile = nil, "missing" })
+	is(r2, v1alpha1.ReasonBFDProfileNotFound, "Established 3/3", `there is no BFDProfile "missing"`)
+	c.change(t, r2, func() { r2.Spec.BFDProfile = "" })
+	twin := c.peer(t, "twin", c.Routers()[0].IPv4)
+	is(twin, v1alpha1.ReasonPeerConflict, `the older BGPPeer "r2" is the same router`)
+	c.until(t, r2, func() error { return says(r2.Status.Conditions, ready, true, v1alpha1.ReasonEstablished) })
+	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	if changes := w.Changes(host(a)); len(changes) > 0 {
+		t.Errorf("%s, of which nothing was changed, changed its route: %v", r3.Name, changes)
+	}
+}
+
+// Without the API server a router that was away gets all routes again.
+func TestBGPWithoutAPI(t *testing.T) {
+	c := newBGP(t)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	web := c.service(t, "web")
+	c.backends(t, web)
+	a := c.addresses(t, web)[0]
+	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	must(t, c.FreezeAPI())
+	defer func() { must(t, c.ThawAPI()) }()
+	for _, r := range c.Routers() {
+		must(t, r.Stop(t.Context()))
+		c.untilVia(t, soon, []*lab.Router{r}, host(a))
+		must(t, r.Start(t.Context()))
+	}
+	c.untilVia(t, established, c.Routers(), host(a), "n1", "n2", "n3")
+	for _, r := range c.Routers() {
+		served(t, r.Client, a)
+	}
+}
+
+// A router is found at the other end of a cable that has no addresses, and its path
+// watched; IPv4 routes have IPv6 next hops (RFC 8950).
+func TestBGPUnnumbered(t *testing.T) {
+	c := &bgpCorner{corner: routed.corner(t)}
+	c.pool(t, c.freshName("bgp"), "10.30.0.0/16", "fd10:30::/64")
+	c.create(t, &v1alpha1.BFDProfile{ObjectMeta: meta1("fast")})
+	c.advertise(t, "all")
+	r2 := c.Routers()[0]
+	must(t, r2.Cable(t.Context(), c.Node("n1")))
+	_, err := r2.Command(t.Context(), "configure terminal", "router bgp 64512",
+		"neighbor n1 interface remote-as 64513", "neighbor n1 bfd", "neighbor n1 bfd profile fairlead", "neighbor n1 timers 3 9", "neighbor n1 timers connect 1",
+		"address-family ipv4 unicast", "neighbor n1 activate", "neighbor n1 route-map fairlead-in in", "neighbor n1 route-map nothing out", "exit-address-family",
+		"address-family ipv6 unicast", "neighbor n1 activate", "neighbor n1 route-map fairlead-in in", "neighbor n1 route-map nothing out", "exit-address-family")
+	must(t, err)
+	t.Cleanup(func() {
+		_, err := r2.Command(context.Background(), "configure terminal", "router bgp 64512", "no neighbor n1 interface remote-as 64513")
+		must(t, err)
+	})
+	p := c.peer(t, "cable", netip.Addr{}, watchedByBFD, func(p *v1alpha1.BGPPeer) {
+		p.Spec.PeerAddress, p.Spec.Interface = "", v1alpha1.InterfaceName(r2.Name)
+		p.Spec.NodeSelectors = []v1alpha1.LabelSelector{{MatchLabels: map[string]v1alpha1.LabelValue{"kubernetes.io/hostname": "n1"}}}
+	})
+	lab.Eventually(t, established, func() error {
+		if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		return says(p.Status.Conditions, ready, true, v1alpha1.ReasonEstablished, "Established 1/1")
+	})
+	web := c.service(t, "web", dualStack)
+	c.backends(t, web)
+	for _, a := range c.addresses(t, web) {
+		lab.Eventually(t, soon, func() error {
+			routes, err := r2.Routes(t.Context())
+			if got := routes[host(a)]; err == nil && (len(got.NextHops) != 1 || !got.NextHops[0].Is6()) {
+				err = fmt.Errorf("%s has of %s %+v", r2.Name, a, got)
+			}
+			return err
+		})
+		servedByAll(t, r2.Client, a)
+	}
+	sp := &v1alpha1.Speaker{ObjectMeta: meta1("n1")}
+	c.until(t, sp, func() error {
+		if s := sp.Status.BGPSessions; len(s) != 1 || s[0].BFD != v1alpha1.BFDSessionUp {
+			return fmt.Errorf("n1 says %+v", s)
+		}
+		return nil
+	})
+}
+
+// However much changes in a short time, no session is lost, and in the end each
+// route is where it should be.
+func TestBGPChangesDisturbNoSession(t *testing.T) {
+	c := newBGP(t)
+	c.advertise(t, "all")
+	c.untilUp(t)
+	before := c.resets(t)
+	nodes := []string{"n1", "n2", "n3"}
+	endpoints, want := map[netip.Addr]*discoveryv1.EndpointSlice{}, map[netip.Addr]string{}
+	var addresses []netip.Addr
+	for i := range 60 {
+		svc := c.service(t, fmt.Sprintf("web-%d", i), localTraffic)
+		a := c.addresses(t, svc)[0]
+		s := &discoveryv1.EndpointSlice{
+			ObjectMeta:  metav1.ObjectMeta{Namespace: c.namespace, Name: svc.Name, Labels: map[string]string{discoveryv1.LabelServiceName: svc.Name}},
+			AddressType: discoveryv1.AddressTypeIPv4,
+			Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{"10.244.1.250"}, NodeName: ptr.To("n1")}},
+		}
+		c.create(t, s)
+		addresses, endpoints[a], want[a] = append(addresses, a), s, "n1"
+	}
+	for range 400 {
+		a := addresses[rand.IntN(len(addresses))]
+		s := endpoints[a]
+		node := rand.IntN(len(nodes) + 1)
+		s.Endpoints[0].Conditions.Ready, want[a] = ptr.To(node < len(nodes)), ""
+		if node < len(nodes) {
+			s.Endpoints[0].NodeName, want[a] = &nodes[node], nodes[node]
+		}
+		must(t, c.api.Update(t.Context(), s))
+	}
+	for _, r := range c.Routers() {
+		lab.Eventually(t, soon, func() error {
+			fib, err := r.FIB()
+			for _, a := range addresses {
+				got := ""
+				for _, hop := range fib[host(a)] {
+					got += c.NodeByIP(hop)
+				}
+				if err == nil && got != want[a] {
+					err = fmt.Errorf("%s leads to %s by %q, want %q", r.Name, a, got, want[a])
+				}
+			}
+			return err
+		})
+	}
+	if after := c.resets(t); after != before {
+		t.Errorf("%d sessions were lost", after-before)
+	}
+}
+
+// resets is how often routers have lost sessions.
+func (c *bgpCorner) resets(t *testing.T) (n int) {
+	t.Helper()
+	for _, r := range c.Routers() {
+		sessions, err := r.Sessions(t.Context())
+		must(t, err)
+		for _, s := range sessions {
+			n += s.Resets
+		}
+	}
+	return n
+}
