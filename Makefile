@@ -5,6 +5,10 @@ export CGO_ENABLED ?= 0
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X github.com/fairlead/fairlead/internal/version.version=$(VERSION)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null)
+# The image's time is its commit's: the same commit is the same image.
+CREATED := $(or $(SOURCE_DATE_EPOCH),$(shell git show -s --format=%ct HEAD 2>/dev/null),0)
+IMAGE ?= ghcr.io/fairlead/fairlead
 TOOL := go tool -modfile=hack/tools/go.mod
 FUZZTIME ?= 20s
 
@@ -49,8 +53,8 @@ bench: deps assets ## measure: the allocator, and the controller and speaker in 
 	go test -run '^$$' -bench . -benchmem ./internal/...
 	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench/...
 
-images: ## build the container image; not there yet
-	@echo 'make images: there is no container image yet; run bin/controller and bin/speaker (make build) outside of a pod' >&2; exit 1
+images: ## build the container image for amd64 and arm64, as an OCI archive: bin/fairlead-image.tar
+	@go run -C hack/image . -name '$(IMAGE)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)'
 
 clean: lab-down ## remove labs and what was built
 	rm -rf bin
