@@ -84,7 +84,15 @@ func TestImageIsWhole(t *testing.T) {
 	if err := Archive(i, "example.com/fairlead", "v1.2.3", dir, filepath.Join(t.TempDir(), "image.tar")); err != nil {
 		t.Fatal(err)
 	}
-	l, err := layout.FromPath(dir)
+	name, err := i.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := top.ImageIndex(name)
 	if err != nil {
 		t.Fatal(err)
 	}
