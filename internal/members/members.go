@@ -359,7 +359,7 @@ func (m *Members) vouch(node string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.roster.vouch(node)
-	m.pulses.hear(node, time.Now())
+	m.pulses.synced(node, time.Now())
 	time.AfterFunc(m.timers.silence, m.notify)
 }
 

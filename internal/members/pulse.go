@@ -85,8 +85,14 @@ type pulses struct {
 	watched  map[string]watch // by node
 	watchers []string         // who is to hear the next pulse
 	opinion  opinion
-	back     []string // those that it missed until the last beat and hears again, sorted
+	// unsynced are those that it missed and has not exchanged everything with since,
+	// and when it last tried to; back are those to try now, sorted.
+	unsynced map[string]time.Time
+	back     []string
 }
+
+// syncAgain is how long after an attempt to sync with one that is back the next is due.
+const syncAgain = 500 * time.Millisecond
 
 // watch is what is known of one that is watched.
 type watch struct {
@@ -95,7 +101,7 @@ type watch struct {
 }
 
 func newPulses(node string, t timers) pulses {
-	return pulses{node: node, timers: t, watched: map[string]watch{}}
+	return pulses{node: node, timers: t, watched: map[string]watch{}, unsynced: map[string]time.Time{}}
 }
 
 // beat is called several times in a pulse's interval, and says what to do: whether
@@ -119,8 +125,8 @@ func (p *pulses) beat(now time.Time, r ring) (send, lapsed bool) {
 
 // look forms an opinion of those that are to be watched.
 func (p *pulses) look(now time.Time, watched []string) {
-	missed := p.opinion.Misses
 	p.opinion, p.back = opinion{}, nil
+	maps.DeleteFunc(p.unsynced, func(node string, _ time.Time) bool { return !slices.Contains(watched, node) })
 	maps.DeleteFunc(p.watched, func(node string, _ watch) bool { return !slices.Contains(watched, node) })
 	slices.Sort(watched)
 	for _, node := range watched {
@@ -130,9 +136,13 @@ func (p *pulses) look(now time.Time, watched []string) {
 			p.watched[node] = watch{since: now}
 		case now.Sub(w.since) > p.timers.silence:
 			p.opinion.Misses = append(p.opinion.Misses, node)
+			if _, before := p.unsynced[node]; !before {
+				p.unsynced[node] = time.Time{}
+			}
 		case w.heard:
 			p.opinion.Hears = append(p.opinion.Hears, node)
-			if slices.Contains(missed, node) {
+			if last, un := p.unsynced[node]; un && now.Sub(last) >= syncAgain {
+				p.unsynced[node] = now
 				p.back = append(p.back, node)
 			}
 		}
@@ -141,6 +151,12 @@ func (p *pulses) look(now time.Time, watched []string) {
 
 // hear notes that a speaker was heard of.
 func (p *pulses) hear(node string, now time.Time) { p.watched[node] = watch{since: now, heard: true} }
+
+// synced notes that everything was exchanged with a speaker.
+func (p *pulses) synced(node string, now time.Time) {
+	delete(p.unsynced, node)
+	p.hear(node, now)
+}
 
 // cutOff reports whether this speaker may be cut off itself: of most that it
 // watches, pulses are overdue. It knows that before it takes the first of them for

@@ -41,6 +41,18 @@ func TestAWatcherMissesWhoIsSilent(t *testing.T) {
 	if !slices.Equal(p.back, []string{"n2"}) || len(p.opinion.Misses) > 0 {
 		t.Errorf("n2 sends pulses again; n1 says that %v are back and that it misses %v", p.back, p.opinion.Misses)
 	}
+	tries := 0
+	for range 4 { // the first attempts to sync may fail
+		p.run(&now, r, syncAgain+testTimers.beat(), "n2", "n3")
+		if _, due := p.unsynced["n2"]; due {
+			tries++
+		}
+	}
+	p.synced("n2", now)
+	p.run(&now, r, 2*syncAgain, "n2", "n3")
+	if _, due := p.unsynced["n2"]; tries != 4 || due {
+		t.Errorf("n1 stopped to try after %d of 4 attempts that failed, or goes on after one that did not: %t", tries, due)
+	}
 }
 
 // Who has only begun to watch has no opinion, and none of those that it does not watch.

@@ -549,7 +549,7 @@ func (n *simNode) merge(theirs syncState, done func(bool)) {
 	}
 	n.after(n.sim.between(0, 2*time.Millisecond), func() {
 		n.roster.vouch(theirs.msg.Sender)
-		n.pulses.hear(theirs.msg.Sender, n.sim.clock())
+		n.pulses.synced(theirs.msg.Sender, n.sim.clock())
 		n.after(n.sim.timers.silence, n.notify)
 		n.notifyMsg(theirs.msg)
 		if done != nil {
