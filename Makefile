@@ -5,14 +5,18 @@ export CGO_ENABLED ?= 0
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X github.com/fairlead/fairlead/internal/version.version=$(VERSION)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null)
+# The image's time is its commit's: the same commit is the same image.
+CREATED := $(or $(SOURCE_DATE_EPOCH),$(shell git show -s --format=%ct HEAD 2>/dev/null),0)
+IMAGE ?= ghcr.io/fairlead/fairlead
 TOOL := go tool -modfile=hack/tools/go.mod
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo lab-up lab-down lint generate verify fuzz bench images clean deps assets unit
+.PHONY: help build test demo lab-up lab-down lint generate verify fuzz bench images clean deps assets unit test-install golden helm
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build controller and speaker into bin/
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/controller ./cmd/speaker
@@ -20,9 +24,16 @@ build: ## build controller and speaker into bin/
 test: DEPS := --tests
 test: deps verify assets ## check everything: generated files, lint, unit, API server and lab tests
 	CGO_ENABLED=1 go test -race -timeout 45m ./...
+	@$(MAKE) --no-print-directory test-install
 
 unit: ## run the tests that need neither root nor a lab
 	go test ./api/... ./cmd/... ./internal/...
+
+# These are modules of their own. Go's cache of results does not see that files
+# outside of a module have changed: hence -count=1.
+test-install: ## check the chart, the plain manifests and the image (no cluster)
+	go test -C hack/chart -count=1 ./...
+	go test -C hack/image -count=1 ./...
 
 demo: deps assets ## show it: a Service gets an address, a client reaches it, its node fails
 	@go run ./test/lab/cmd/lab demo
@@ -35,9 +46,13 @@ lab-down: ## take every lab down that `make demo` or `make lab-up` left
 
 lint: ## go vet, staticcheck, gofmt and more (.golangci.yml)
 	$(TOOL) golangci-lint run ./...
+	@for m in hack/chart hack/image; do (cd $$m && go tool -modfile=../tools/go.mod golangci-lint run ./...) || exit 1; done
 
-generate: ## write deepcopy functions, CRDs and roles anew
+generate: ## write deepcopy functions, CRDs, roles and what the chart has of them anew
 	./hack/generate.sh
+
+golden: ## write what the chart makes of values anew: its golden files, config/deploy
+	go test -C hack/chart -count=1 -run 'TestGolden|TestPlainManifests' . -update
 
 verify: lint ## check that generated files and go.mod are up to date, and lint
 	./hack/verify.sh
@@ -49,8 +64,11 @@ bench: deps assets ## measure: the allocator, and the controller and speaker in 
 	go test -run '^$$' -bench . -benchmem ./internal/...
 	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench/...
 
-images: ## build the container image; not there yet
-	@echo 'make images: there is no container image yet; run bin/controller and bin/speaker (make build) outside of a pod' >&2; exit 1
+images: ## build the container image for amd64 and arm64, as an OCI archive: bin/fairlead-image.tar
+	@go run -C hack/image . -name '$(IMAGE)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)'
+
+helm: ## build Helm into bin/helm, for who has none; takes about three minutes, once
+	go build -C hack/chart -trimpath -o ../../bin/helm helm.sh/helm/v4/cmd/helm
 
 clean: lab-down ## remove labs and what was built
 	rm -rf bin

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Writes what is generated: deepcopy functions, CRDs and roles.
+# Writes what is generated: deepcopy functions, CRDs, roles, and the parts of the
+# Helm chart that follow from them.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,3 +14,4 @@ gen rbac:roleName=fairlead-controller \
 gen rbac:roleName=fairlead-speaker \
 	"paths={$controllers/announce,./cmd/speaker}" \
 	output:rbac:dir=config/rbac/speaker
+go run -C hack/chart .

@@ -68,12 +68,12 @@ type Members struct {
 	end     context.CancelFunc
 	wg      sync.WaitGroup
 
-	mu      sync.Mutex // guards the fields below
-	list    *memberlist.Memberlist
-	facts   versioned // this node's
-	rumours rumours
-	pulses  pulses
-	ring    ring // of the members
+	mu     sync.Mutex // guards the fields below
+	list   *memberlist.Memberlist
+	facts  versioned // this node's
+	roster roster
+	nodes  map[string]memberlist.Node // where members are, and were
+	pulses pulses
 }
 
 // View is what this speaker knows of all. Its maps are only to be read, and Claims
@@ -98,7 +98,7 @@ func New(cfg Config) *Members {
 	m := &Members{
 		cfg: cfg, timers: t, state: newState(time.Now), facts: versioned{Version: cfg.Generation},
 		born: time.Now(), changed: make(chan struct{}, 1), lapsed: make(chan struct{}, 1),
-		rumours: newRumours(time.Now, t.silence), pulses: newPulses(cfg.Node, t),
+		roster: newRoster(time.Now, t.silence), nodes: map[string]memberlist.Node{}, pulses: newPulses(cfg.Node, t),
 	}
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: m.count}
 	return m
@@ -156,8 +156,8 @@ func (m *Members) keepBeating(ctx context.Context) {
 func (m *Members) beat() {
 	now := time.Now()
 	m.mu.Lock()
-	send, lapsed := m.pulses.beat(now, m.ring)
-	p, list := m.pulses, m.list
+	send, lapsed := m.pulses.beat(now, m.roster.ring())
+	p := m.pulses
 	changed := !p.opinion.equal(m.facts.opinion)
 	m.mu.Unlock()
 	switch {
@@ -172,10 +172,10 @@ func (m *Members) beat() {
 		m.say(func(f *versioned) { f.opinion = p.opinion })
 	}
 	if send {
-		m.sendEach(list, p.watchers, message{Pulse: m.cfg.Node}.encode())
+		m.sendEach(p.watchers, message{Pulse: m.cfg.Node}.encode())
 	}
 	if len(p.back) > 0 { // each has missed what the other said
-		m.wg.Go(func() { m.syncWith(list, p.back) })
+		m.wg.Go(func() { m.syncWith(p.back) })
 	}
 }
 
@@ -199,7 +199,7 @@ func (m *Members) Revive() {
 	m.mu.Lock()
 	m.pulses.forgive(time.Now())
 	for _, node := range known {
-		m.rumours.vouch(node)
+		m.roster.vouch(node)
 	}
 	m.mu.Unlock()
 	time.AfterFunc(m.timers.silence, m.notify)
@@ -227,28 +227,43 @@ func (m *Members) doubt(address string) {
 }
 
 // syncWith exchanges everything with these members.
-func (m *Members) syncWith(list *memberlist.Memberlist, nodes []string) {
-	for _, n := range list.Members() {
-		if !slices.Contains(nodes, n.Name) {
-			continue
-		}
-		if _, err := list.Join([]string{n.Address()}); err != nil {
+func (m *Members) syncWith(nodes []string) {
+	for _, n := range m.whereabouts(nodes) {
+		if _, err := m.memberlist().Join([]string{n.Address()}); err != nil {
 			m.cfg.Log.V(1).Info("cannot sync with a speaker that is back", "node", n.Name, "error", err.Error())
 		}
 	}
 }
 
-// sendEach sends a packet to these members, or to all others when there are none. One that is lost is
-// made good by the next, or by gossip.
-func (m *Members) sendEach(list *memberlist.Memberlist, to []string, packet []byte) {
-	for _, n := range list.Members() {
-		if n.Name == m.cfg.Node || to != nil && !slices.Contains(to, n.Name) {
-			continue
-		}
-		if err := list.SendBestEffort(n, packet); err != nil {
+// sendEach sends a packet to these nodes. One that is lost is made good by the
+// next, or by gossip.
+func (m *Members) sendEach(to []string, packet []byte) {
+	list := m.memberlist()
+	for _, n := range m.whereabouts(to) {
+		if err := list.SendBestEffort(&n, packet); err != nil {
 			m.cfg.Log.V(2).Info("cannot send", "node", n.Name, "error", err.Error())
 		}
 	}
+}
+
+// whereabouts returns where these nodes are, as far as that is known.
+func (m *Members) whereabouts(names []string) []memberlist.Node {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]memberlist.Node, 0, len(names))
+	for _, name := range names {
+		if n, known := m.nodes[name]; known {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// others returns the other members, and those that were a moment ago.
+func (m *Members) others() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(m.roster.ring()), func(node string) bool { return node == m.cfg.Node })
 }
 
 // Join syncs with the speakers at these endpoints, at the same time, and returns
@@ -318,32 +333,32 @@ func (m *Members) alive() (alive []string, cutOff bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	opinions[m.cfg.Node] = m.pulses.opinion
-	dead := m.pulses.dead(m.ring, opinions)
-	alive = m.rumours.alive(slices.Clone(m.ring))
-	return slices.DeleteFunc(alive, func(node string) bool { return slices.Contains(dead, node) }), m.pulses.cutOff()
+	return m.roster.alive(&m.pulses, opinions), m.pulses.cutOff()
 }
 
-// setMember notes that memberlist takes a node for a member, or does not any more.
-func (m *Members) setMember(node string, is bool) {
+// met notes that memberlist takes a node for a member, and where it is.
+func (m *Members) met(n *memberlist.Node) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	others := slices.DeleteFunc(slices.Clone(m.ring), func(o string) bool { return o == node })
-	if is {
-		others = append(others, node)
-	}
-	m.ring = newRing(others)
-	m.rumours.said(node, !is)
+	m.roster.joined(n.Name)
+	m.nodes[n.Name] = *n
 	m.notify()
-	if !is {
-		time.AfterFunc(m.timers.silence, m.notify)
-	}
+}
+
+// lost notes that memberlist takes a node for dead.
+func (m *Members) lost(n *memberlist.Node) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.roster.died(n.Name)
+	m.notify()
+	time.AfterFunc(m.timers.silence, m.notify)
 }
 
 // vouch notes that a member has just synced with this one.
 func (m *Members) vouch(node string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.rumours.vouch(node)
+	m.roster.vouch(node)
 	m.pulses.hear(node, time.Now())
 	time.AfterFunc(m.timers.silence, m.notify)
 }
@@ -368,17 +383,14 @@ func (m *Members) say(change func(*versioned)) {
 // would be too many.
 func (m *Members) tell(msg message) {
 	m.take(msg)
-	list := m.memberlist()
-	if list == nil {
-		return // it is not started yet
-	}
-	parts := msg.split()
-	if len(parts)*list.NumMembers() > maxAtOnce {
+	parts, others := msg.split(), m.others()
+	if len(parts)*len(others) > maxAtOnce {
 		return
 	}
 	for _, part := range parts {
+		part.ToAll = true
 		if packet := part.encode(); len(packet) <= maxPacket {
-			m.sendEach(list, nil, packet)
+			m.sendEach(others, packet)
 		}
 	}
 }
@@ -419,16 +431,16 @@ func (m *Members) take(msg message) {
 			return // who has just started has all claims from the others: it would pass on thousands that are known
 		}
 	}
-	for _, part := range news.split() {
+	if !news.empty() { // of what goes around, most is heard many times
+		m.notify()
+	}
+	for _, part := range news.toPassOn(msg).split() {
 		b := &broadcast{name: part.name(), msg: part.encode()}
 		if len(b.msg) > maxPacket {
 			m.sendToAll(b.msg)
 		} else {
 			m.queue.QueueBroadcast(b)
 		}
-	}
-	if !news.empty() { // of what goes around, most is heard many times
-		m.notify()
 	}
 }
 
@@ -543,16 +555,16 @@ func (d *delegate) MergeRemoteState(b []byte, _ bool) {
 
 func (d *delegate) NotifyJoin(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker joined", "node", n.Name, "address", n.Address())
-	d.members().setMember(n.Name, true)
+	d.members().met(n)
 }
 
 func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker left or died", "node", n.Name)
-	d.members().setMember(n.Name, false)
+	d.members().lost(n)
 	d.members().doubt(n.Address())
 }
 
-func (d *delegate) NotifyUpdate(*memberlist.Node) { d.members().notify() }
+func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.members().met(n) }
 
 // logWriter passes memberlist's log lines on as debug lines: what matters to a
 // person shows in the Speaker objects.

@@ -14,7 +14,8 @@ import (
 // is noticed does not grow with the cluster, and neither do the packets that a
 // speaker sends; one watcher alone, which may be the one that is cut off or busy,
 // decides nothing. memberlist's own probes go on, slowly, as a net below this:
-// for those whose watchers are all away.
+// for those whose watchers are all away. On a busy machine they are wrong now and
+// then; they are not believed about one whose watchers hear it.
 
 // watchersOfOne is how many watch one speaker: all the others, in clusters of up
 // to five.
@@ -162,18 +163,19 @@ func (p *pulses) forgive(now time.Time) {
 	}
 }
 
-// dead returns the members that most of their watchers do not hear, as long as
-// this speaker does not hear them itself. The opinion of a watcher that is dead,
-// or that this speaker does not hear, does not count.
-func (p *pulses) dead(r ring, opinions map[string]opinion) []string {
-	var dead []string
+// judge returns the members that most of their watchers miss, and those that most
+// hear; one that this speaker hears itself is heard. The opinion of a watcher that
+// is dead, that this speaker misses, or that memberlist does not take for a
+// member, does not count: it may be an old one.
+func (p *pulses) judge(r ring, opinions map[string]opinion, member map[string]bool) (dead, heard map[string]bool) {
+	dead, heard = map[string]bool{}, map[string]bool{}
 	counts := func(watcher string) bool {
-		return watcher == p.node || !slices.Contains(p.opinion.Misses, watcher) && !slices.Contains(dead, watcher)
+		return watcher == p.node || member[watcher] && !dead[watcher] && !slices.Contains(p.opinion.Misses, watcher)
 	}
 	for more := true; more; {
 		more = false
 		for _, node := range r {
-			if node == p.node || slices.Contains(dead, node) || slices.Contains(p.opinion.Hears, node) {
+			if node == p.node || dead[node] {
 				continue
 			}
 			hear, miss := 0, 0
@@ -186,10 +188,11 @@ func (p *pulses) dead(r ring, opinions map[string]opinion) []string {
 					miss++
 				}
 			}
-			if miss > hear {
-				dead, more = append(dead, node), true
+			heard[node] = hear > miss || slices.Contains(p.opinion.Hears, node)
+			if miss > hear && !heard[node] {
+				dead[node], more = true, true
 			}
 		}
 	}
-	return dead
+	return dead, heard
 }

@@ -2,6 +2,7 @@ package members
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -115,8 +116,12 @@ func TestWhoIsDead(t *testing.T) {
 			for n, o := range c.opinions {
 				all[n] = o
 			}
-			got := p.dead(c.ring, all)
-			if slices.Sort(got); !slices.Equal(got, c.want) {
+			member := map[string]bool{}
+			for _, n := range c.ring {
+				member[n] = true
+			}
+			dead, _ := p.judge(c.ring, all, member)
+			if got := slices.Sorted(maps.Keys(dead)); !slices.Equal(got, c.want) {
 				t.Errorf("%v are dead, want %v", got, c.want)
 			}
 		})

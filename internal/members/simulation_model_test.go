@@ -346,11 +346,11 @@ func (s *simulation) warm(count int) {
 	for _, n := range s.nodes[:count] {
 		for _, o := range s.nodes[:count] {
 			n.peers[o.id] = peer{known: true, status: peerAlive, inc: 1}
+			n.roster.joined(o.name)
 			n.state.facts[o.name] = versioned{Version: 1, Facts: Facts{Interfaces: interfaces(true), Joined: true}}
 		}
 		n.facts = n.state.facts[n.name]
 		n.resetOrder()
-		n.ringed = false
 		n.joined = true
 		n.enterLoop()
 	}

@@ -72,15 +72,13 @@ type simNode struct {
 	gossip *memberlist.TransmitLimitedQueue
 
 	// Members
-	state   *state
-	rumours rumours
-	facts   versioned
-	pulses  pulses
-	ring    ring
-	ringed  bool          // ring is up to date
-	beatAt  time.Duration // the last beat; what this node announces counts while it is recent
-	lapsed  bool
-	news    int // messages that changed the state
+	state  *state
+	roster roster
+	facts  versioned
+	pulses pulses
+	beatAt time.Duration // the last beat; what this node announces counts while it is recent
+	lapsed bool
+	news   int // messages that changed the state
 
 	// Announcer
 	up                      bool // the interface, as it knows
@@ -113,15 +111,16 @@ func (n *simNode) boot() {
 	n.peers, n.order, n.next, n.doubt, n.left = make([]peer, len(s.nodes)), nil, 0, 0, false
 	n.own = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: n.estNumNodes} // memberlist.DefaultLANConfig
 	n.gossip = &memberlist.TransmitLimitedQueue{RetransmitMult: *simRetransmit, NumNodes: n.numMembers}
-	n.state, n.rumours = newState(s.clock), newRumours(s.clock, s.timers.silence)
+	n.state, n.roster = newState(s.clock), newRoster(s.clock, s.timers.silence)
 	skew := time.Duration(n.id%7-3) * 4 * time.Second // clocks differ
 	n.facts = versioned{Version: uint64(s.clock().Add(skew).UnixNano())}
-	n.pulses, n.ringed, n.lapsed, n.beatAt = newPulses(n.name, s.timers), false, false, s.now
+	n.pulses, n.lapsed, n.beatAt = newPulses(n.name, s.timers), false, s.now
 	n.news, n.searching, n.notified, n.services = 0, 0, false, s.current
 	n.joined, n.leaving, n.inLoop = false, false, false
 	n.last, n.rows = decision{}, map[netip.Addr]bool{}
 	n.up = n.carrier
 	n.peers[n.id] = peer{known: true, status: peerAlive, inc: 1}
+	n.roster.joined(n.name)
 	n.order = []int{n.id}
 	n.tellFacts()
 	n.after(s.between(0, s.timers.beat()), n.beat)
@@ -282,9 +281,8 @@ func (n *simNode) hearAlive(id int, inc uint32) {
 		p.changed = n.sim.now
 	}
 	if !was.member() {
-		n.ringed = false
+		n.roster.joined(n.sim.names[id])
 		n.sim.tell("peers: %s meets %s", n.name, n.sim.names[id])
-		n.rumours.said(n.sim.names[id], false)
 		n.notify()
 	}
 }
@@ -333,8 +331,7 @@ func (n *simNode) hearDead(d payload) {
 	if d.from == d.node {
 		p.status = peerLeft
 	}
-	n.ringed = false
-	n.rumours.said(n.sim.names[d.node], true)
+	n.roster.died(n.sim.names[d.node])
 	if p.status == peerDead {
 		n.sync(d.node, func(bool) {}) // Members.doubt
 	}
@@ -551,7 +548,7 @@ func (n *simNode) merge(theirs syncState, done func(bool)) {
 		}
 	}
 	n.after(n.sim.between(0, 2*time.Millisecond), func() {
-		n.rumours.vouch(theirs.msg.Sender)
+		n.roster.vouch(theirs.msg.Sender)
 		n.pulses.hear(theirs.msg.Sender, n.sim.clock())
 		n.after(n.sim.timers.silence, n.notify)
 		n.notifyMsg(theirs.msg)
@@ -620,13 +617,14 @@ func (n *simNode) say(change func(*versioned)) {
 // tellAll is Members.tell.
 func (n *simNode) tellAll(m message) {
 	n.take(m)
-	parts := m.split()
-	if len(parts)*n.numMembers() > maxAtOnce {
+	parts, others := m.split(), n.roster.ring()
+	if len(parts)*len(others) > maxAtOnce {
 		return
 	}
 	for _, part := range parts {
-		for id, p := range n.peers {
-			if p.member() && id != n.id {
+		part.ToAll = true
+		for _, o := range others {
+			if id := slices.Index(n.sim.names, o); id != n.id {
 				n.sim.send(n.id, id, []payload{{about: aboutUs, msg: part}})
 			}
 		}
@@ -636,7 +634,7 @@ func (n *simNode) tellAll(m message) {
 func (n *simNode) beat() {
 	n.after(n.sim.timers.beat(), n.beat)
 	n.beatAt = n.sim.now
-	send, lapsed := n.pulses.beat(n.sim.clock(), n.members())
+	send, lapsed := n.pulses.beat(n.sim.clock(), n.roster.ring())
 	if lapsed {
 		n.sim.tell("peers: %s has lapsed", n.name)
 		n.lapsed = true
@@ -663,9 +661,7 @@ func (n *simNode) beat() {
 func (n *simNode) alive() []string {
 	opinions := n.state.opinions()
 	opinions[n.name] = n.pulses.opinion
-	r := n.members()
-	dead := n.pulses.dead(r, opinions)
-	return slices.DeleteFunc(n.rumours.alive(slices.Clone(r)), func(node string) bool { return slices.Contains(dead, node) })
+	return n.roster.alive(&n.pulses, opinions)
 }
 
 func (n *simNode) notifyMsg(m message) {
@@ -696,7 +692,7 @@ func (n *simNode) take(m message) {
 			return
 		}
 	}
-	for _, part := range news.split() {
+	for _, part := range news.toPassOn(m).split() {
 		b := n.sim.enlist(payload{about: aboutUs, msg: part}, len(part.encode()))
 		n.gossip.QueueBroadcast(&simBroadcast{broadcast: broadcast{name: part.name(), msg: b}})
 	}
@@ -748,7 +744,7 @@ func (n *simNode) hasJoined() {
 	n.joined, n.lapsed = true, false
 	n.pulses.forgive(n.sim.clock()) // Members.Revive
 	for _, node := range n.state.nodes() {
-		n.rumours.vouch(node)
+		n.roster.vouch(node)
 	}
 	n.after(n.sim.timers.silence, n.notify)
 	n.tellFacts()
@@ -845,20 +841,6 @@ func (n *simNode) lookForLost() {
 	}
 	n.join(lost, func(bool) {})
 	n.after(lookAround, n.lookForLost) // an attempt gets no longer
-}
-
-func (n *simNode) members() ring {
-	if n.ringed {
-		return n.ring
-	}
-	out := make([]string, 0, len(n.order))
-	for id, p := range n.peers {
-		if p.member() {
-			out = append(out, n.sim.names[id])
-		}
-	}
-	n.ring, n.ringed = newRing(out), true
-	return n.ring
 }
 
 // notify has the loop act soon; what happens until then is seen at once.

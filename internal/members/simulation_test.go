@@ -40,10 +40,10 @@ type size struct {
 }
 
 var simSizes = []size{
-	{name: "small", seeds: 1500, nodes: [2]int{3, 7}, addresses: [2]int{1, 12}},
+	{name: "small", seeds: 1500, nodes: [2]int{2, 7}, addresses: [2]int{1, 12}},
 	{name: "medium", seeds: 15, nodes: [2]int{8, 30}, addresses: [2]int{1, 40}},
 	{name: "many-addresses", seeds: 5, nodes: [2]int{3, 5}, addresses: [2]int{100, 500}},
-	{name: "large", seeds: 1, nodes: [2]int{60, 120}, addresses: [2]int{1, 6}, warm: true},
+	{name: "large", seeds: 1, nodes: [2]int{100, 200}, addresses: [2]int{1, 6}, warm: true},
 }
 
 // plan is what a seed stands for.
@@ -147,6 +147,9 @@ func (p *plan) addFault(kind string, at time.Duration) {
 	case "crash", "stop":
 		if p.lasting+3 > p.nodes { // two must be left
 			f.kind = "restart"
+			if p.kind == kind {
+				p.kind = f.kind
+			}
 			p.addNodeFault(f)
 			return
 		}
@@ -195,6 +198,9 @@ func (p *plan) setNodeFault(f *fault, id int) {
 	case "cable", "flap":
 		f.begin, f.end = func(s *simulation) { s.pull(id, false) }, func(s *simulation) { s.pull(id, true) }
 	case "cut":
+		if p.nodes == 2 { // of two halves either may win
+			p.victims[0], p.victims[1] = true, true
+		}
 		f.begin, f.end = func(s *simulation) { s.cut(id, 1) }, func(s *simulation) { s.cut(id, -1) }
 	case "deaf", "mute":
 		f.begin = func(s *simulation) { s.oneWay(id, f.kind == "deaf", 1) }
@@ -227,10 +233,10 @@ func (p *plan) onOwner(f *fault, id *int) {
 func (p *plan) addWideFault(f fault) {
 	switch f.kind {
 	case "partition":
-		minority := p.chance.Perm(p.nodes)[:1+p.chance.IntN((p.nodes-1)/2)]
+		minority := p.chance.Perm(p.nodes)[:1+p.chance.IntN(max(1, (p.nodes-1)/2))]
 		slices.Sort(minority)
-		for _, id := range minority {
-			p.victims[id] = true
+		for id := range p.nodes { // of two halves either may win
+			p.victims[id] = p.victims[id] || slices.Contains(minority, id) || 2*len(minority) == p.nodes
 		}
 		f.what = fmt.Sprint(minority)
 		f.begin, f.end = func(s *simulation) { s.divide(minority) }, func(s *simulation) { s.divide(nil) }

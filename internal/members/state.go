@@ -35,10 +35,25 @@ type message struct {
 	Claims map[netip.Addr]election.Claim `json:"-"`           // see encode
 	Sender string                        `json:"s,omitempty"` // of a full sync
 	Pulse  string                        `json:"p,omitempty"` // the sender, who is alive; there is nothing else then
+	ToAll  bool                          `json:"a,omitempty"` // the sender has told all of it: it need not be passed on
 }
 
 // empty reports whether the message says nothing.
 func (m message) empty() bool { return len(m.Facts)+len(m.Claims) == 0 }
+
+// toPassOn returns what of the news others do not hear from who told it.
+func (m message) toPassOn(told message) message {
+	if !told.ToAll {
+		return m
+	}
+	out := message{Claims: map[netip.Addr]election.Claim{}}
+	for a, c := range m.Claims {
+		if told.Claims[a] != c {
+			out.Claims[a] = c // held against a lower one
+		}
+	}
+	return out
+}
 
 // versioned is a node's facts, and what it says of the others; the higher version
 // is the later one.
@@ -203,45 +218,6 @@ func (s *state) view(alive []string) View {
 	return v
 }
 
-// rumours are the nodes that memberlist takes for dead, for as long as that is a
-// rumour.
-type rumours struct {
-	now   func() time.Time
-	last  time.Duration
-	until map[string]time.Time // node -> as long as when it is taken to be alive
-}
-
-func newRumours(now func() time.Time, last time.Duration) rumours {
-	return rumours{now: now, last: last, until: map[string]time.Time{}}
-}
-
-// said notes that a member was said to be dead, or that it is alive after all.
-func (r rumours) said(node string, dead bool) {
-	delete(r.until, node)
-	if dead {
-		r.vouch(node)
-	}
-}
-
-// vouch notes that there is reason to take a node to be alive for a while, as one
-// that has just been spoken to. A death of it that is still believed, as after a
-// cable was back, is no more than a rumour: it denies it as soon as it hears of it.
-func (r rumours) vouch(node string) { r.until[node] = r.now().Add(r.last) }
-
-// alive returns the sorted names of the members, and of those whose death is
-// still a rumour.
-func (r rumours) alive(members []string) []string {
-	for node, until := range r.until {
-		if r.now().Before(until) {
-			members = append(members, node)
-		} else {
-			delete(r.until, node)
-		}
-	}
-	slices.Sort(members)
-	return slices.Compact(members)
-}
-
 // all returns a copy of everything.
 func (s *state) all() message {
 	s.mu.Lock()
@@ -286,7 +262,7 @@ func (m message) split() []message {
 // times.
 func (m message) encode() []byte {
 	var rest []byte
-	if len(m.Facts) > 0 || m.Sender != "" || m.Pulse != "" {
+	if len(m.Facts) > 0 || m.Sender != "" || m.Pulse != "" || m.ToAll {
 		var err error
 		if rest, err = json.Marshal(m); err != nil {
 			panic(fmt.Sprintf("encode gossip message: %v", err)) // plain data always encodes

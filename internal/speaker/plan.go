@@ -127,7 +127,7 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 		load.Of[elected]++ // each speaker counts what each is about to take
 	}
 	if elected == s.Node && claim.Owner != s.Node && (insists || !s.awaited(sp.addr)) {
-		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1, Minor: s.CutOff || s.minority()}
+		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1, Minor: s.claimsMinor(claim)}
 		p.Claims[sp.addr] = claim
 	}
 	out.Reason, out.Owner = lb.ReasonNotOwner, claim.Owner
@@ -145,6 +145,13 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 // minority reports whether this speaker sees less than half of those that there
 // are: the network may be cut in two, with the larger part on the other side.
 func (s *Snapshot) minority() bool { return 2*len(s.Speakers) < s.Known }
+
+// claimsMinor reports whether a claim that this node makes in place of another is
+// minor. One made against a minor claim is not, where this node sees enough to make
+// it: or two would defend the address against each other for ever.
+func (s *Snapshot) claimsMinor(replaced election.Claim) bool {
+	return s.minority() || s.CutOff && !replaced.Minor
+}
 
 // insists reports whether this node is to claim the address whoever owns it:
 // because a user wants it to, or because it announces the address and one claimed

@@ -99,6 +99,15 @@ func TestMake(t *testing.T) {
 			reason: lb.ReasonAnnounced, owner: "n1",
 		},
 		{
+			name: "the same, and this node misses most of those it watches: its claim is not minor all the same, or both would defend it for ever",
+			change: func(s *Snapshot) {
+				s.Known, s.CutOff, s.Announced = 3, true, map[netip.Addr]bool{vip: true}
+				s.Claims[vip] = election.Claim{Owner: "n2", Epoch: 4, Minor: true}
+			},
+			claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 5}}, announce: announced,
+			reason: lb.ReasonAnnounced, owner: "n1",
+		},
+		{
 			name: "the same, but this node does not announce it any more: nothing moves back",
 			change: func(s *Snapshot) {
 				s.Known = 3

@@ -1,0 +1,86 @@
+package members
+
+import (
+	"slices"
+	"time"
+)
+
+// remembered is how long a member that memberlist takes for dead keeps its place
+// in the ring. If it left at once, all would watch others than before: also when
+// the death is a mistake, which on a busy machine makes for more of them.
+const remembered = 10 * time.Second
+
+// roster is who there is, and what memberlist thinks of them.
+type roster struct {
+	now   func() time.Time
+	doubt time.Duration        // how long a death, or a return, is not believed of one without watchers
+	known map[string]time.Time // node -> since when memberlist takes it for dead; zero for its members
+	until map[string]time.Time // node -> as long as when it is taken to be alive
+	order ring                 // of those known, nil when it has to be made anew
+}
+
+func newRoster(now func() time.Time, doubt time.Duration) roster {
+	return roster{now: now, doubt: doubt, known: map[string]time.Time{}, until: map[string]time.Time{}}
+}
+
+// joined notes that memberlist takes a node for a member.
+func (r *roster) joined(node string) {
+	delete(r.until, node)
+	r.known[node], r.order = time.Time{}, nil
+}
+
+// died notes that memberlist takes a node for dead. Who was cut off and comes back
+// says of all others that they have died; they hear of it and disagree.
+func (r *roster) died(node string) {
+	r.known[node] = r.now()
+	r.vouch(node)
+}
+
+// vouch notes that there is reason to take a node to be alive for a while, as one
+// that has just been spoken to.
+func (r *roster) vouch(node string) { r.until[node] = r.now().Add(r.doubt) }
+
+// ring returns those that are members, or were a moment ago.
+func (r *roster) ring() ring {
+	for node, since := range r.known {
+		if !since.IsZero() && r.now().Sub(since) > remembered {
+			delete(r.known, node)
+			r.order = nil
+		}
+	}
+	if r.order == nil {
+		names := make([]string, 0, len(r.known))
+		for node := range r.known {
+			names = append(names, node)
+		}
+		r.order = newRing(names)
+	}
+	return r.order
+}
+
+// alive returns the sorted names of those that are alive: whom most of the
+// watchers hear, and where these say nothing, whom memberlist takes for a member.
+func (r *roster) alive(p *pulses, opinions map[string]opinion) []string {
+	all := r.ring()
+	member := make(map[string]bool, len(r.known))
+	for node, since := range r.known {
+		member[node] = since.IsZero()
+	}
+	dead, heard := p.judge(all, opinions, member)
+	alive := make([]string, 0, len(all))
+	for _, node := range all {
+		if !dead[node] && (heard[node] || member[node]) {
+			alive = append(alive, node)
+		}
+	}
+	for node, until := range r.until {
+		switch {
+		case !r.now().Before(until):
+			delete(r.until, node)
+		case !dead[node]:
+			alive = append(alive, node)
+		}
+	}
+	slices.Sort(alive)
+	return slices.Compact(alive)
+}

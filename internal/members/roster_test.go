@@ -1,0 +1,47 @@
+package members
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What memberlist thinks of a node counts where its watchers say nothing, and not
+// at once.
+func TestRoster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoster(time.Now, testTimers.silence)
+		p := newPulses("n1", testTimers)
+		for _, n := range []string{"n1", "n2", "n3"} {
+			r.joined(n)
+		}
+		heard := map[string]opinion{"n3": {Hears: []string{"n2"}}}
+		alive := func(opinions map[string]opinion, want ...string) {
+			t.Helper()
+			if got := r.alive(&p, opinions); !slices.Equal(got, want) {
+				t.Errorf("%v are alive, want %v", got, want)
+			}
+		}
+		alive(nil, "n1", "n2", "n3")
+		r.died("n2")
+		alive(nil, "n1", "n2", "n3") // it may deny it
+		time.Sleep(testTimers.silence)
+		alive(nil, "n1", "n3")
+		alive(heard, "n1", "n2", "n3") // a watcher hears it
+		r.vouch("n2")
+		alive(nil, "n1", "n2", "n3") // it was just spoken to
+		r.died("n3")
+		time.Sleep(testTimers.silence)
+		alive(heard, "n1") // who is away himself vouches for nobody
+		if got := len(r.ring()); got != 3 {
+			t.Errorf("the ring has %d places, want 3: deaths are often mistakes", got)
+		}
+		time.Sleep(remembered)
+		if got := r.ring(); !slices.Equal(got, ring{"n1"}) {
+			t.Errorf("the ring is %v in the end, want n1 alone", got)
+		}
+		r.joined("n2")
+		alive(nil, "n1", "n2")
+	})
+}
