@@ -11,10 +11,7 @@ import (
 // chooses by label resolved to names. The error names the field.
 func L2Advertisement(a *v1alpha1.L2Advertisement, pools []v1alpha1.IPAddressPool) (lb.L2Advertisement, error) {
 	in, err := scope(pools, texts(a.Spec.IPAddressPools), a.Spec.IPAddressPoolSelectors, a.Spec.ServiceSelectors, a.Spec.NodeSelectors)
-	out := lb.L2Advertisement{
-		Name: a.Name, AllPools: in.AllPools, Pools: in.Pools, ServiceSelectors: in.ServiceSelectors, NodeSelectors: in.NodeSelectors,
-		Interfaces: texts(a.Spec.Interfaces),
-	}
+	out := lb.L2Advertisement{Name: a.Name, Scope: in, Interfaces: texts(a.Spec.Interfaces)}
 	if err != nil {
 		return out, err
 	}

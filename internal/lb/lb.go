@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"slices"
 )
 
 // ServiceKey names a Kubernetes Service.
@@ -153,37 +152,15 @@ type Node struct {
 // L2Advertisement says which addresses are announced at layer 2, and where.
 type L2Advertisement struct {
 	Name string
-	// AllPools or Pools say whose addresses are announced: pools chosen by
-	// label are among the names.
-	AllPools bool
-	Pools    []string
-	// Empty lists of selectors do not narrow.
-	ServiceSelectors []Selector
-	NodeSelectors    []Selector
-	Preferred        []Preference
-	Interfaces       []string // names or globs; empty: those in the address's subnet
+	Scope
+	Preferred  []Preference
+	Interfaces []string // names or globs; empty: those in the address's subnet
 }
 
 // Preference gives the nodes that it selects a weight, 1 to 100.
 type Preference struct {
 	Weight   int
 	Selector Selector
-}
-
-// SelectsPool reports whether the advertisement is for addresses of the pool.
-func (a *L2Advertisement) SelectsPool(name string) bool {
-	return a.AllPools || slices.Contains(a.Pools, name)
-}
-
-// Selects reports whether the advertisement is for this grant of a Service with
-// these labels.
-func (a *L2Advertisement) Selects(g Grant, labels map[string]string) bool {
-	return a.SelectsPool(g.Pool) && (len(a.ServiceSelectors) == 0 || MatchesAny(a.ServiceSelectors, labels))
-}
-
-// SelectsNode reports whether the advertisement lets the node announce.
-func (a *L2Advertisement) SelectsNode(n Node) bool {
-	return len(a.NodeSelectors) == 0 || MatchesAny(a.NodeSelectors, n.Labels)
 }
 
 // L2Announcement is an address that a node answers ARP or NDP for.

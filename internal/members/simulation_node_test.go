@@ -888,7 +888,7 @@ func (n *simNode) decide(alive []string) speaker.Plan {
 		Node: n.name, Joined: n.joined, Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{},
 		Assignments: n.sim.services[n.services], Nodes: n.sim.nodeObjs,
 		Known: len(n.others()) + 1, CutOff: n.pulses.cutOff(), Announced: n.rows,
-		Advertisements: []lb.L2Advertisement{{Name: "all", AllPools: true}},
+		Advertisements: []lb.L2Advertisement{{Name: "all", Scope: lb.Scope{AllPools: true}}},
 	}
 	for _, node := range view.Alive {
 		if f, ok := view.Facts[node]; ok {

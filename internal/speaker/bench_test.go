@@ -35,7 +35,7 @@ func (f fleet) snapshot() Snapshot {
 		s.Speakers[name] = eth0(fmt.Sprintf("10.0.%d.%d/8", i/200, 1+i%200), fmt.Sprintf("fd00::%x/64", 1+i), fmt.Sprintf("192.168.%d.1/24", i))
 	}
 	for i := range max(f.pools, 1) {
-		a := lb.L2Advertisement{Name: fmt.Sprint("l2-", i), AllPools: f.pools == 0}
+		a := lb.L2Advertisement{Name: fmt.Sprint("l2-", i), Scope: lb.Scope{AllPools: f.pools == 0}}
 		if f.pools > 0 {
 			a.Pools = []string{fmt.Sprint("pool-", i)}
 			a.ServiceSelectors = []lb.Selector{{{Key: "tier", Operator: lb.In, Values: []string{"web", fmt.Sprint(i)}}}}

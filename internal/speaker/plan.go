@@ -259,7 +259,7 @@ func (s *Snapshot) able(node lb.Node, as lb.Assignment, addr netip.Addr, adverts
 	selected := false
 	var names []string
 	for _, a := range adverts {
-		if !a.SelectsNode(node) {
+		if !a.SelectsNode(node.Labels) {
 			continue
 		}
 		selected = true

@@ -40,7 +40,7 @@ func cluster(change func(*Snapshot)) Snapshot {
 			Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Policy: lb.TrafficCluster,
 			Grants: []lb.Grant{{Addr: vip, Pool: "lan"}}, ReadyNodes: []string{"n1", "n2", "n3"},
 		}},
-		Advertisements: []lb.L2Advertisement{{Name: "all", AllPools: true}},
+		Advertisements: []lb.L2Advertisement{{Name: "all", Scope: lb.Scope{AllPools: true}}},
 		Nodes:          map[string]lb.Node{"n1": {Name: "n1"}, "n2": {Name: "n2"}, "n3": {Name: "n3"}},
 		Speakers:       map[string]Speaker{"n1": eth0("192.0.2.1/24"), "n2": eth0("192.0.2.2/24"), "n3": eth0("192.0.2.3/24")},
 		Claims:         map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 3}},
@@ -150,8 +150,10 @@ func TestMake(t *testing.T) {
 			reason: lb.ReasonNotJoined,
 		},
 		{
-			name:   "no advertisement for the pool",
-			change: func(s *Snapshot) { s.Advertisements = []lb.L2Advertisement{{Name: "x", Pools: []string{"other"}}} },
+			name: "no advertisement for the pool",
+			change: func(s *Snapshot) {
+				s.Advertisements = []lb.L2Advertisement{{Name: "x", Scope: lb.Scope{Pools: []string{"other"}}}}
+			},
 			reason: lb.ReasonNoAdvertisement,
 		},
 		{

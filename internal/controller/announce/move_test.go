@@ -24,7 +24,7 @@ func TestMover(t *testing.T) {
 	lan := speaker.Speaker{Joined: true, Interfaces: []netif.Interface{{Name: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}}
 	s := speaker.Snapshot{
 		Node: "n1", Joined: true, Nodes: map[string]lb.Node{"n1": {Name: "n1"}}, Speakers: map[string]speaker.Speaker{"n1": lan},
-		Advertisements: []lb.L2Advertisement{{Name: "all", AllPools: true}},
+		Advertisements: []lb.L2Advertisement{{Name: "all", Scope: lb.Scope{AllPools: true}}},
 		Assignments:    []lb.Assignment{{Grants: []lb.Grant{{Addr: one}, {Addr: two}}, ReadyNodes: []string{"n1"}}},
 	}
 	plan := speaker.Plan{Outcomes: []speaker.Outcome{{Addr: one, Owner: "n2"}, {Addr: two, Owner: "n3"}}}
