@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"fmt"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -25,4 +26,18 @@ func SetCondition(conditions *[]metav1.Condition, typ string, ok bool, reason, m
 	return meta.SetStatusCondition(conditions, metav1.Condition{
 		Type: typ, Status: status, Reason: reason, Message: message, ObservedGeneration: generation,
 	})
+}
+
+// Some lists the first few of them, comma-separated, and says how many more there
+// are: what a condition says is for people, and bounded.
+func Some[T any](list []T, few int) string {
+	var names []string
+	for _, x := range list[:min(len(list), few)] {
+		names = append(names, fmt.Sprint(x))
+	}
+	s := strings.Join(names, ", ")
+	if more := len(list) - few; more > 0 {
+		s += fmt.Sprintf(" and %d more", more)
+	}
+	return s
 }

@@ -245,12 +245,7 @@ func grouped(said map[string][]string) string {
 	var parts []string
 	for words, nodes := range said {
 		slices.Sort(nodes)
-		const most = 10
-		who := strings.Join(nodes[:min(len(nodes), most)], ", ")
-		if more := len(nodes) - most; more > 0 {
-			who += fmt.Sprintf(" and %d more", more)
-		}
-		parts = append(parts, who+" "+words)
+		parts = append(parts, kube.Some(nodes, 10)+" "+words)
 	}
 	slices.Sort(parts)
 	return strings.Join(parts, "; ")

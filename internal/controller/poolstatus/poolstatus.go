@@ -219,7 +219,7 @@ func (c *Controller) judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, inva
 	case pool.DeletionTimestamp != nil && !inUse(u):
 		return false, v1alpha1.ReasonInUse, "being deleted; waits for " + strings.Join(pool.Finalizers, ", ")
 	case pool.DeletionTimestamp != nil:
-		return false, v1alpha1.ReasonInUse, "being deleted; waits for " + some(c.ledger.Users(pool.Name))
+		return false, v1alpha1.ReasonInUse, "being deleted; waits for " + kube.Some(c.ledger.Users(pool.Name), 5)
 	case invalid != nil && !inForce:
 		return false, v1alpha1.ReasonInvalid, invalid.Error()
 	case invalid != nil:
@@ -234,18 +234,4 @@ func (c *Controller) judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, inva
 	default:
 		return true, v1alpha1.ReasonAccepted, "in force"
 	}
-}
-
-// some names the first few holders and says how many more there are.
-func some(keys []lb.Holder) string {
-	const most = 5
-	names := make([]string, 0, most)
-	for _, k := range keys[:min(len(keys), most)] {
-		names = append(names, k.String())
-	}
-	s := strings.Join(names, ", ")
-	if more := len(keys) - most; more > 0 {
-		s += fmt.Sprintf(" and %d more", more)
-	}
-	return s
 }

@@ -466,6 +466,9 @@ func judge(v view, as lb.Assignment) state {
 	return st
 }
 
+// fewNodes is how many nodes or routers a condition names.
+const fewNodes = 10
+
 // way is what comes of one way to announce an address.
 type way struct {
 	name    string
@@ -529,27 +532,17 @@ func (v *view) bgp(g lb.Grant) way {
 	to = slices.Compact(to)
 	if len(from) == 0 {
 		w.pending = true
-		w.reason, w.words = lb.ReasonNotEstablished, some(silent)+" "+lb.ReasonNotEstablished.Words()+"; see the BGPPeers"
+		w.reason, w.words = lb.ReasonNotEstablished, kube.Some(silent, fewNodes)+" "+lb.ReasonNotEstablished.Words()+"; see the BGPPeers"
 		return w
 	}
-	w.words = fmt.Sprintf("%s by BGP from %s to %s%s", g.Addr, some(from), some(to), strained)
+	w.words = fmt.Sprintf("%s by BGP from %s to %s%s", g.Addr, kube.Some(from, fewNodes), kube.Some(to, fewNodes), strained)
 	if len(silent) > 0 {
-		w.words += fmt.Sprintf(" (not from %s: %s)", some(silent), lb.ReasonNotEstablished.Words())
+		w.words += fmt.Sprintf(" (not from %s: %s)", kube.Some(silent, fewNodes), lb.ReasonNotEstablished.Words())
 	}
 	if len(a.Contradictions) > 0 {
 		w.words += "; " + lb.Contradictions(a.Contradictions)
 	}
 	return w
-}
-
-// some names the first few and says how many more there are.
-func some(names []string) string {
-	const most = 10
-	s := strings.Join(names[:min(len(names), most)], ", ")
-	if more := len(names) - most; more > 0 {
-		s += fmt.Sprintf(" and %d more", more)
-	}
-	return s
 }
 
 // strain says why another node would announce, if there were a better one.
