@@ -1,11 +1,11 @@
-// Package references tells in each advertisement whether what it names exists: what the API server cannot refuse, as the named thing may come later.
+// Package references tells in each advertisement whether what it names exists: what
+// the API server cannot refuse, as the named thing may come later.
 package references
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,7 +16,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -52,13 +51,8 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 	} {
 		b = b.Watches(kind, all, builder.WithPredicates(predicate.GenerationChangedPredicate{}))
 	}
-	b = b.Watches(&corev1.Node{}, all, builder.WithPredicates(nodeLabelsChanged))
+	b = b.Watches(&corev1.Node{}, all, builder.WithPredicates(predicate.LabelChangedPredicate{}))
 	return b.Complete(c)
-}
-
-// nodeLabelsChanged lets through what changes which nodes are selected.
-var nodeLabelsChanged = predicate.Funcs{
-	UpdateFunc: func(e event.UpdateEvent) bool { return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) },
 }
 
 // names is what there is to refer to.
