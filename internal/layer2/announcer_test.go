@@ -316,7 +316,6 @@ func TestInterfaceThatCannotBeOpenedDoesNotHarmOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
 		works := h.dial
-		h.gateway = func(int) (netip.Addr, net.HardwareAddr, bool) { return netip.Addr{}, nil, false }
 		h.dial = func(i netif.Interface, f lb.Family) (wire, error) {
 			if i.Name == "bad0" {
 				return nil, errors.New("open ARP on bad0: no such device")
@@ -332,6 +331,7 @@ func TestInterfaceThatCannotBeOpenedDoesNotHarmOthers(t *testing.T) {
 		if len(inForce) != 1 || !slices.Equal(inForce[0].Interfaces, []string{"eth0"}) {
 			t.Errorf("in force %v, want the row on eth0 alone", inForce)
 		}
+		synctest.Wait() // it announces, and knows of nobody who asked
 		h.ask(vip)
 		if answered, _ := h.wires[0].seen(); len(answered) != 1 {
 			t.Error("eth0 does not answer")
