@@ -190,11 +190,14 @@ func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Ad
 		if err != nil {
 			return err
 		}
-		l = newLink(k.name, w, &a.friends, a.may, func() { poke(a.changed) }, a.log.WithValues("interface", k.name, "family", k.family.String()))
-		l.gateway = func() (heard, bool) {
+		gateway := func() (heard, bool) {
+			if k.family == lb.IPv6 {
+				return heard{}, false // neighbours of IPv6 see for themselves whether an entry still holds
+			}
 			from, mac, ok := a.gateway(k.index)
 			return heard{From: from, MAC: mac}, ok
 		}
+		l = newLink(k.name, w, &a.friends, a.may, func() { poke(a.changed) }, gateway, a.log.WithValues("interface", k.name, "family", k.family.String()))
 		a.links[k] = l
 		a.wg.Go(func() { l.listen() })
 		a.wg.Go(func() { l.announce(a.ctx) })

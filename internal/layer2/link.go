@@ -88,7 +88,7 @@ type link struct {
 	wake    chan struct{}                    // has room for one; due changed
 	ended   chan struct{}                    // closed when the answering loop has ended
 	askers  askers
-	gateway func() (heard, bool) // a question of the router's, as it may have asked before this node listened
+	gateway func() (heard, bool) // a question of the IPv4 router's, as it may have asked before this node listened
 
 	// addrs is what the link has to do with. It is replaced as a whole, so that
 	// the answering loop reads it without a lock.
@@ -100,11 +100,11 @@ type link struct {
 	draft     map[netip.Addr]tenure // what addrs is to be, nil while it is that
 }
 
-func newLink(name string, w wire, friends *atomic.Pointer[map[string]bool], may func() bool, changed func(), log logr.Logger) *link {
+func newLink(name string, w wire, friends *atomic.Pointer[map[string]bool], may func() bool, changed func(), gateway func() (heard, bool), log logr.Logger) *link {
 	l := &link{
-		log: log, name: name, wire: w, friends: friends, may: may, changed: changed,
+		log: log, name: name, wire: w, friends: friends, may: may, changed: changed, gateway: gateway,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}), conflicts: map[netip.Addr]Conflict{},
-		askers: askers{of: map[netip.Addr]map[netip.Addr]net.HardwareAddr{}}, gateway: func() (heard, bool) { return heard{}, false },
+		askers: askers{of: map[netip.Addr]map[netip.Addr]net.HardwareAddr{}},
 	}
 	l.addrs.Store(&map[netip.Addr]tenure{})
 	return l
@@ -292,6 +292,7 @@ func (l *link) keepAppointments() time.Duration {
 	if !l.may() {
 		return maybeLater
 	}
+	gateway := sync.OnceValues(l.gateway) // one look serves all that is due
 	wait := announceEvery
 	for l.due.Len() > 0 {
 		next := l.due[0]
@@ -300,7 +301,7 @@ func (l *link) keepAppointments() time.Duration {
 		}
 		heap.Pop(&l.due)
 		if l.tenureOf(next.addr) == next.tenure { // otherwise it is void
-			l.keep(next)
+			l.keep(next, gateway)
 		}
 	}
 	if l.draft != nil {
@@ -312,7 +313,7 @@ func (l *link) keepAppointments() time.Duration {
 
 // keep does what is due for one address, and makes the next appointment. The
 // caller holds mu.
-func (l *link) keep(n appointment) {
+func (l *link) keep(n appointment, gateway func() (heard, bool)) {
 	var err error
 	switch {
 	case n.phase == quiet:
@@ -327,7 +328,7 @@ func (l *link) keep(n appointment) {
 	default:
 		err = l.wire.Announce(n.addr)
 		if n.sent == 0 || n.sent == refreshedAt {
-			err = errors.Join(err, l.refresh(n.addr))
+			err = errors.Join(err, l.refresh(n.addr, gateway))
 		}
 	}
 	if err != nil {
@@ -338,10 +339,10 @@ func (l *link) keep(n appointment) {
 
 // refresh answers those who asked for the address before, and the router, as if
 // they asked again.
-func (l *link) refresh(a netip.Addr) error {
+func (l *link) refresh(a netip.Addr, gateway func() (heard, bool)) error {
 	var errs []error
 	questions := l.askers.questions(a)
-	if q, ok := l.gateway(); ok && a.Is4() && !slices.ContainsFunc(questions, func(h heard) bool { return h.From == q.From }) {
+	if q, ok := gateway(); ok && !slices.ContainsFunc(questions, func(h heard) bool { return h.From == q.From }) {
 		q.Target = a
 		questions = append(questions, q)
 	}
