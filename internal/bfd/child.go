@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 // Child is an Engine in a process of its own, with the same methods.
@@ -29,7 +31,7 @@ type Child struct {
 	command []string
 	tell    func(item)
 	wanted  atomic.Pointer[[]SessionSpec]
-	wake    chan struct{} // has room for one
+	wake    wake.Signal
 	queries chan chan Status
 	running atomic.Bool
 	done    chan struct{} // closed when Run returns
@@ -53,7 +55,7 @@ const childPatience = 3 * time.Second
 // NewChild returns a Child without sessions. The command must call Serve.
 func NewChild(c Config, command ...string) *Child {
 	child := &Child{
-		command: command, tell: c.tell, wake: make(chan struct{}, 1), queries: make(chan chan Status), done: make(chan struct{}),
+		command: command, tell: c.tell, wake: wake.New(), queries: make(chan chan Status), done: make(chan struct{}),
 	}
 	child.wanted.Store(&[]SessionSpec{})
 	return child
@@ -68,10 +70,7 @@ func (c *Child) Apply(specs []SessionSpec) error {
 		wanted = append(wanted, s)
 	}
 	c.wanted.Store(&wanted)
-	select {
-	case c.wake <- struct{}{}:
-	default: // one is waiting already
-	}
+	c.wake.Poke()
 	return err
 }
 

@@ -3,13 +3,15 @@ package bfd
 import (
 	"context"
 	"sync"
+
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 // news carries what happened from the timers' goroutine to who may be slow: the
 // one that is notified, and the log.
 type news struct {
 	tell  func(item)
-	ready chan struct{} // has room for one
+	ready wake.Signal
 
 	mu    sync.Mutex // guards the field below; held only to append and to swap
 	items []item
@@ -21,16 +23,13 @@ type item struct {
 	Err   string
 }
 
-func newNews(tell func(item)) *news { return &news{tell: tell, ready: make(chan struct{}, 1)} }
+func newNews(tell func(item)) *news { return &news{tell: tell, ready: wake.New()} }
 
 func (n *news) add(i item) {
 	n.mu.Lock()
 	n.items = append(n.items, i)
 	n.mu.Unlock()
-	select {
-	case n.ready <- struct{}{}:
-	default: // one is waiting already
-	}
+	n.ready.Poke()
 }
 
 func (n *news) deliver(ctx context.Context) {

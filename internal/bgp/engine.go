@@ -14,6 +14,7 @@ import (
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
 	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 // Config is what an Engine is made from.
@@ -28,7 +29,7 @@ type Config struct {
 type Engine struct {
 	log       logr.Logger
 	listeners listeners
-	changed   chan struct{} // has room for one
+	changed   wake.Signal
 	ctx       context.Context
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
@@ -43,7 +44,7 @@ type Engine struct {
 // New returns an Engine that has no sessions.
 func New(c Config) *Engine {
 	e := &Engine{
-		log: c.Log, changed: make(chan struct{}, 1), sessions: map[string]*session{}, lost: map[string]string{},
+		log: c.Log, changed: wake.New(), sessions: map[string]*session{}, lost: map[string]string{},
 		listeners: listeners{port: cmp.Or(c.ListenPort, bgpPort), open: map[listenKey]*listener{}},
 	}
 	e.ctx, e.stop = context.WithCancel(context.Background())
@@ -53,13 +54,6 @@ func New(c Config) *Engine {
 // Changed receives when something in Sessions has changed that a person would
 // see: not when counters do. It has room for one.
 func (e *Engine) Changed() <-chan struct{} { return e.changed }
-
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // one is waiting already
-	}
-}
 
 // A Refusal is a peer or a row that cannot be had.
 type Refusal struct {
@@ -101,13 +95,13 @@ func (e *Engine) Apply(peers []lb.BGPPeer, routes []lb.BGPRoute) []Refusal {
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		s := e.sessions[name]
 		if s == nil {
-			s = newSession(wanted[name], e.lost[name], &e.listeners, func() { poke(e.changed) }, e.log)
+			s = newSession(wanted[name], e.lost[name], &e.listeners, func() { e.changed.Poke() }, e.log)
 			s.table.want(rows[name], e.draining)
 			e.start(name, s)
 			continue
 		}
 		if s.table.want(rows[name], e.draining) {
-			poke(s.dirty)
+			s.dirty.Poke()
 		}
 		s.change(wanted[name])
 	}
@@ -119,7 +113,7 @@ func (e *Engine) start(name string, s *session) {
 	ctx, s.cancel = context.WithCancel(e.ctx)
 	e.sessions[name] = s
 	e.wg.Go(func() { s.run(ctx) })
-	poke(e.changed)
+	e.changed.Poke()
 }
 
 // routerKey is which router a session is with. A router tells sessions apart by
@@ -245,7 +239,7 @@ func (e *Engine) Drain(ctx context.Context, wait time.Duration, message string) 
 	sessions := slices.Collect(maps.Values(e.sessions))
 	for _, s := range sessions {
 		s.table.drainAll()
-		poke(s.dirty)
+		s.dirty.Poke()
 	}
 	e.mu.Unlock()
 	t := time.NewTimer(wait)

@@ -14,6 +14,7 @@ import (
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
 	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 // line carries messages between a router and GoBGP, for as long as their
@@ -31,7 +32,7 @@ type line struct {
 	forever atomic.Bool   // no hold time was agreed on
 	done    chan struct{} // closed when the line ends
 	// withdrew receives when withdrawals have been sent. It has room for one.
-	withdrew chan struct{}
+	withdrew wake.Signal
 
 	mu    sync.Mutex // guards the field below
 	cause error      // why the line ended; the first counts
@@ -74,7 +75,7 @@ func (e *notifiedError) Error() string { return e.unwrap().name() }
 func newLine(p lb.BGPPeer, restarted bool, router *net.TCPConn, inner net.Conn, c *counters, opened func(opening) error) *line {
 	return &line{
 		peer: p, restarted: restarted, router: router, inner: inner, counters: c, opened: opened,
-		done: make(chan struct{}), withdrew: make(chan struct{}, 1),
+		done: make(chan struct{}), withdrew: wake.New(),
 	}
 }
 
@@ -238,7 +239,7 @@ func (l *line) outward() error {
 		}
 		if withdrawals > 0 {
 			l.counters.withdrawn.Add(uint64(withdrawals))
-			poke(l.withdrew)
+			l.withdrew.Poke()
 		}
 		out, withdrawals = out[:0], 0
 	}

@@ -14,6 +14,7 @@ import (
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
 	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 const bgpPort = 179
@@ -25,8 +26,8 @@ type session struct {
 	status    status
 	counters  counters
 	table     table
-	poke      chan struct{} // ends a wait; has room for one
-	dirty     chan struct{} // routes have changed; has room for one
+	poke      wake.Signal // ends a wait
+	dirty     wake.Signal // routes have changed
 	cancel    context.CancelFunc
 
 	guest *guest // of a passive peer; only run uses it
@@ -44,7 +45,7 @@ type session struct {
 func newSession(p lb.BGPPeer, held string, ls *listeners, changed func(), log logr.Logger) *session {
 	s := &session{
 		log: log.WithValues("peer", p.Name), listeners: ls, peer: p, held: held,
-		poke: make(chan struct{}, 1), dirty: make(chan struct{}, 1), cutShort: func() {},
+		poke: wake.New(), dirty: wake.New(), cutShort: func() {},
 	}
 	s.status.changed = changed
 	s.status.s = Session{Peer: p.Name, State: Connect, Since: time.Now()}
@@ -381,7 +382,7 @@ func (s *session) change(p lb.BGPPeer) {
 	}
 	reset := needsReset(s.peer, p)
 	s.peer = p
-	poke(s.dirty) // next hops
+	s.dirty.Poke() // next hops
 	if !reset && s.line != nil {
 		return
 	}
@@ -395,7 +396,7 @@ func (s *session) change(p lb.BGPPeer) {
 			st.State, st.LastError = Connect, "" // what failed was another peer
 		}
 	})
-	poke(s.poke)
+	s.poke.Poke()
 }
 
 // hold takes the session down and keeps it down for a reason, and without a reason
@@ -415,7 +416,7 @@ func (s *session) hold(reason string) {
 		}
 		s.cutShort()
 	}
-	poke(s.poke)
+	s.poke.Poke()
 }
 
 // How a NOTIFICATION is meant.

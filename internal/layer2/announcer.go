@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 // Announcer answers for the addresses it was last given. One goroutine at a
@@ -28,7 +29,7 @@ type Announcer struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 	friends atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
-	changed chan struct{}                   // has room for one
+	changed wake.Signal
 	links   map[linkKey]*link
 	// passed are the addresses that are or were answered for since they are among
 	// the rows: they are not probed again when an interface comes back.
@@ -58,7 +59,7 @@ type linkKey struct {
 // returns false: it is asked before each, without any wait in between, so that a
 // process which has stood still does not answer for what others have taken.
 func New(may func() bool, log logr.Logger) *Announcer {
-	a := &Announcer{log: log, may: may, dial: dial, gateway: netif.Gateway, changed: make(chan struct{}, 1), links: map[linkKey]*link{}, passed: map[netip.Addr]bool{}}
+	a := &Announcer{log: log, may: may, dial: dial, gateway: netif.Gateway, changed: wake.New(), links: map[linkKey]*link{}, passed: map[netip.Addr]bool{}}
 	a.friends.Store(&map[string]bool{})
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	return a
@@ -197,19 +198,12 @@ func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Ad
 			from, mac, ok := a.gateway(k.index)
 			return heard{From: from, MAC: mac}, ok
 		}
-		l = newLink(k.name, w, &a.friends, a.may, func() { poke(a.changed) }, gateway, a.log.WithValues("interface", k.name, "family", k.family.String()))
+		l = newLink(k.name, w, &a.friends, a.may, func() { a.changed.Poke() }, gateway, a.log.WithValues("interface", k.name, "family", k.family.String()))
 		a.links[k] = l
 		a.wg.Go(func() { l.listen() })
 		a.wg.Go(func() { l.announce(a.ctx) })
 	}
 	return l.set(addrs)
-}
-
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // one is waiting already
-	}
 }
 
 func keyOf(i netif.Interface, f lb.Family) linkKey {

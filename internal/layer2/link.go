@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 // announceAt is when an address is announced after this node began to answer
@@ -85,7 +87,7 @@ type link struct {
 	friends *atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
 	may     func() bool                      // whether to say anything now
 	changed func()                           // called when a phase changed by itself
-	wake    chan struct{}                    // has room for one; due changed
+	wake    wake.Signal                      // due changed
 	ended   chan struct{}                    // closed when the answering loop has ended
 	askers  askers
 	gateway func() (heard, bool) // a question of the IPv4 router's, as it may have asked before this node listened
@@ -103,7 +105,7 @@ type link struct {
 func newLink(name string, w wire, friends *atomic.Pointer[map[string]bool], may func() bool, changed func(), gateway func() (heard, bool), log logr.Logger) *link {
 	l := &link{
 		log: log, name: name, wire: w, friends: friends, may: may, changed: changed, gateway: gateway,
-		wake: make(chan struct{}, 1), ended: make(chan struct{}), conflicts: map[netip.Addr]Conflict{},
+		wake: wake.New(), ended: make(chan struct{}), conflicts: map[netip.Addr]Conflict{},
 		askers: askers{of: map[netip.Addr]map[netip.Addr]net.HardwareAddr{}},
 	}
 	l.addrs.Store(&map[netip.Addr]tenure{})
@@ -175,7 +177,7 @@ func (l *link) publish() {
 		l.addrs.Store(&next)
 		l.draft = nil
 	}
-	poke(l.wake)
+	l.wake.Poke()
 }
 
 // tenureOf returns where the link stands with the address; the zero tenure for

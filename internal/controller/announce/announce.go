@@ -26,6 +26,7 @@ import (
 	"github.com/fairlead/fairlead/internal/metrics"
 	"github.com/fairlead/fairlead/internal/netif"
 	"github.com/fairlead/fairlead/internal/speaker"
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 const (
@@ -78,13 +79,13 @@ type Announcer struct {
 	status  *statusWriter
 	proxy   *proxyWatch
 	routing *routing
-	links   chan struct{} // interfaces changed; has room for one
+	links   wake.Signal // interfaces changed
 	joined  atomic.Bool
 
 	// The others are searched for after a cable was back, or a lapse.
 	searches  sync.WaitGroup
-	searching atomic.Int32  // searches that go on
-	rejoined  chan struct{} // the last of them has ended; has room for one
+	searching atomic.Int32 // searches that go on
+	rejoined  wake.Signal  // the last of them has ended
 
 	// Owned by the loop of Start.
 	interfaces []netif.Interface
@@ -116,8 +117,8 @@ func New(cfg Config) *Announcer {
 		proxy:    newProxyWatch(cfg.Bind),
 		routing:  newRouting(cfg.Routing, cfg.Log),
 		mover:    mover{now: time.Now},
-		links:    make(chan struct{}, 1),
-		rejoined: make(chan struct{}, 1),
+		links:    wake.New(),
+		rejoined: wake.New(),
 		since:    map[netip.Addr]time.Time{},
 		disputed: map[netip.Addr]bool{},
 	}
@@ -146,7 +147,7 @@ func (a *Announcer) Start(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, background := errgroup.WithContext(background)
-	g.Go(func() error { return netif.Watch(background, func() { poke(a.links) }) })
+	g.Go(func() error { return netif.Watch(background, func() { a.links.Poke() }) })
 	g.Go(func() error { a.status.run(background); return nil })
 	g.Go(func() error { a.proxy.run(background); return nil })
 	g.Go(func() error { a.routing.paths.run(background); return nil })
@@ -310,7 +311,7 @@ func (a *Announcer) rejoin(ctx context.Context) {
 		defer cancel()
 		a.find(ctx, slices.Collect(maps.Values(a.world.others())))
 		if a.searching.Add(-1) == 0 {
-			poke(a.rejoined)
+			a.rejoined.Poke()
 		}
 	})
 }
@@ -406,7 +407,7 @@ func (a *Announcer) act() speaker.Plan {
 		// While the others are looked for, they are not known to announce, so what
 		// routers were told stays as it is.
 		if again := a.routing.follow(a.world.routing(), plan.Routes, s.Version, a.interfaces); again > 0 {
-			time.AfterFunc(again, func() { poke(a.world.changed) })
+			time.AfterFunc(again, func() { a.world.changed.Poke() })
 		}
 	}
 	a.tell(inForce, usersOf(plan), len(view.Alive), err)
@@ -428,11 +429,11 @@ func avoid(f members.Facts) (out []lb.Reason) {
 func (a *Announcer) obey(orders kube.SpeakerOrders, s *speaker.Snapshot, p speaker.Plan) {
 	var again time.Duration
 	if a.take, again = a.mover.next(orders, s, p); again > 0 {
-		time.AfterFunc(again, func() { poke(a.world.changed) })
+		time.AfterFunc(again, func() { a.world.changed.Poke() })
 	}
 	if a.take.IsValid() {
 		a.log.Info("taking over, as was asked for", "address", a.take.String())
-		poke(a.world.changed)
+		a.world.changed.Poke()
 	}
 }
 
@@ -560,11 +561,4 @@ func (a *Announcer) mayHandOver(p speaker.Plan) bool {
 			return r.Node == a.cfg.Node // avoided only while there is a better one
 		})
 	})
-}
-
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // one is waiting already
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/fairlead/fairlead/internal/bfd"
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 // again is how long to wait after the process that watches paths has ended by
@@ -36,8 +37,8 @@ type paths struct {
 	log     logr.Logger
 	command []string // which calls bfd.Serve
 	holder  holder
-	changed chan struct{} // a state did; has room for one
-	wake    chan struct{} // what is wanted did; has room for one
+	changed wake.Signal // a state did
+	wake    wake.Signal // what is wanted did
 
 	mu     sync.Mutex // guards the fields below
 	wanted map[bfd.Key]watched
@@ -48,7 +49,7 @@ type paths struct {
 
 func newPaths(log logr.Logger, command []string, h holder) *paths {
 	return &paths{
-		log: log, command: command, holder: h, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		log: log, command: command, holder: h, changed: wake.New(), wake: wake.New(),
 		wanted: map[bfd.Key]watched{}, states: map[bfd.Key]bfd.State{},
 	}
 }
@@ -87,7 +88,7 @@ func (p *paths) want(list []watched) {
 	} else if p.child != nil {
 		p.apply()
 	}
-	poke(p.wake)
+	p.wake.Poke()
 }
 
 // apply tells the child what is wanted.
@@ -143,7 +144,7 @@ func (p *paths) runChild(ctx context.Context) bool {
 		}
 	}
 	if len(p.wanted) > 0 {
-		poke(p.wake) // what was wanted since its end was
+		p.wake.Poke() // what was wanted since its end was
 	}
 	if err != nil && ctx.Err() == nil {
 		p.log.Error(err, "the process that watches paths by BFD has ended; starting another")
@@ -173,7 +174,7 @@ func (p *paths) heard(e bfd.Event) {
 			p.holder.Lost(peer, fmt.Sprintf("BFD says that %s cannot be reached (%s); connecting again when BFD is up", e.Key.Peer, e.Diag))
 		}
 	}
-	poke(p.changed)
+	p.changed.Poke()
 }
 
 // stateOf returns the state of the path that a peer uses; the zero State when it

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 const (
@@ -46,11 +47,11 @@ func (h proxyHealth) heard(status int, now time.Time) proxyHealth {
 type proxyWatch struct {
 	hosts   []netip.Addr // where it may listen
 	reason  atomic.Pointer[string]
-	changed chan struct{} // has room for one
+	changed wake.Signal
 }
 
 func newProxyWatch(node netip.Addr) *proxyWatch {
-	w := &proxyWatch{hosts: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), node}, changed: make(chan struct{}, 1)}
+	w := &proxyWatch{hosts: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), node}, changed: wake.New()}
 	w.reason.Store(new(string))
 	return w
 }
@@ -75,7 +76,7 @@ func (w *proxyWatch) run(ctx context.Context) {
 		h = h.heard(w.ask(ctx, &client), time.Now())
 		if reason := h.reason; reason != w.health() { // a copy, as h changes
 			w.reason.Store(&reason)
-			poke(w.changed)
+			w.changed.Poke()
 		}
 		select {
 		case <-ctx.Done():

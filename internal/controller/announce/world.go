@@ -19,14 +19,15 @@ import (
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/speaker"
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 // world is what the API server told. It stays as it is while the API server is
 // away.
 type world struct {
 	class   kube.Class
-	node    string        // this node
-	changed chan struct{} // has room for one
+	node    string // this node
+	changed wake.Signal
 
 	mu        sync.Mutex // guards the fields below
 	services  map[lb.ServiceKey]service
@@ -81,7 +82,7 @@ func newWorld(class kube.Class, node string) *world {
 	return &world{
 		class:     class,
 		node:      node,
-		changed:   make(chan struct{}, 1),
+		changed:   wake.New(),
 		services:  map[lb.ServiceKey]service{},
 		endpoints: map[lb.ServiceKey][]endpointSlice{},
 		pools:     map[string]v1alpha1.IPAddressPool{},
@@ -127,7 +128,7 @@ func (w *world) watch(ctx context.Context, c cache.Cache) error {
 			matters := f.set(obj, gone)
 			w.mu.Unlock()
 			if matters {
-				poke(w.changed)
+				w.changed.Poke()
 			}
 		}
 		registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{

@@ -15,6 +15,8 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/reference"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 // Herald is an events.EventRecorder that another one stands behind.
@@ -23,9 +25,9 @@ type Herald struct {
 	scheme  *runtime.Scheme
 	giveWay func(context.Context)
 
-	mu    sync.Mutex    // guards the field below
-	queue []item        // oldest first
-	more  chan struct{} // has one when the queue has something
+	mu    sync.Mutex  // guards the field below
+	queue []item      // oldest first
+	more  wake.Signal // has one when the queue has something
 }
 
 // item is an event to be.
@@ -38,7 +40,7 @@ type item struct {
 // New returns a Herald that passes nothing on until it is registered. giveWay
 // blocks as long as an event had better wait.
 func New(to events.EventRecorder, scheme *runtime.Scheme, giveWay func(context.Context)) *Herald {
-	return &Herald{to: to, scheme: scheme, giveWay: giveWay, more: make(chan struct{}, 1)}
+	return &Herald{to: to, scheme: scheme, giveWay: giveWay, more: wake.New()}
 }
 
 // Name names the herald in logs and metrics.
@@ -56,10 +58,7 @@ func (h *Herald) Eventf(regarding, related runtime.Object, typ, reason, action, 
 	h.mu.Lock()
 	h.queue = append(h.queue, e)
 	h.mu.Unlock()
-	select {
-	case h.more <- struct{}{}:
-	default:
-	}
+	h.more.Poke()
 }
 
 func (h *Herald) refer(o runtime.Object) *corev1.ObjectReference {
