@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/fairlead/fairlead/internal/election"
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 const (
@@ -59,12 +60,12 @@ type Members struct {
 	cfg     Config
 	timers  timers
 	state   *state
-	changed chan struct{}
+	changed wake.Signal
 	queue   *memberlist.TransmitLimitedQueue
 
 	born    time.Time
-	beating atomic.Int64  // when after born this speaker's heart last beat; -1 while it has lapsed
-	lapsed  chan struct{} // has room for one
+	beating atomic.Int64 // when after born this speaker's heart last beat; -1 while it has lapsed
+	lapsed  wake.Signal
 	end     context.CancelFunc
 	wg      sync.WaitGroup
 
@@ -97,7 +98,7 @@ func New(cfg Config) *Members {
 	t := cfg.Failover.timers()
 	m := &Members{
 		cfg: cfg, timers: t, state: newState(time.Now), facts: versioned{Version: cfg.Generation},
-		born: time.Now(), changed: make(chan struct{}, 1), lapsed: make(chan struct{}, 1),
+		born: time.Now(), changed: wake.New(), lapsed: wake.New(),
 		roster: newRoster(time.Now, t.silence), nodes: map[string]memberlist.Node{}, pulses: newPulses(cfg.Node, t),
 	}
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: m.count}
@@ -164,7 +165,7 @@ func (m *Members) beat() {
 	case lapsed:
 		m.cfg.Log.Info("this speaker stood still, and others may have taken over; looking for them", "longer than", m.timers.silence.String())
 		m.beating.Store(-1)
-		poke(m.lapsed)
+		m.lapsed.Poke()
 	case m.beating.Load() >= 0:
 		m.beatNow()
 	}
@@ -175,7 +176,7 @@ func (m *Members) beat() {
 		m.sendEach(p.watchers, message{Pulse: m.cfg.Node}.encode())
 	}
 	if len(p.back) > 0 { // each has missed what the other said
-		m.wg.Go(func() { m.syncWith(p.back) })
+		m.wg.Go(func() { m.syncWith(p.back...) })
 	}
 }
 
@@ -215,22 +216,11 @@ func (m *Members) hearPulse(node string) {
 	m.pulses.hear(node, time.Now())
 }
 
-// doubt tries to reach a speaker that memberlist takes for dead. It may have denied
-// a suspicion, and this one not have heard of that: then it does now, and the
-// death was a rumour.
-func (m *Members) doubt(address string) {
-	go func() { // for a second at most
-		if _, err := m.memberlist().Join([]string{address}); err != nil {
-			m.cfg.Log.V(1).Info("a speaker is dead indeed", "address", address, "error", err.Error())
-		}
-	}()
-}
-
-// syncWith exchanges everything with these members.
-func (m *Members) syncWith(nodes []string) {
+// syncWith exchanges everything with these members. Each takes a second at most.
+func (m *Members) syncWith(nodes ...string) {
 	for _, n := range m.whereabouts(nodes) {
 		if _, err := m.memberlist().Join([]string{n.Address()}); err != nil {
-			m.cfg.Log.V(1).Info("cannot sync with a speaker that is back", "node", n.Name, "error", err.Error())
+			m.cfg.Log.V(1).Info("cannot sync with a speaker", "node", n.Name, "error", err.Error())
 		}
 	}
 }
@@ -326,8 +316,8 @@ func (m *Members) Alive() []string {
 	return alive
 }
 
-// alive returns the sorted names of the members that are alive, or whose death is
-// still a rumour; and whether this speaker may be cut off.
+// alive returns the sorted names of the members that are alive, and whether this
+// speaker may be cut off.
 func (m *Members) alive() (alive []string, cutOff bool) {
 	opinions := m.state.opinions()
 	m.mu.Lock()
@@ -462,14 +452,7 @@ func (m *Members) sendToAll(msg []byte) {
 	}
 }
 
-func (m *Members) notify() { poke(m.changed) }
-
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // one is waiting already
-	}
-}
+func (m *Members) notify() { m.changed.Poke() }
 
 func (m *Members) memberlist() *memberlist.Memberlist {
 	m.mu.Lock()
@@ -533,6 +516,9 @@ func (d *delegate) NotifyMsg(b []byte) {
 		d.members().hearPulse(msg.Pulse)
 		return
 	}
+	if msg.Sender != "" { // all that it knows
+		d.members().vouch(msg.Sender)
+	}
 	if heard, ok := msg.Facts[d.cfg.Node]; ok {
 		delete(msg.Facts, d.cfg.Node)
 		d.members().refute(heard)
@@ -546,12 +532,7 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 
 func (d *delegate) LocalState(bool) []byte { return d.state.encoded(d.cfg.Node) }
 
-func (d *delegate) MergeRemoteState(b []byte, _ bool) {
-	if msg, err := decode(b); err == nil && msg.Sender != "" {
-		d.members().vouch(msg.Sender)
-	}
-	d.NotifyMsg(b)
-}
+func (d *delegate) MergeRemoteState(b []byte, _ bool) { d.NotifyMsg(b) }
 
 func (d *delegate) NotifyJoin(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker joined", "node", n.Name, "address", n.Address())
@@ -561,7 +542,8 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) {
 func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker left or died", "node", n.Name)
 	d.members().lost(n)
-	d.members().doubt(n.Address())
+	// It may have denied a suspicion, and this one not have heard of that: then it does now.
+	go d.members().syncWith(n.Name)
 }
 
 func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.members().met(n) }

@@ -40,27 +40,20 @@ func newRing(members []string) ring {
 }
 
 // watchers returns who watches a member: those that follow it.
-func (r ring) watchers(node string) []string {
-	at := slices.Index(r, node)
-	if at < 0 {
-		return nil
-	}
-	out := make([]string, 0, watchersOfOne)
-	for i := 1; i <= watchersOfOne && i < len(r); i++ {
-		out = append(out, r[(at+i)%len(r)])
-	}
-	return out
-}
+func (r ring) watchers(node string) []string { return r.next(node, 1) }
 
 // watchedBy returns whom a member watches: those before it.
-func (r ring) watchedBy(node string) []string {
+func (r ring) watchedBy(node string) []string { return r.next(node, len(r)-1) }
+
+// next returns the few that come after a member when one goes round in such steps.
+func (r ring) next(node string, step int) []string {
 	at := slices.Index(r, node)
 	if at < 0 {
 		return nil
 	}
 	out := make([]string, 0, watchersOfOne)
 	for i := 1; i <= watchersOfOne && i < len(r); i++ {
-		out = append(out, r[(at-i+len(r))%len(r)])
+		out = append(out, r[(at+i*step)%len(r)])
 	}
 	return out
 }
