@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -241,20 +242,10 @@ func (o *outage) measure() seen {
 	if out.lost > 0 {
 		o.b.Logf("struck %s at %s: %v\n%v", owner, struck.Format("15:04:05.000"), report, watch)
 	}
-	changes := watch.Changes()
-	for i, c := range changes {
-		if c.Node == next && out.answered == 0 {
-			out.answered = c.At.Sub(struck)
-		}
-		if c.Node == next || c.At.Before(mended) {
-			continue
-		}
-		end := c.At
-		if i+1 < len(changes) {
-			end = changes[i+1].At
-		}
-		out.doubt = end.Sub(mended)
+	if at := slices.IndexFunc(watch.Changes(), func(c lab.Change) bool { return c.Node == next }); at >= 0 {
+		out.answered = watch.Changes()[at].At.Sub(struck)
 	}
+	out.doubt = watch.Doubt(mended, next)
 	return out
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/test/lab"
@@ -60,28 +59,12 @@ func BenchmarkPartition(b *testing.B) {
 			if i%2 == 1 && after != owner {
 				moved++
 			}
-			doubt = append(doubt, lastDoubt(o.watching, healed, after))
+			doubt = append(doubt, o.watching.Doubt(healed, after))
 		}
 	}
 	b.ReportMetric(quantile(doubt, 0.5), "doubt-p50-ms")
 	b.ReportMetric(quantile(doubt, 1), "doubt-max-ms")
 	b.ReportMetric(float64(moved), "moved")
-}
-
-// lastDoubt is how long after a moment another node than the owner last claimed
-// the address.
-func lastDoubt(w *lab.NeighbourWatch, since time.Time, owner string) (last time.Duration) {
-	changes := w.Changes()
-	for i, c := range changes {
-		end := c.At
-		if i+1 < len(changes) {
-			end = changes[i+1].At
-		}
-		if c.Node != owner && end.After(since) {
-			last = end.Sub(since)
-		}
-	}
-	return last
 }
 
 // BenchmarkManyAddresses has a node die that announces 500 addresses, ten times,
@@ -104,7 +87,7 @@ func BenchmarkManyAddresses(b *testing.B) {
 	for b.Loop() {
 		for range 10 {
 			only(o, "n1")
-			lab.Eventually(b, time.Minute, func() error { return o.has("n1", many) })
+			lab.Eventually(b, time.Minute, func() error { return owns(b, c, many) })
 			for _, n := range l.Nodes {
 				o.must(undrain(o, n))
 			}
@@ -141,16 +124,4 @@ func only(o *outage, node string) {
 			o.must(drain(o.lab, n))
 		}
 	}
-}
-
-// has says whether a speaker announces so many addresses.
-func (o *outage) has(node string, want int) error {
-	var sp v1alpha1.Speaker
-	if err := o.c.Get(o.b.Context(), client.ObjectKey{Name: node}, &sp); err != nil {
-		return err
-	}
-	if got := int(sp.Status.OwnedAddresses); got != want {
-		return fmt.Errorf("%s announces %d addresses, not %d", node, got, want)
-	}
-	return nil
 }

@@ -194,7 +194,7 @@ func cut(b *testing.B, l *lab.Lab, i int) {
 	}
 }
 
-// owns says whether the speaker says that it announces so many addresses. On a
+// owns says whether n1's speaker says that it announces so many addresses. On a
 // machine that is too busy for the crowd it takes some from members that are not
 // run for too long: what follows would be measured wrongly.
 func owns(b *testing.B, c client.Client, want int) error {

@@ -212,7 +212,7 @@ func (f *failover) fail(t *testing.T, a netip.Addr, fault fault) {
 	if got := onlyOwner(t, w.seen, settled); got != next {
 		t.Errorf("%s took over from %s, and then %s did", next, w.owner, got)
 	}
-	quarrel := lastDoubt(w.seen, mended, next)
+	quarrel := w.seen.Doubt(mended, next)
 	r := w.probe.Stop()
 	t.Logf("%s after %s: outage %v, by then %v; after the mend two answered for %v; %v", next, w.owner,
 		outage.Round(time.Millisecond), answering.Round(time.Millisecond), quarrel.Round(time.Millisecond), r)
@@ -223,24 +223,6 @@ func (f *failover) fail(t *testing.T, a netip.Addr, fault fault) {
 		t.Errorf("%v after the mend another than %s still answered; want at most %v\n%v", quarrel, next, settled, w.seen)
 	}
 	must(t, w.seen.Err())
-}
-
-// lastDoubt is how long after a moment another node than the owner last claimed the address.
-func lastDoubt(w *lab.NeighbourWatch, since time.Time, owner string) time.Duration {
-	var last time.Duration
-	changes := w.Changes()
-	for i, c := range changes {
-		if c.Node == owner {
-			continue
-		}
-		// It claimed until the next change, or just before.
-		end := c.At
-		if i+1 < len(changes) {
-			end = changes[i+1].At
-		}
-		last = max(last, end.Sub(since))
-	}
-	return last
 }
 
 // An owner that is told to stop hands over: a client loses nothing.
@@ -326,7 +308,7 @@ func TestPartition(t *testing.T) {
 			if again := onlyOwner(t, w.seen, settled); again != owner {
 				t.Errorf("after the partition %s owned it, and then %s", owner, again)
 			}
-			doubt := lastDoubt(w.seen, healed, owner)
+			doubt := w.seen.Doubt(healed, owner)
 			r := w.probe.Stop()
 			t.Logf("%s cut off, %v answered, then %s alone; doubt until %v after the end; %v", cut, during, owner, doubt.Round(time.Millisecond), r)
 			if doubt > settled {

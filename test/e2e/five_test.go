@@ -59,7 +59,7 @@ func (f *failover) cut(t *testing.T, withOwner bool) {
 	if again := onlyOwner(t, w.seen, settled); again != owner || sees[owner] != 3 || !withOwner && owner != w.owner {
 		t.Errorf("%s owned it; %v and %v were cut, %v answered; then %s owned it, and then %s", w.owner, few, most, during, owner, again)
 	}
-	doubt := lastDoubt(w.seen, healed, owner)
+	doubt := w.seen.Doubt(healed, owner)
 	t.Logf("%s owned it; %v and %v were cut, %v answered; then %s alone, after %v", w.owner, few, most, during, owner, doubt.Round(time.Millisecond))
 	if doubt > settled {
 		t.Errorf("another than %s answered until %v after the partition, want at most %v\n%v", owner, doubt, settled, w.seen)

@@ -166,6 +166,23 @@ func (w *NeighbourWatch) RoundTrips() []time.Duration {
 	return out
 }
 
+// Doubt is how long after a moment another node than the owner last claimed the
+// address, until the next claim; 0 if none did.
+func (w *NeighbourWatch) Doubt(since time.Time, owner string) time.Duration {
+	var last time.Duration
+	changes := w.Changes()
+	for i, c := range changes {
+		end := c.At
+		if i+1 < len(changes) {
+			end = changes[i+1].At
+		}
+		if c.Node != owner {
+			last = max(last, end.Sub(since))
+		}
+	}
+	return last
+}
+
 // Overlap is the longest time during which two machines answered one and the
 // same question; 0 if they never did. It is a multiple of the interval, but for
 // the unevenness of clocks.
