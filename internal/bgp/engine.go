@@ -95,7 +95,7 @@ func (e *Engine) Apply(peers []lb.BGPPeer, routes []lb.BGPRoute) []Refusal {
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		s := e.sessions[name]
 		if s == nil {
-			s = newSession(wanted[name], e.lost[name], &e.listeners, func() { e.changed.Poke() }, e.log)
+			s = newSession(wanted[name], e.lost[name], &e.listeners, e.changed.Poke, e.log)
 			s.table.want(rows[name], e.draining)
 			e.start(name, s)
 			continue

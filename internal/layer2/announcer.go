@@ -198,7 +198,7 @@ func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Ad
 			from, mac, ok := a.gateway(k.index)
 			return heard{From: from, MAC: mac}, ok
 		}
-		l = newLink(k.name, w, &a.friends, a.may, func() { a.changed.Poke() }, gateway, a.log.WithValues("interface", k.name, "family", k.family.String()))
+		l = newLink(k.name, w, &a.friends, a.may, a.changed.Poke, gateway, a.log.WithValues("interface", k.name, "family", k.family.String()))
 		a.links[k] = l
 		a.wg.Go(func() { l.listen() })
 		a.wg.Go(func() { l.announce(a.ctx) })

@@ -147,7 +147,7 @@ func (a *Announcer) Start(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, background := errgroup.WithContext(background)
-	g.Go(func() error { return netif.Watch(background, func() { a.links.Poke() }) })
+	g.Go(func() error { return netif.Watch(background, a.links.Poke) })
 	g.Go(func() error { a.status.run(background); return nil })
 	g.Go(func() error { a.proxy.run(background); return nil })
 	g.Go(func() error { a.routing.paths.run(background); return nil })
@@ -376,7 +376,7 @@ func (a *Announcer) act() speaker.Plan {
 	view := a.members.View()
 	s := speaker.Snapshot{
 		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{},
-		Known: len(a.world.others()) + 1, CutOff: view.CutOff, Announced: map[netip.Addr]bool{}, Take: a.take,
+		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Announced: map[netip.Addr]bool{}, Take: a.take,
 	}
 	for addr := range a.since {
 		s.Announced[addr] = true
@@ -407,7 +407,7 @@ func (a *Announcer) act() speaker.Plan {
 		// While the others are looked for, they are not known to announce, so what
 		// routers were told stays as it is.
 		if again := a.routing.follow(a.world.routing(), plan.Routes, s.Version, a.interfaces); again > 0 {
-			time.AfterFunc(again, func() { a.world.changed.Poke() })
+			time.AfterFunc(again, a.world.changed.Poke)
 		}
 	}
 	a.tell(inForce, usersOf(plan), len(view.Alive), err)
@@ -429,7 +429,7 @@ func avoid(f members.Facts) (out []lb.Reason) {
 func (a *Announcer) obey(orders kube.SpeakerOrders, s *speaker.Snapshot, p speaker.Plan) {
 	var again time.Duration
 	if a.take, again = a.mover.next(orders, s, p); again > 0 {
-		time.AfterFunc(again, func() { a.world.changed.Poke() })
+		time.AfterFunc(again, a.world.changed.Poke)
 	}
 	if a.take.IsValid() {
 		a.log.Info("taking over, as was asked for", "address", a.take.String())

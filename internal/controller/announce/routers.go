@@ -74,32 +74,21 @@ func (o *routerObjects) facts(node string, nodes map[string]lb.Node, pools map[s
 	return out
 }
 
-// note takes in an object of a map and reports whether that is news.
-func note[T any](m map[string]T, name string, after T, gone bool, same func(before, after T) bool) bool {
-	before, had := m[name]
-	if gone {
-		delete(m, name)
-		return had
-	}
-	m[name] = after
-	return !had || !same(before, after)
-}
-
 func (w *world) routersChanged(matters bool) bool {
 	w.changes.routers = w.changes.routers || matters
 	return matters
 }
 
 func (w *world) setBGPPeer(p *v1alpha1.BGPPeer, gone bool) bool {
-	return w.routersChanged(note(w.routers.peers, p.Name, *p, gone, func(x, y v1alpha1.BGPPeer) bool { return x.UID == y.UID && x.Generation == y.Generation }))
+	return w.routersChanged(noteSpec(w.routers.peers, p, gone))
 }
 
 func (w *world) setBGPAdvertisement(a *v1alpha1.BGPAdvertisement, gone bool) bool {
-	return w.routersChanged(note(w.routers.adverts, a.Name, *a, gone, func(x, y v1alpha1.BGPAdvertisement) bool { return x.UID == y.UID && x.Generation == y.Generation }))
+	return w.routersChanged(noteSpec(w.routers.adverts, a, gone))
 }
 
 func (w *world) setCommunity(c *v1alpha1.Community, gone bool) bool {
-	return w.routersChanged(note(w.routers.communities, c.Name, *c, gone, func(x, y v1alpha1.Community) bool { return x.UID == y.UID && x.Generation == y.Generation }))
+	return w.routersChanged(noteSpec(w.routers.communities, c, gone))
 }
 
 func (w *world) setBFDProfile(p *v1alpha1.BFDProfile, gone bool) bool {

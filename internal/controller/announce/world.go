@@ -213,14 +213,7 @@ func (w *world) intern(names []string) {
 }
 
 func (w *world) setNode(n *corev1.Node, gone bool) bool {
-	before, had := w.nodes[n.Name]
-	after := kube.Node(n)
-	if gone {
-		delete(w.nodes, n.Name)
-	} else {
-		w.nodes[n.Name] = after
-	}
-	matters := gone && had || !gone && (!had || !reflect.DeepEqual(before, after))
+	matters := note(w.nodes, n.Name, kube.Node(n), gone, func(x, y lb.Node) bool { return reflect.DeepEqual(x, y) })
 	if n.Name == w.node {
 		w.setOwnNode(n, gone)
 	}
@@ -229,28 +222,41 @@ func (w *world) setNode(n *corev1.Node, gone bool) bool {
 }
 
 func (w *world) setPool(p *v1alpha1.IPAddressPool, gone bool) bool {
-	before, had := w.pools[p.Name]
-	if gone {
-		delete(w.pools, p.Name)
-	} else {
-		w.pools[p.Name] = *p
-	}
-	matters := gone && had || !gone && (!had || before.Generation != p.Generation || !maps.Equal(before.Labels, p.Labels) ||
-		!slices.Equal(before.Status.Retiring, p.Status.Retiring))
+	matters := note(w.pools, p.Name, *p, gone, func(x, y v1alpha1.IPAddressPool) bool {
+		return sameSpec(&x, &y) && maps.Equal(x.Labels, y.Labels) && slices.Equal(x.Status.Retiring, y.Status.Retiring)
+	})
 	w.changes.pools = w.changes.pools || matters
 	return matters
 }
 
 func (w *world) setAdvertisement(a *v1alpha1.L2Advertisement, gone bool) bool {
-	before, had := w.adverts[a.Name]
-	if gone {
-		delete(w.adverts, a.Name)
-	} else {
-		w.adverts[a.Name] = *a
-	}
-	matters := gone && had || !gone && (!had || before.Generation != a.Generation)
+	matters := noteSpec(w.adverts, a, gone)
 	w.changes.adverts = w.changes.adverts || matters
 	return matters
+}
+
+// note takes in an object of a map and reports whether that is news.
+func note[T any](m map[string]T, name string, after T, gone bool, same func(before, after T) bool) bool {
+	before, had := m[name]
+	if gone {
+		delete(m, name)
+		return had
+	}
+	m[name] = after
+	return !had || !same(before, after)
+}
+
+// noteSpec is note for an object of which only the spec matters.
+func noteSpec[T any, P interface {
+	*T
+	client.Object
+}](m map[string]T, o P, gone bool) bool {
+	return note(m, o.GetName(), *o, gone, func(x, y T) bool { return sameSpec(P(&x), P(&y)) })
+}
+
+// sameSpec reports whether both are one object, whose spec has not changed.
+func sameSpec(x, y client.Object) bool {
+	return x.GetUID() == y.GetUID() && x.GetGeneration() == y.GetGeneration()
 }
 
 // service notes that the Service is not what it was, and returns that this
@@ -288,14 +294,32 @@ func (w *world) orders() kube.SpeakerOrders {
 	return w.wanted
 }
 
-// others returns where the speakers of other nodes are to be reached. An object
-// that gives this node's own endpoint is left over from a renamed node.
+// others returns where the speakers of other nodes are to be reached.
 func (w *world) others() map[string]netip.AddrPort {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := maps.Clone(w.speakers)
-	maps.DeleteFunc(out, func(node string, e netip.AddrPort) bool { return node == w.node || e == w.speakers[w.node] })
+	maps.DeleteFunc(out, func(node string, e netip.AddrPort) bool { return !w.isOther(node, e) })
 	return out
+}
+
+// knownSpeakers returns how many speakers there are, this one too, alive or not.
+func (w *world) knownSpeakers() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 1
+	for node, e := range w.speakers {
+		if w.isOther(node, e) {
+			n++
+		}
+	}
+	return n
+}
+
+// isOther reports whether a Speaker object is another node's. One that gives this
+// node's own endpoint is left over from a renamed node.
+func (w *world) isOther(node string, endpoint netip.AddrPort) bool {
+	return node != w.node && endpoint != w.speakers[w.node]
 }
 
 // speakerIsGone reports whether this node has no Speaker object, as after its
