@@ -2,6 +2,7 @@ package members
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"maps"
@@ -69,6 +70,10 @@ type Members struct {
 	end     context.CancelFunc
 	wg      sync.WaitGroup
 
+	transport *transport
+	sealer    sealer // for the pulses sent
+	opener    sealer // for those received
+
 	mu     sync.Mutex // guards the fields below
 	list   *memberlist.Memberlist
 	facts  versioned // this node's
@@ -99,6 +104,7 @@ func New(cfg Config) *Members {
 	m := &Members{
 		cfg: cfg, timers: t, state: newState(time.Now), facts: versioned{Version: cfg.Generation},
 		born: time.Now(), changed: wake.New(), lapsed: wake.New(),
+		sealer: newSealer(cfg.Key), opener: newSealer(cfg.Key),
 		roster: newRoster(time.Now, t.silence), nodes: map[string]memberlist.Node{}, pulses: newPulses(cfg.Node, t),
 	}
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: m.count}
@@ -123,9 +129,14 @@ func (m *Members) Start() error {
 	c.DeadNodeReclaimTime = time.Second // a node may come back with another address
 	c.Delegate, c.Events = (*delegate)(m), (*delegate)(m)
 	c.Logger = log.New(logWriter{m.cfg.Log}, "", 0)
+	var err error
+	if m.transport, err = listen(netip.AddrPortFrom(m.cfg.Bind, m.cfg.Port), m.hearPulse, m.cfg.Log); err != nil {
+		return fmt.Errorf("listen for gossip on %s port %d: %w", m.cfg.Bind, m.cfg.Port, err)
+	}
+	c.Transport = m.transport
 	list, err := memberlist.Create(c)
 	if err != nil {
-		return fmt.Errorf("listen for gossip on %s port %d: %w", m.cfg.Bind, m.cfg.Port, err)
+		return fmt.Errorf("begin to gossip: %w", errors.Join(err, m.transport.Shutdown()))
 	}
 	m.mu.Lock()
 	m.list = list
@@ -173,7 +184,7 @@ func (m *Members) beat() {
 		m.say(func(f *versioned) { f.opinion = p.opinion })
 	}
 	if send {
-		m.sendEach(p.watchers, message{Pulse: m.cfg.Node}.encode())
+		m.sendPulse(p.watchers, stamp{run: m.cfg.Generation, beat: p.beats})
 	}
 	if len(p.back) > 0 { // each has missed what the other said
 		m.wg.Go(func() { m.syncWith(p.back...) })
@@ -209,11 +220,16 @@ func (m *Members) Revive() {
 
 func (m *Members) beatNow() { m.beating.Store(int64(time.Since(m.born))) }
 
-// hearPulse notes that a speaker was heard of.
-func (m *Members) hearPulse(node string) {
+// hearPulse takes a pulse's packet in.
+func (m *Members) hearPulse(packet []byte) {
+	node, at, ok := m.opener.open(packet)
+	if !ok {
+		m.cfg.Log.V(1).Info("ignored a pulse that was made with another key")
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pulses.hear(node, time.Now())
+	m.pulses.hear(node, at, time.Now())
 }
 
 // syncWith exchanges everything with these members. Each takes a second at most.
@@ -221,6 +237,17 @@ func (m *Members) syncWith(nodes ...string) {
 	for _, n := range m.whereabouts(nodes) {
 		if _, err := m.memberlist().Join([]string{n.Address()}); err != nil {
 			m.cfg.Log.V(1).Info("cannot sync with a speaker", "node", n.Name, "error", err.Error())
+		}
+	}
+}
+
+// sendPulse sends a pulse to these nodes.
+func (m *Members) sendPulse(to []string, at stamp) {
+	packet := m.sealer.seal(m.cfg.Node, at)
+	for _, n := range m.whereabouts(to) {
+		ip, _ := netip.AddrFromSlice(n.Addr)
+		if err := m.transport.send(packet, netip.AddrPortFrom(ip.Unmap(), n.Port)); err != nil {
+			m.cfg.Log.V(2).Info("cannot send a pulse", "node", n.Name, "error", err.Error())
 		}
 	}
 }
@@ -510,10 +537,6 @@ func (d *delegate) NotifyMsg(b []byte) {
 	msg, err := decode(b)
 	if err != nil {
 		d.cfg.Log.V(1).Info("ignored a gossip message", "error", err.Error())
-		return
-	}
-	if msg.Pulse != "" {
-		d.members().hearPulse(msg.Pulse)
 		return
 	}
 	if msg.Sender != "" { // all that it knows

@@ -73,7 +73,7 @@ func (o opinion) equal(p opinion) bool {
 type pulses struct {
 	node     string
 	timers   timers
-	beats    uint             // of its own
+	beats    uint64           // of its own
 	last     time.Time        // the last of them
 	watched  map[string]watch // by node
 	watchers []string         // who is to hear the next pulse
@@ -91,6 +91,7 @@ const syncAgain = 500 * time.Millisecond
 type watch struct {
 	since time.Time // it was heard, or is watched
 	heard bool
+	last  stamp // of its pulses
 }
 
 func newPulses(node string, t timers) pulses {
@@ -105,7 +106,8 @@ func (p *pulses) beat(now time.Time, r ring) (send, lapsed bool) {
 		// What came meanwhile may not have been read yet: nobody is to be blamed
 		// for the time in which this process did not listen.
 		for node, w := range p.watched {
-			p.watched[node] = watch{since: w.since.Add(late), heard: w.heard}
+			w.since = w.since.Add(late)
+			p.watched[node] = w
 		}
 		lapsed = late > p.timers.silence && len(r) > 1
 	}
@@ -142,13 +144,18 @@ func (p *pulses) look(now time.Time, watched []string) {
 	}
 }
 
-// hear notes that a speaker was heard of.
-func (p *pulses) hear(node string, now time.Time) { p.watched[node] = watch{since: now, heard: true} }
+// hear notes a speaker's pulse, unless it is an old one.
+func (p *pulses) hear(node string, at stamp, now time.Time) {
+	if at.after(p.watched[node].last) {
+		p.watched[node] = watch{since: now, heard: true, last: at}
+	}
+}
 
-// synced notes that everything was exchanged with a speaker.
+// synced notes that everything was exchanged with a speaker. It may have been
+// started anew since, by a clock that was set back.
 func (p *pulses) synced(node string, now time.Time) {
 	delete(p.unsynced, node)
-	p.hear(node, now)
+	p.watched[node] = watch{since: now, heard: true}
 }
 
 // cutOff reports whether this speaker may be cut off itself: of most that it
@@ -167,8 +174,8 @@ func (p *pulses) cutOff() bool {
 // forgive lets all that this speaker watches be heard of anew.
 func (p *pulses) forgive(now time.Time) {
 	p.opinion = opinion{}
-	for node := range p.watched {
-		p.watched[node] = watch{since: now}
+	for node, w := range p.watched {
+		p.watched[node] = watch{since: now, last: w.last}
 	}
 }
 

@@ -189,6 +189,7 @@ type payload struct {
 	from  int
 	inc   uint32
 	msg   message
+	at    stamp // of a pulse
 }
 
 type about uint8

@@ -72,13 +72,14 @@ type simNode struct {
 	gossip *memberlist.TransmitLimitedQueue
 
 	// Members
-	state  *state
-	roster roster
-	facts  versioned
-	pulses pulses
-	beatAt time.Duration // the last beat; what this node announces counts while it is recent
-	lapsed bool
-	news   int // messages that changed the state
+	state      *state
+	roster     roster
+	facts      versioned
+	pulses     pulses
+	beatAt     time.Duration // the last beat; what this node announces counts while it is recent
+	generation uint64
+	lapsed     bool
+	news       int // messages that changed the state
 
 	// Announcer
 	up                      bool // the interface, as it knows
@@ -113,7 +114,8 @@ func (n *simNode) boot() {
 	n.gossip = &memberlist.TransmitLimitedQueue{RetransmitMult: *simRetransmit, NumNodes: n.numMembers}
 	n.state, n.roster = newState(s.clock), newRoster(s.clock, s.timers.silence)
 	skew := time.Duration(n.id%7-3) * 4 * time.Second // clocks differ
-	n.facts = versioned{Version: uint64(s.clock().Add(skew).UnixNano())}
+	n.generation = uint64(s.clock().Add(skew).UnixNano())
+	n.facts = versioned{Version: n.generation}
 	n.pulses, n.lapsed, n.beatAt = newPulses(n.name, s.timers), false, s.now
 	n.news, n.searching, n.notified, n.services = 0, 0, false, s.current
 	n.joined, n.leaving, n.inLoop = false, false, false
@@ -243,7 +245,7 @@ func (n *simNode) hear(p payload) {
 	case aboutUs:
 		n.notifyMsg(p.msg)
 	case aboutPulse:
-		n.pulses.hear(n.sim.names[p.from], n.sim.clock())
+		n.pulses.hear(n.sim.names[p.from], p.at, n.sim.clock())
 	}
 }
 
@@ -652,7 +654,7 @@ func (n *simNode) beat() {
 	}
 	if send {
 		for _, w := range n.pulses.watchers {
-			n.sim.send(n.id, slices.Index(n.sim.names, w), []payload{{about: aboutPulse, from: n.id}})
+			n.sim.send(n.id, slices.Index(n.sim.names, w), []payload{{about: aboutPulse, from: n.id, at: stamp{n.generation, n.pulses.beats}}})
 		}
 	}
 }

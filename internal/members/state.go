@@ -34,7 +34,6 @@ type message struct {
 	Facts  map[string]versioned          `json:"f,omitempty"` // by node
 	Claims map[netip.Addr]election.Claim `json:"-"`           // see encode
 	Sender string                        `json:"s,omitempty"` // of a full sync
-	Pulse  string                        `json:"p,omitempty"` // the sender, who is alive; there is nothing else then
 	ToAll  bool                          `json:"a,omitempty"` // the sender has told all of it: it need not be passed on
 }
 
@@ -262,7 +261,7 @@ func (m message) split() []message {
 // times.
 func (m message) encode() []byte {
 	var rest []byte
-	if len(m.Facts) > 0 || m.Sender != "" || m.Pulse != "" || m.ToAll {
+	if len(m.Facts) > 0 || m.Sender != "" || m.ToAll {
 		var err error
 		if rest, err = json.Marshal(m); err != nil {
 			panic(fmt.Sprintf("encode gossip message: %v", err)) // plain data always encodes
