@@ -16,7 +16,6 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -104,15 +103,19 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	mgr, log, err := o.Manager("fairlead-speaker", errs, func(c *ctrl.Options) { c.Cache.ByObject = announce.CacheOptions(o.Namespace) })
+	mgr, log, err := o.Manager("fairlead-speaker", errs)
 	if err != nil {
 		return err
 	}
-	bind, err := bindAddress(ctx, mgr.GetAPIReader(), o)
+	api, err := client.NewWithWatch(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return fmt.Errorf("set up: %w", err)
+	}
+	bind, err := bindAddress(ctx, api, o)
 	if err != nil {
 		return err
 	}
-	key, err := gossipKey(ctx, mgr.GetAPIReader(), o.Namespace, log)
+	key, err := gossipKey(ctx, api, o.Namespace, log)
 	if err != nil {
 		return err
 	}
@@ -123,8 +126,8 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	o.routing.BFD = []string{self, serveBFD}
 	announcer := announce.New(announce.Config{
 		Node: o.node, Bind: bind, Port: uint16(o.gossipPort), Key: key, Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
-		Metrics: metrics.NewSpeaker(ctrlmetrics.Registry),
-		Cache:   mgr.GetCache(), Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Log: log,
+		Metrics:   metrics.NewSpeaker(ctrlmetrics.Registry),
+		Namespace: o.Namespace, API: api, Log: log,
 	})
 	joined := func(*http.Request) error {
 		if !announcer.Joined() {

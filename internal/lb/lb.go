@@ -136,9 +136,13 @@ type Assignment struct {
 	Labels  map[string]string
 	Grants  []Grant
 	Policy  TrafficPolicy
-	// ReadyNodes are the nodes with an endpoint that may get traffic, sorted.
+	// ReadyNodes are the nodes with an endpoint that may get traffic, sorted. With
+	// TrafficCluster it is enough that there is one: AnyNode may stand for them.
 	ReadyNodes []string
 }
+
+// AnyNode stands for nodes where it does not matter which they are.
+const AnyNode = "*"
 
 // Node is a Kubernetes node as a place to announce from.
 type Node struct {

@@ -49,7 +49,7 @@ func (o *Options) Register(f *flag.FlagSet, use string, metrics, probes int) {
 
 // Manager sets up the logs, and returns a manager that talks to the API server,
 // with more set of its options, and the program's own logger.
-func (o *Options) Manager(name string, logs io.Writer, more func(*ctrl.Options)) (ctrl.Manager, logr.Logger, error) {
+func (o *Options) Manager(name string, logs io.Writer, more ...func(*ctrl.Options)) (ctrl.Manager, logr.Logger, error) {
 	own, libraries, err := config.Loggers(logs, o.logLevel)
 	if err != nil {
 		return nil, logr.Logger{}, err
@@ -66,7 +66,9 @@ func (o *Options) Manager(name string, logs io.Writer, more func(*ctrl.Options))
 		Metrics:                server.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.probes,
 	}
-	more(&options)
+	for _, set := range more {
+		set(&options)
+	}
 	mgr, err := ctrl.NewManager(cfg, options)
 	if err == nil {
 		err = mgr.AddHealthzCheck("ping", healthz.Ping)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -61,10 +60,9 @@ type Config struct {
 	Routing  Routing
 	Metrics  *metrics.Speaker
 
-	Cache  cache.Cache
-	Client client.Client
-	Reader client.Reader // asks the API server, not a cache
-	Log    logr.Logger
+	Namespace string           // of the install: where the Secrets are
+	API       client.WithWatch // asks the API server, not a cache
+	Log       logr.Logger
 }
 
 func (c Config) endpoint() netip.AddrPort { return netip.AddrPortFrom(c.Bind, c.Port) }
@@ -140,13 +138,11 @@ func (a *Announcer) Start(ctx context.Context) error {
 		return err
 	}
 	defer a.sayGoodbye(context.WithoutCancel(ctx))
-	if err := a.world.watch(ctx, a.cfg.Cache); err != nil {
-		return err
-	}
 	// What is needed to hand over must outlive ctx.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, background := errgroup.WithContext(background)
+	g.Go(func() error { a.world.follow(background, a.cfg.API, a.cfg.Namespace); return nil })
 	g.Go(func() error { return netif.Watch(background, a.links.Poke) })
 	g.Go(func() error { a.status.run(background); return nil })
 	g.Go(func() error { a.proxy.run(background); return nil })
@@ -189,10 +185,15 @@ func (a *Announcer) goesForGood() (bool, string) {
 // Joined reports whether the speaker takes part; before that it owns nothing.
 func (a *Announcer) Joined() bool { return a.joined.Load() }
 
-// join makes this speaker known, and finds the others, before it may own
-// anything (invariant L6). Of two that start together at least the later one to
+// join reads what there is, makes this speaker known, and finds the others, before
+// it may own anything (invariant L6). Of two that start together at least the later one to
 // make itself known finds the other.
 func (a *Announcer) join(ctx context.Context) error {
+	select {
+	case <-a.world.listed:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	me := report{interfaces: a.interfaces, reason: v1alpha1.ReasonJoining, message: "looking for the other speakers"}
 	var others []netip.AddrPort
 	for {
@@ -233,7 +234,7 @@ func (a *Announcer) tellFacts() {
 // known returns where the API server says that the other speakers are.
 func (a *Announcer) known(ctx context.Context) ([]netip.AddrPort, error) {
 	var list v1alpha1.SpeakerList
-	if err := a.cfg.Reader.List(ctx, &list); err != nil {
+	if err := a.cfg.API.List(ctx, &list); err != nil {
 		return nil, fmt.Errorf("list Speakers: %w", err)
 	}
 	var out []netip.AddrPort

@@ -47,8 +47,7 @@ type report struct {
 // statusWriter writes this node's Speaker object. It works beside the loop that
 // announces, so that the API server's troubles do not reach it.
 type statusWriter struct {
-	client   client.Client
-	reader   client.Reader
+	api      client.Client
 	node     string
 	endpoint netip.AddrPort
 	version  string
@@ -62,7 +61,7 @@ type statusWriter struct {
 
 func newStatusWriter(cfg Config, log logr.Logger) *statusWriter {
 	return &statusWriter{
-		client: cfg.Client, reader: cfg.Reader, node: cfg.Node, endpoint: cfg.endpoint(), version: cfg.Version,
+		api: cfg.API, node: cfg.Node, endpoint: cfg.endpoint(), version: cfg.Version,
 		log: log, next: make(chan report, 1),
 	}
 }
@@ -121,7 +120,7 @@ func (w *statusWriter) write(ctx context.Context, r report) error {
 	after := w.last.DeepCopy()
 	w.fill(&after.Status, r)
 	if !equality.Semantic.DeepEqual(w.last.Status, after.Status) {
-		if err := w.client.Status().Patch(ctx, after, client.MergeFrom(w.last)); err != nil {
+		if err := w.api.Status().Patch(ctx, after, client.MergeFrom(w.last)); err != nil {
 			w.last = nil
 			return fmt.Errorf("write status of Speaker %s: %w", w.node, err)
 		}
@@ -137,7 +136,7 @@ func (w *statusWriter) remove(ctx context.Context, annotations map[string]string
 		return nil
 	}
 	sp := &v1alpha1.Speaker{}
-	if err := w.reader.Get(ctx, client.ObjectKey{Name: w.node}, sp); err != nil {
+	if err := w.api.Get(ctx, client.ObjectKey{Name: w.node}, sp); err != nil {
 		return fmt.Errorf("get Speaker %s: %w", w.node, err)
 	}
 	before := sp.DeepCopy()
@@ -148,7 +147,7 @@ func (w *statusWriter) remove(ctx context.Context, annotations map[string]string
 	if len(sp.Annotations) == len(before.Annotations) {
 		return nil
 	}
-	if err := w.client.Patch(ctx, sp, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+	if err := w.api.Patch(ctx, sp, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("remove the heeded annotations of Speaker %s: %w", w.node, err)
 	}
 	return nil
@@ -158,12 +157,12 @@ func (w *statusWriter) remove(ctx context.Context, annotations map[string]string
 // with its Node.
 func (w *statusWriter) ensure(ctx context.Context) (*v1alpha1.Speaker, error) {
 	sp := &v1alpha1.Speaker{}
-	err := w.reader.Get(ctx, client.ObjectKey{Name: w.node}, sp)
+	err := w.api.Get(ctx, client.ObjectKey{Name: w.node}, sp)
 	if !apierrors.IsNotFound(err) {
 		return sp, err
 	}
 	var node corev1.Node
-	if err := w.reader.Get(ctx, client.ObjectKey{Name: w.node}, &node); err != nil {
+	if err := w.api.Get(ctx, client.ObjectKey{Name: w.node}, &node); err != nil {
 		return nil, fmt.Errorf("get Node %s: %w", w.node, err)
 	}
 	sp = &v1alpha1.Speaker{ObjectMeta: metav1.ObjectMeta{
@@ -172,7 +171,7 @@ func (w *statusWriter) ensure(ctx context.Context) (*v1alpha1.Speaker, error) {
 			APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID,
 		}},
 	}}
-	if err := w.client.Create(ctx, sp); err != nil {
+	if err := w.api.Create(ctx, sp); err != nil {
 		return nil, fmt.Errorf("create Speaker %s: %w", w.node, err)
 	}
 	return sp, nil

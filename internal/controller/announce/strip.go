@@ -4,29 +4,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/internal/kube"
 )
 
-// CacheOptions say what the cache is to keep of the kinds of which there are
-// many: what the world is made of, and no more. It is for a cache that nobody
-// else reads. Of Secrets, passwords are looked for in the namespace of the install.
-func CacheOptions(namespace string) map[client.Object]cache.ByObject {
-	return map[client.Object]cache.ByObject{
-		&corev1.Secret{}: {
-			Namespaces: map[string]cache.Config{namespace: {}},
-			Field:      fields.ParseSelectorOrDie("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"),
-			Transform:  strip,
-		},
-		&corev1.Service{}:            {Transform: strip},
-		&discoveryv1.EndpointSlice{}: {Transform: strip},
-		&corev1.Node{}:               {Transform: strip},
-	}
-}
-
+// strip leaves out what the world does not look at, of the kinds of which there
+// are many: all are in memory at once when they are listed.
 func strip(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.Service:
@@ -35,14 +18,12 @@ func strip(obj any) (any, error) {
 		return stripEndpoints(o), nil
 	case *corev1.Node:
 		return stripNode(o), nil
-	case *corev1.Secret:
-		return &corev1.Secret{ObjectMeta: stripMeta(o.ObjectMeta), Data: o.Data}, nil
 	default:
-		return obj, nil // the cache's own word for an object that is gone
+		return obj, nil
 	}
 }
 
-// stripMeta keeps what the cache itself needs, and the labels.
+// stripMeta keeps what a reflector itself needs, and the labels.
 func stripMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion, Labels: m.Labels, DeletionTimestamp: m.DeletionTimestamp,

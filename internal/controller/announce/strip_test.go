@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
 	"github.com/fairlead/fairlead/internal/kube"
@@ -76,9 +75,5 @@ func TestStrippedObjectsMakeTheSameWorld(t *testing.T) {
 	}
 	if diff := cmp.Diff(whole.endpoints, stripped.endpoints, compared, cmp.AllowUnexported(endpointSlice{})); diff != "" {
 		t.Errorf("(-whole +stripped)\n%s", diff)
-	}
-	again, err := strip(toolscache.DeletedFinalStateUnknown{Key: "x"})
-	if _, ok := again.(toolscache.DeletedFinalStateUnknown); err != nil || !ok {
-		t.Errorf("what is gone became %T, %v", again, err)
 	}
 }

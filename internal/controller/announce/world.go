@@ -1,8 +1,6 @@
 package announce
 
 import (
-	"context"
-	"fmt"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -11,8 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -28,10 +25,12 @@ type world struct {
 	class   kube.Class
 	node    string // this node
 	changed wake.Signal
+	listed  chan struct{} // closed when everything was taken in once
 
 	mu        sync.Mutex // guards the fields below
 	services  map[lb.ServiceKey]service
-	endpoints map[lb.ServiceKey][]endpointSlice // few of each Service
+	endpoints map[lb.ServiceKey][]endpointSlice      // few of each Service
+	serviceOf map[types.NamespacedName]lb.ServiceKey // by EndpointSlice
 	pools     map[string]v1alpha1.IPAddressPool
 	adverts   map[string]v1alpha1.L2Advertisement
 	nodes     map[string]lb.Node
@@ -83,8 +82,10 @@ func newWorld(class kube.Class, node string) *world {
 		class:     class,
 		node:      node,
 		changed:   wake.New(),
+		listed:    make(chan struct{}),
 		services:  map[lb.ServiceKey]service{},
 		endpoints: map[lb.ServiceKey][]endpointSlice{},
+		serviceOf: map[types.NamespacedName]lb.ServiceKey{},
 		pools:     map[string]v1alpha1.IPAddressPool{},
 		adverts:   map[string]v1alpha1.L2Advertisement{},
 		nodes:     map[string]lb.Node{},
@@ -98,67 +99,9 @@ func newWorld(class kube.Class, node string) *world {
 	}
 }
 
-// watch follows every kind that the world is made of and returns when the first
-// lists are in.
-func (w *world) watch(ctx context.Context, c cache.Cache) error {
-	follow := []struct {
-		kind client.Object
-		set  func(obj any, gone bool) (matters bool)
-	}{
-		{&corev1.Service{}, on(w.setService)},
-		{&discoveryv1.EndpointSlice{}, on(w.setEndpoints)},
-		{&corev1.Node{}, on(w.setNode)},
-		{&v1alpha1.IPAddressPool{}, on(w.setPool)},
-		{&v1alpha1.L2Advertisement{}, on(w.setAdvertisement)},
-		{&v1alpha1.Speaker{}, on(w.setSpeaker)},
-		{&v1alpha1.BGPPeer{}, on(w.setBGPPeer)},
-		{&v1alpha1.BGPAdvertisement{}, on(w.setBGPAdvertisement)},
-		{&v1alpha1.BFDProfile{}, on(w.setBFDProfile)},
-		{&v1alpha1.Community{}, on(w.setCommunity)},
-		{&corev1.Secret{}, on(w.setSecret)},
-	}
-	var synced []toolscache.InformerSynced
-	for _, f := range follow {
-		informer, err := c.GetInformer(ctx, f.kind, cache.BlockUntilSynced(false))
-		if err != nil {
-			return fmt.Errorf("watch %T: %w", f.kind, err)
-		}
-		set := func(obj any, gone bool) {
-			w.mu.Lock()
-			matters := f.set(obj, gone)
-			w.mu.Unlock()
-			if matters {
-				w.changed.Poke()
-			}
-		}
-		registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc:    func(obj any) { set(obj, false) },
-			UpdateFunc: func(_, obj any) { set(obj, false) },
-			DeleteFunc: func(obj any) {
-				if last, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
-					obj = last.Obj
-				}
-				set(obj, true)
-			},
-		})
-		if err != nil {
-			return fmt.Errorf("watch %T: %w", f.kind, err)
-		}
-		synced = append(synced, registration.HasSynced)
-	}
-	if !toolscache.WaitForCacheSync(ctx.Done(), synced...) {
-		return fmt.Errorf("wait for the first lists: %w", context.Cause(ctx))
-	}
-	return nil
-}
-
-// on adapts a setter of one kind to any object.
-func on[T client.Object](set func(obj T, gone bool) bool) func(any, bool) bool {
-	return func(obj any, gone bool) bool { return set(obj.(T), gone) }
-}
-
-// The setters take in an object and report whether that can change what is
-// announced: most of what happens in a cluster cannot.
+// The setters take in an object, of which only the name is known when it is gone,
+// and report whether that can change what is announced: most of what happens in a
+// cluster cannot.
 
 func (w *world) setService(svc *corev1.Service, gone bool) bool {
 	key := kube.Key(svc)
@@ -173,32 +116,74 @@ func (w *world) setService(svc *corev1.Service, gone bool) bool {
 	return (!had || !reflect.DeepEqual(before, after)) && w.changes.service(key)
 }
 
-func (w *world) setEndpoints(s *discoveryv1.EndpointSlice, gone bool) bool {
+func (w *world) setEndpoints(s *discoveryv1.EndpointSlice, gone bool) (matters bool) {
+	name := nameOf(s)
 	key := lb.ServiceKey{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
-	all := w.endpoints[key]
-	before := slices.IndexFunc(all, func(e endpointSlice) bool { return e.name == s.Name })
-	after := endpointSlice{name: s.Name}
-	if !gone {
-		after.EndpointNodes = kube.Endpoints(s)
-		w.intern(after.Ready)
-		w.intern(after.Serving)
+	if before, had := w.serviceOf[name]; had && (gone || before != key) {
+		delete(w.serviceOf, name)
+		matters = w.dropSlice(before, s.Name)
 	}
-	switch {
-	case gone && before < 0:
-		return false
-	case gone && len(all) == 1:
-		delete(w.endpoints, key)
-	case gone:
-		w.endpoints[key] = slices.Delete(all, before, before+1)
+	if !gone {
+		w.serviceOf[name] = key
+		matters = w.putSlice(key, s) || matters
+	}
+	return matters
+}
+
+func (w *world) dropSlice(of lb.ServiceKey, name string) bool {
+	if left := slices.DeleteFunc(w.endpoints[of], func(e endpointSlice) bool { return e.name == name }); len(left) > 0 {
+		w.endpoints[of] = left
+	} else {
+		delete(w.endpoints, of)
+	}
+	return w.endpointsChanged(of)
+}
+
+func (w *world) putSlice(of lb.ServiceKey, s *discoveryv1.EndpointSlice) bool {
+	all := w.endpoints[of]
+	after := endpointSlice{name: s.Name, EndpointNodes: kube.Endpoints(s)}
+	w.intern(after.Ready)
+	w.intern(after.Serving)
+	switch before := slices.IndexFunc(all, func(e endpointSlice) bool { return e.name == s.Name }); {
 	case before < 0:
-		w.endpoints[key] = append(slices.Clip(all), after)
+		w.endpoints[of] = append(slices.Clip(all), after)
 	case reflect.DeepEqual(all[before], after):
 		return false
 	default:
 		all[before] = after
 	}
-	_, ours := w.services[key]
-	return ours && w.changes.service(key)
+	return w.endpointsChanged(of)
+}
+
+// endpointsChanged notes that the endpoints of a Service are not what they were,
+// and reports whether that matters: under externalTrafficPolicy Cluster, pods come
+// and go without a difference to what is announced.
+func (w *world) endpointsChanged(of lb.ServiceKey) bool {
+	svc, ours := w.services[of]
+	if !ours {
+		return false
+	}
+	i, given := slices.BinarySearchFunc(w.assignments, of, func(a lb.Assignment, key lb.ServiceKey) int { return a.Service.Compare(key) })
+	if given && !w.changes.services[of] && slices.Equal(w.assignments[i].ReadyNodes, w.readyNodes(of, svc.policy)) {
+		return false
+	}
+	return w.changes.service(of)
+}
+
+// anywhere is what ReadyNodes of a Service is where the nodes do not matter.
+var anywhere = []string{lb.AnyNode}
+
+// readyNodes returns Assignment.ReadyNodes of a Service.
+func (w *world) readyNodes(of lb.ServiceKey, policy lb.TrafficPolicy) []string {
+	nodes := make([]kube.EndpointNodes, len(w.endpoints[of]))
+	for i, e := range w.endpoints[of] {
+		nodes[i] = e.EndpointNodes
+	}
+	ready := kube.MayGetTraffic(nodes)
+	if policy == lb.TrafficCluster && len(ready) > 0 {
+		return anywhere
+	}
+	return ready
 }
 
 // intern has the names share the memory of those seen before: there are many
@@ -434,10 +419,6 @@ func (w *world) assignment(key lb.ServiceKey, svc service) lb.Assignment {
 			as.Grants = append(as.Grants, lb.Grant{Addr: a, Pool: pool})
 		}
 	}
-	nodes := make([]kube.EndpointNodes, len(w.endpoints[key]))
-	for i, e := range w.endpoints[key] {
-		nodes[i] = e.EndpointNodes
-	}
-	as.ReadyNodes = kube.MayGetTraffic(nodes)
+	as.ReadyNodes = w.readyNodes(key, svc.policy)
 	return as
 }

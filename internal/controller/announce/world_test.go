@@ -66,13 +66,16 @@ func TestFillKeepsUp(t *testing.T) {
 			switch rapid.IntRange(0, 2).Draw(t, "kind") {
 			case 0:
 				svc := serviceOf(name, map[string]string{"v": rapid.SampledFrom([]string{"1", "2"}).Draw(t, "label")}, fmt.Sprint("192.0.2.", rapid.IntRange(2, 4).Draw(t, "addr")))
+				if rapid.Bool().Draw(t, "local") {
+					local(svc)
+				}
 				delete(services, name)
 				if !gone {
 					services[name] = svc
 				}
 				kept.setService(svc, gone)
 			case 1:
-				slice := sliceOf(name, name+rapid.SampledFrom([]string{"-x", "-y"}).Draw(t, "slice"), rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node"))
+				slice := sliceOf(name, name+rapid.SampledFrom([]string{"-x", "-y"}).Draw(t, "slice"), rapid.SampledFrom([][]string{{"n1"}, {"n2"}, nil}).Draw(t, "nodes")...)
 				delete(slices, slice.Name)
 				if !gone {
 					slices[slice.Name] = slice
@@ -112,6 +115,30 @@ func TestFillKeepsUp(t *testing.T) {
 			last, version = got, v
 		}
 	})
+}
+
+// Where its pods are is nothing to a Service that any node serves.
+func TestPodsThatComeAndGoChangeNothing(t *testing.T) {
+	for _, tc := range []struct {
+		svc     *corev1.Service
+		changes bool
+	}{
+		{serviceOf("web", nil, "192.0.2.1"), false},
+		{local(serviceOf("web", nil, "192.0.2.1")), true},
+	} {
+		w := newWorld(kube.Class{Classless: true}, "n1")
+		w.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
+		w.setService(tc.svc, false)
+		if w.setEndpoints(sliceOf("web", "web-x", "n1"), false); len(assigned(w)["web"]) == 0 {
+			t.Fatal("the first endpoint makes no difference")
+		}
+		if got := w.setEndpoints(sliceOf("web", "web-x", "n1", "n2"), false); got != tc.changes {
+			t.Errorf("%s: another node has a pod; that matters: %t, want %t", tc.svc.Spec.ExternalTrafficPolicy, got, tc.changes)
+		}
+		if !w.setEndpoints(sliceOf("web", "web-x"), false) || len(assigned(w)["web"]) > 0 {
+			t.Error("the last endpoint went, and that makes no difference")
+		}
+	}
 }
 
 // An address that a pool edit took out stays announced until it is listed as
