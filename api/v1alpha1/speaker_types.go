@@ -35,6 +35,16 @@ type SpeakerStatus struct {
 	// +optional
 	GossipEndpoint string `json:"gossipEndpoint,omitempty"`
 
+	// gossipKeys are fingerprints of the gossip keys that this speaker understands:
+	// of Secret fairlead-gossip, first data.key, with which it encrypts, then the
+	// others by name. Example: "3f9a0c51".
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=64
+	GossipKeys []string `json:"gossipKeys,omitempty"`
+
 	// version is the speaker's version. Example: "v0.1.0".
 	//
 	// +optional

@@ -115,7 +115,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	key, err := gossipKey(ctx, api, o.Namespace, log)
+	keys, err := gossipKeys(ctx, api, o.Namespace, log)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	}
 	o.routing.BFD = []string{self, serveBFD}
 	announcer := announce.New(announce.Config{
-		Node: o.node, Bind: bind, Port: uint16(o.gossipPort), Key: key, Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
+		Node: o.node, Bind: bind, Port: uint16(o.gossipPort), Keys: keys, Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
 		Metrics:   metrics.NewSpeaker(ctrlmetrics.Registry),
 		Namespace: o.Namespace, API: api, Log: log,
 	})
@@ -163,12 +163,12 @@ func bindAddress(ctx context.Context, api client.Reader, o options) (netip.Addr,
 
 // +kubebuilder:rbac:groups="",namespace=fairlead-system,resources=secrets,resourceNames=fairlead-gossip,verbs=get
 
-// gossipKey waits for the key, which the controller makes.
-func gossipKey(ctx context.Context, api client.Reader, namespace string, log logr.Logger) ([]byte, error) {
+// gossipKeys waits for the Secret, which the controller makes.
+func gossipKeys(ctx context.Context, api client.Reader, namespace string, log logr.Logger) ([][]byte, error) {
 	for {
-		key, err := kube.GossipKey(ctx, api, namespace)
+		keys, err := kube.ReadGossipKeys(ctx, api, namespace)
 		if err == nil {
-			return key, nil
+			return keys, nil
 		}
 		log.Info("waiting for the gossip key, which the controller makes", "cause", err.Error())
 		select {

@@ -2,7 +2,11 @@ package kube
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -11,20 +15,38 @@ import (
 // The Secret with which the speakers encrypt what they tell each other.
 const (
 	GossipSecret    = "fairlead-gossip"
-	GossipSecretKey = "key" // 16, 24 or 32 bytes
+	GossipSecretKey = "key" // what they encrypt with; all else in the Secret they understand as well
 )
 
-// GossipKey reads the key from the API server.
-func GossipKey(ctx context.Context, c client.Reader, namespace string) ([]byte, error) {
+// ReadGossipKeys reads the keys from the API server, as GossipKeys.
+func ReadGossipKeys(ctx context.Context, c client.Reader, namespace string) ([][]byte, error) {
 	var s corev1.Secret
 	if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: GossipSecret}, &s); err != nil {
 		return nil, fmt.Errorf("get Secret %s/%s: %w", namespace, GossipSecret, err)
 	}
-	switch key := s.Data[GossipSecretKey]; len(key) {
-	case 16, 24, 32:
-		return key, nil
-	default:
-		return nil, fmt.Errorf("Secret %s/%s: data.%s has %d bytes; write 32 random ones, or delete the Secret and restart the controller",
-			namespace, GossipSecret, GossipSecretKey, len(key))
+	return GossipKeys(namespace, s.Data)
+}
+
+// GossipKeys returns the keys in the data of the Secret: first the one to encrypt
+// with, then the others that are understood, in the order of their names. Each has
+// 16, 24 or 32 bytes, for AES-128, -192 or -256.
+func GossipKeys(namespace string, data map[string][]byte) ([][]byte, error) {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(data)), func(name string) bool { return name == GossipSecretKey })
+	var keys [][]byte
+	for _, name := range append([]string{GossipSecretKey}, names...) {
+		switch key := data[name]; len(key) {
+		case 16, 24, 32:
+			keys = append(keys, key)
+		default:
+			return nil, fmt.Errorf("Secret %s/%s: data.%s has %d bytes; write 32 random ones, or delete the Secret and restart the controller",
+				namespace, GossipSecret, name, len(key))
+		}
 	}
+	return keys, nil
+}
+
+// Fingerprint tells gossip keys apart without giving them away.
+func Fingerprint(key []byte) string {
+	sum := sha256.Sum256(append([]byte("fairlead gossip key "), key...))
+	return hex.EncodeToString(sum[:4])
 }

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"bytes"
 	"net/netip"
 	"strings"
 	"testing"
@@ -279,5 +280,31 @@ func TestSetConditionCutsWhatTheAPIServerWouldRefuse(t *testing.T) {
 	}
 	if SetCondition(&conditions, "Ready", true, "Accepted", conditions[0].Message, 1) {
 		t.Error("the same again is a change")
+	}
+}
+
+func TestGossipKeys(t *testing.T) {
+	old, next := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 16)
+	for _, c := range []struct {
+		data map[string][]byte
+		want [][]byte
+		err  string
+	}{
+		{data: map[string][]byte{"key": old}, want: [][]byte{old}},
+		{data: map[string][]byte{"key": old, "a": next}, want: [][]byte{old, next}},
+		{data: map[string][]byte{"key": next, "previous": old}, want: [][]byte{next, old}},
+		{data: map[string][]byte{"next": next}, err: "Secret ns/fairlead-gossip: data.key has 0 bytes; write 32 random ones"},
+		{data: map[string][]byte{"key": old, "next": []byte("short")}, err: "data.next has 5 bytes"},
+	} {
+		got, err := GossipKeys("ns", c.data)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%v: (-want +got)\n%s", c.data, diff)
+		}
+		if (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%v: %v, want %q", c.data, err, c.err)
+		}
+	}
+	if a, b := Fingerprint(old), Fingerprint(next); a == b || len(a) != 8 {
+		t.Errorf("fingerprints %s and %s", a, b)
 	}
 }

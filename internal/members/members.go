@@ -1,6 +1,7 @@
 package members
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,9 @@ type Config struct {
 	Node string     // this node's name
 	Bind netip.Addr // the address to listen on and to be reached at
 	Port uint16     // UDP and TCP
-	Key  []byte     // 16, 24 or 32 bytes: AES-128, -192 or -256
+	// Keys are those that this speaker understands, each of 16, 24 or 32 bytes:
+	// AES-128, -192 or -256. What it says it encrypts with the first.
+	Keys [][]byte
 	// Generation must be higher at each start of the same node's speaker, so
 	// that its facts replace those of the run before: the start time in ns.
 	Generation uint64
@@ -71,8 +74,8 @@ type Members struct {
 	wg      sync.WaitGroup
 
 	transport *transport
-	sealer    sealer // for the pulses sent
-	opener    sealer // for those received
+	keyring   *memberlist.Keyring
+	seals     seals
 
 	mu     sync.Mutex // guards the fields below
 	list   *memberlist.Memberlist
@@ -104,7 +107,6 @@ func New(cfg Config) *Members {
 	m := &Members{
 		cfg: cfg, timers: t, state: newState(time.Now), facts: versioned{Version: cfg.Generation},
 		born: time.Now(), changed: wake.New(), lapsed: wake.New(),
-		sealer: newSealer(cfg.Key), opener: newSealer(cfg.Key),
 		roster: newRoster(time.Now, t.silence), nodes: map[string]memberlist.Node{}, pulses: newPulses(cfg.Node, t),
 	}
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: m.count}
@@ -113,11 +115,16 @@ func New(cfg Config) *Members {
 
 // Start begins to listen and to gossip. Stop must follow.
 func (m *Members) Start() error {
+	var err error
+	if m.keyring, err = memberlist.NewKeyring(m.cfg.Keys, m.cfg.Keys[0]); err != nil {
+		return fmt.Errorf("gossip keys: %w", err)
+	}
+	m.seals.set(m.cfg.Keys)
 	c := memberlist.DefaultLANConfig()
 	c.Name = m.cfg.Node
 	c.BindAddr, c.BindPort = m.cfg.Bind.String(), int(m.cfg.Port)
 	c.AdvertiseAddr, c.AdvertisePort = c.BindAddr, c.BindPort
-	c.SecretKey = m.cfg.Key
+	c.Keyring = m.keyring
 	c.ProbeInterval, c.ProbeTimeout = m.timers.interval, m.timers.timeout
 	c.SuspicionMult = m.timers.suspicion
 	c.AwarenessMaxMultiplier = 2
@@ -129,7 +136,6 @@ func (m *Members) Start() error {
 	c.DeadNodeReclaimTime = time.Second // a node may come back with another address
 	c.Delegate, c.Events = (*delegate)(m), (*delegate)(m)
 	c.Logger = log.New(logWriter{m.cfg.Log}, "", 0)
-	var err error
 	if m.transport, err = listen(netip.AddrPortFrom(m.cfg.Bind, m.cfg.Port), m.hearPulse, m.cfg.Log); err != nil {
 		return fmt.Errorf("listen for gossip on %s port %d: %w", m.cfg.Bind, m.cfg.Port, err)
 	}
@@ -147,6 +153,25 @@ func (m *Members) Start() error {
 	m.wg.Go(func() { m.keepBeating(ctx) })
 	m.notify()
 	return nil
+}
+
+// SetKeys changes the keys, as in Config. Who shares one with another that one of
+// them encrypts with is understood by it.
+func (m *Members) SetKeys(keys [][]byte) error {
+	var errs []error
+	for _, k := range keys {
+		errs = append(errs, m.keyring.AddKey(k))
+	}
+	if err := errors.Join(append(errs, m.keyring.UseKey(keys[0]))...); err != nil {
+		return fmt.Errorf("gossip keys: %w", err)
+	}
+	m.seals.set(keys)
+	for _, k := range m.keyring.GetKeys() {
+		if !slices.ContainsFunc(keys, func(w []byte) bool { return bytes.Equal(w, k) }) {
+			errs = append(errs, m.keyring.RemoveKey(k))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // keepBeating beats until ctx ends.
@@ -222,7 +247,7 @@ func (m *Members) beatNow() { m.beating.Store(int64(time.Since(m.born))) }
 
 // hearPulse takes a pulse's packet in.
 func (m *Members) hearPulse(packet []byte) {
-	node, at, ok := m.opener.open(packet)
+	node, at, ok := m.seals.open(packet)
 	if !ok {
 		m.cfg.Log.V(1).Info("ignored a pulse that was made with another key")
 		return
@@ -243,7 +268,7 @@ func (m *Members) syncWith(nodes ...string) {
 
 // sendPulse sends a pulse to these nodes.
 func (m *Members) sendPulse(to []string, at stamp) {
-	packet := m.sealer.seal(m.cfg.Node, at)
+	packet := m.seals.seal(m.cfg.Node, at)
 	for _, n := range m.whereabouts(to) {
 		ip, _ := netip.AddrFromSlice(n.Addr)
 		if err := m.transport.send(packet, netip.AddrPortFrom(ip.Unmap(), n.Port)); err != nil {

@@ -27,7 +27,7 @@ var (
 func start(t *testing.T, n int, key byte, generation uint64) *Members {
 	m := New(Config{
 		Node: fmt.Sprint("n", n), Bind: netip.AddrFrom4([4]byte{127, 0, 0, byte(10 + n)}), Port: port,
-		Key: bytes.Repeat([]byte{key}, 32), Generation: generation, Log: logr.Discard(),
+		Keys: [][]byte{bytes.Repeat([]byte{key}, 32)}, Generation: generation, Log: logr.Discard(),
 	})
 	if err := m.Start(); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestRestartWithAnEarlierClock(t *testing.T) {
 	if err := b.memberlist().Shutdown(); err != nil {
 		t.Fatal(err)
 	}
-	again := New(Config{Node: "n2", Bind: netip.MustParseAddr("127.0.0.14"), Port: port, Key: bytes.Repeat([]byte{1}, 32), Generation: 5, Log: logr.Discard()})
+	again := New(Config{Node: "n2", Bind: netip.MustParseAddr("127.0.0.14"), Port: port, Keys: [][]byte{bytes.Repeat([]byte{1}, 32)}, Generation: 5, Log: logr.Discard()})
 	if err := again.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -125,6 +125,55 @@ func TestRestartWithAnEarlierClock(t *testing.T) {
 	again.SetFacts(Facts{})
 	again.Join(t.Context(), endpoint(1))
 	await(t, a, "n2 is not leaving", func(v View) bool { f, ok := v.Facts["n2"]; return ok && !f.Leaving })
+}
+
+// While all change from one key to another, each at a moment of its own, nobody is
+// taken for dead.
+func TestKeysChangeWithoutAGap(t *testing.T) {
+	before, after := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 16)
+	all := []*Members{start(t, 1, 1, 1), start(t, 2, 1, 1), start(t, 3, 1, 1)}
+	for _, m := range all[1:] {
+		m.Join(t.Context(), endpoint(1))
+	}
+	whole := func(v View) bool { return cmp.Equal(v.Alive, []string{"n1", "n2", "n3"}) }
+	for _, m := range all {
+		await(t, m, "all are alive", whole)
+	}
+	for _, keys := range [][][]byte{{before, after}, {after, before}, {after}} {
+		for _, m := range all {
+			if err := m.SetKeys(keys); err != nil {
+				t.Fatal(err)
+			}
+			// All still hear each other, when silence would have been noticed.
+			last := m.beats() + beatsPerPulse*uint64(2*m.timers.silence/m.timers.pulse)
+			for i := range all {
+				by, of := all[i], all[(i+1)%len(all)]
+				for start := of.beats(); m.beats() < last || by.heard(of.cfg.Node) <= start; time.Sleep(m.timers.beat()) {
+					if v := by.View(); !whole(v) {
+						t.Fatalf("%s sees only %v", by.cfg.Node, v.Alive)
+					}
+				}
+			}
+		}
+	}
+	if late := start(t, 4, 1, 1); late.Join(t.Context(), endpoint(1)) {
+		t.Error("a member with the former key alone has joined")
+	}
+	all[0].Claim(map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 1}})
+	await(t, all[2], "n1 claims", func(v View) bool { return v.Claims[vip].Owner == "n1" })
+}
+
+func (m *Members) beats() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pulses.beats
+}
+
+// heard is the number of the last pulse that was heard of a node.
+func (m *Members) heard(node string) uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pulses.watched[node].last.beat
 }
 
 func TestAnotherKeyIsNotHeard(t *testing.T) {

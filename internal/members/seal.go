@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"hash"
+	"sync"
 )
 
 const (
@@ -61,4 +62,35 @@ func (s sealer) open(b []byte) (node string, at stamp, ok bool) {
 	}
 	at = stamp{run: binary.BigEndian.Uint64(b[1:]), beat: binary.BigEndian.Uint64(b[9:])}
 	return string(b[head:end]), at, true
+}
+
+// seals are the sealers of all keys that are in use.
+type seals struct {
+	mu  sync.Mutex // guards the field below
+	all []sealer   // what is sent is sealed with the first
+}
+
+func (s *seals) set(keys [][]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = nil
+	for _, k := range keys {
+		s.all = append(s.all, newSealer(k))
+	}
+}
+
+func (s *seals) seal(node string, at stamp) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all[0].seal(node, at)
+}
+
+// open is sealer.open with whichever key fits.
+func (s *seals) open(b []byte) (node string, at stamp, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := 0; i < len(s.all) && !ok; i++ {
+		node, at, ok = s.all[i].open(b)
+	}
+	return node, at, ok
 }

@@ -67,7 +67,7 @@ func crowd(hexKey string) error {
 	}
 	for i := range crowdSize {
 		m := members.New(members.Config{
-			Node: crowdName(i), Bind: crowdAddr(i), Port: crowdPort, Key: key, Generation: 1, Failover: members.FailoverRelaxed, Log: logr.Discard(),
+			Node: crowdName(i), Bind: crowdAddr(i), Port: crowdPort, Keys: [][]byte{key}, Generation: 1, Failover: members.FailoverRelaxed, Log: logr.Discard(),
 		})
 		if i == 0 {
 			m.Claim(claims)

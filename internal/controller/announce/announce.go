@@ -3,6 +3,7 @@
 package announce
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ type Config struct {
 	Node    string
 	Bind    netip.Addr // gossip address
 	Port    uint16     // gossip port
-	Key     []byte     // gossip key
+	Keys    [][]byte   // of the gossip, as members.Config
 	Version string
 	Class   kube.Class
 
@@ -87,6 +88,8 @@ type Announcer struct {
 
 	// Owned by the loop of Start.
 	interfaces []netif.Interface
+	keys       [][]byte // of the gossip
+	keyFault   string   // why they are not those in the Secret
 	planner    speaker.Planner
 	ground     ground
 	leaving    bool
@@ -102,7 +105,7 @@ type Announcer struct {
 // New returns an Announcer that does nothing until Start.
 func New(cfg Config) *Announcer {
 	m := members.New(members.Config{
-		Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Key: cfg.Key,
+		Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Keys: cfg.Keys,
 		Generation: uint64(time.Now().UnixNano()), Failover: cfg.Failover, Log: cfg.Log.WithName("gossip"),
 	})
 	return &Announcer{
@@ -115,6 +118,7 @@ func New(cfg Config) *Announcer {
 		proxy:    newProxyWatch(cfg.Bind),
 		routing:  newRouting(cfg.Routing, cfg.Log),
 		mover:    mover{now: time.Now},
+		keys:     cfg.Keys,
 		links:    wake.New(),
 		rejoined: wake.New(),
 		since:    map[netip.Addr]time.Time{},
@@ -194,7 +198,7 @@ func (a *Announcer) join(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	me := report{interfaces: a.interfaces, reason: v1alpha1.ReasonJoining, message: "looking for the other speakers"}
+	me := report{interfaces: a.interfaces, keys: a.keys, reason: v1alpha1.ReasonJoining, message: "looking for the other speakers"}
 	var others []netip.AddrPort
 	for {
 		err := a.status.write(ctx, me)
@@ -367,8 +371,32 @@ func (a *Announcer) lookForLost(ctx context.Context) {
 	}
 }
 
+// rekey has the gossip use the keys that are in the Secret now. While they are not
+// as they should be, or there are none, those before stay in use.
+func (a *Announcer) rekey() {
+	data := a.world.secret(kube.GossipSecret)
+	if data == nil {
+		return
+	}
+	keys, err := kube.GossipKeys(a.cfg.Namespace, data)
+	if err == nil && !slices.EqualFunc(keys, a.keys, bytes.Equal) {
+		err = a.members.SetKeys(keys)
+	}
+	fault := ""
+	if err != nil {
+		fault = err.Error()
+	} else {
+		a.keys = keys
+	}
+	if fault != "" && fault != a.keyFault {
+		a.log.Error(err, "cannot use the gossip keys; going on with those before")
+	}
+	a.keyFault = fault
+}
+
 // act gathers, decides and acts, once.
 func (a *Announcer) act() speaker.Plan {
+	a.rekey()
 	orders := a.world.orders()
 	if failing := a.proxy.failing(); orders.Drain != a.drained || failing != a.unproxied {
 		a.drained, a.unproxied = orders.Drain, failing
@@ -487,7 +515,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	conflicts := a.layer2.Conflicts()
 	a.count(alive, len(since), conflicts)
 	r := report{
-		interfaces: a.interfaces, owned: inForce, users: users, since: since, conflicts: conflicts,
+		interfaces: a.interfaces, keys: a.keys, owned: inForce, users: users, since: since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: fmt.Sprintf("%d speakers in touch", alive),
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
@@ -501,6 +529,8 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	case failed != nil:
 		failure = failed.Error()
 		r.ready, r.reason, r.message = false, v1alpha1.ReasonCannotAnnounce, failure
+	case a.keyFault != "":
+		r.message += "; not all gossip keys are in use: " + a.keyFault
 	}
 	if failure != "" && failure != a.failure {
 		a.log.Error(failed, "cannot announce on every interface; trying again")

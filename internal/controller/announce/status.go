@@ -31,6 +31,7 @@ const (
 // report is what this speaker is to say about itself.
 type report struct {
 	interfaces []netif.Interface
+	keys       [][]byte            // of the gossip
 	owned      []lb.L2Announcement // sorted by address
 	users      map[netip.Addr][]lb.ServiceKey
 	since      map[netip.Addr]time.Time
@@ -179,6 +180,10 @@ func (w *statusWriter) ensure(ctx context.Context) (*v1alpha1.Speaker, error) {
 
 func (w *statusWriter) fill(s *v1alpha1.SpeakerStatus, r report) {
 	s.GossipEndpoint, s.Version = w.endpoint.String(), w.version
+	s.GossipKeys = nil
+	for _, k := range r.keys {
+		s.GossipKeys = append(s.GossipKeys, kube.Fingerprint(k))
+	}
 	s.Interfaces = nil
 	for _, i := range r.interfaces {
 		out := v1alpha1.SpeakerInterface{Name: i.Name, MAC: i.MAC, Up: i.Up}

@@ -251,6 +251,13 @@ func (c *changes) service(key lb.ServiceKey) bool {
 	return true
 }
 
+// secret returns the data of a Secret of the install, nil if it is not there.
+func (w *world) secret(name string) map[string][]byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.routers.secrets.Data[name]
+}
+
 // setSpeaker matters where a user wants something of this one. Who looks for lost
 // speakers looks by itself.
 func (w *world) setSpeaker(s *v1alpha1.Speaker, gone bool) bool {

@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/test/lab"
+)
+
+// The gossip key is replaced while the speakers run: docs/layer2.md, "Another key".
+func TestGossipKeyIsReplaced(t *testing.T) {
+	f := newFailover(t)
+	w := f.begin(t, f.addresses[0])
+	secret := &corev1.Secret{ObjectMeta: meta1(kube.GossipSecret)}
+	secret.Namespace = lab.Namespace
+	must(t, f.api.Get(t.Context(), client.ObjectKeyFromObject(secret), secret))
+	before, after := secret.Data[kube.GossipSecretKey], bytes.Repeat([]byte{7}, 32)
+	text := base64.StdEncoding.EncodeToString
+
+	f.patchKeys(t, `{"next": "`+text([]byte("short"))+`"}`)
+	f.untilSpeakersSay(t, "data.next has 5 bytes; write 32 random ones", before)
+	f.patchKeys(t, `{"next": "`+text(after)+`"}`)
+	f.untilSpeakersSay(t, "3 speakers in touch", before, after)
+	f.patchKeys(t, `{"key": "`+text(after)+`", "next": null, "previous": "`+text(before)+`"}`)
+	f.untilSpeakersSay(t, "3 speakers in touch", after, before)
+	f.patchKeys(t, `{"previous": null}`)
+	f.untilSpeakersSay(t, "3 speakers in touch", after)
+
+	if got := onlyOwner(t, w.seen, settled); got != w.owner {
+		t.Errorf("%s owns %s, %s did", got, w.seen.IP, w.owner)
+	}
+	w.lostNothing(t)
+	must(t, f.speaker(f.other(w.owner)).Kill())
+	must(t, f.reviveSpeaker(t.Context(), f.other(w.owner)))
+	f.untilWhole(t)
+}
+
+func (c *corner) patchKeys(t *testing.T, data string) {
+	t.Helper()
+	_, err := c.Kubectl(t.Context(), "-n", lab.Namespace, "patch", "secret", kube.GossipSecret, "-p", `{"data": `+data+`}`)
+	must(t, err)
+}
+
+// untilSpeakersSay waits until each speaker is ready with these words, and uses
+// these gossip keys.
+func (c *corner) untilSpeakersSay(t *testing.T, words string, keys ...[]byte) {
+	t.Helper()
+	var want []string
+	for _, k := range keys {
+		want = append(want, kube.Fingerprint(k))
+	}
+	lab.Eventually(t, soon, func() error {
+		var list v1alpha1.SpeakerList
+		if err := c.api.List(t.Context(), &list); err != nil {
+			return err
+		}
+		for _, s := range list.Items {
+			if !slices.Equal(s.Status.GossipKeys, want) {
+				return fmt.Errorf("%s uses the keys %s, want %s", s.Name, strings.Join(s.Status.GossipKeys, ", "), strings.Join(want, ", "))
+			}
+			if err := says(s.Status.Conditions, v1alpha1.ConditionReady, true, v1alpha1.ReasonAnnouncing, words); err != nil {
+				return fmt.Errorf("%s: %w", s.Name, err)
+			}
+		}
+		return nil
+	})
+}
