@@ -22,8 +22,13 @@ var lines = [][]string{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
 		"internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/references", "internal/controller/report",
 	},
-	{"cmd/internal/program"},
-	{"cmd/controller", "cmd/speaker"},
+	{"cmd/internal/program", "internal/plugin/advice", "internal/plugin/cluster", "internal/plugin/term"},
+	{"internal/plugin/cli", "internal/plugin/clustertest"},
+	{"internal/plugin/addresses", "internal/plugin/doctor", "internal/plugin/explain", "internal/plugin/moves"},
+	{"internal/plugin/status"},
+	{"internal/plugin/bundle"},
+	{"internal/plugin"},
+	{"cmd/controller", "cmd/kubectl-fairlead", "cmd/speaker"},
 }
 
 // onlyIn says which packages may import a library: the one that hides it.
