@@ -7,10 +7,12 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/fairlead/fairlead/internal/plugin/doctor"
 )
 
 // commands are all there are, in the order in which help lists them.
 var commands = []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
+	doctor.Command,
 	versionCommand,
 }
 
