@@ -8,10 +8,12 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/fairlead/fairlead/internal/plugin/doctor"
+	"github.com/fairlead/fairlead/internal/plugin/status"
 )
 
 // commands are all there are, in the order in which help lists them.
 var commands = []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
+	status.Command,
 	doctor.Command,
 	versionCommand,
 }
