@@ -7,6 +7,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/fairlead/fairlead/internal/plugin/addresses"
 	"github.com/fairlead/fairlead/internal/plugin/doctor"
 	"github.com/fairlead/fairlead/internal/plugin/status"
 )
@@ -14,6 +15,7 @@ import (
 // commands are all there are, in the order in which help lists them.
 var commands = []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
 	status.Command,
+	addresses.Command,
 	doctor.Command,
 	versionCommand,
 }
