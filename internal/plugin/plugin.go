@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/plugin/addresses"
 	"github.com/fairlead/fairlead/internal/plugin/doctor"
+	"github.com/fairlead/fairlead/internal/plugin/explain"
 	"github.com/fairlead/fairlead/internal/plugin/status"
 )
 
@@ -16,6 +17,7 @@ import (
 var commands = []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
 	status.Command,
 	addresses.Command,
+	explain.Command,
 	doctor.Command,
 	versionCommand,
 }
