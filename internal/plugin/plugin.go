@@ -10,6 +10,7 @@ import (
 	"github.com/fairlead/fairlead/internal/plugin/addresses"
 	"github.com/fairlead/fairlead/internal/plugin/doctor"
 	"github.com/fairlead/fairlead/internal/plugin/explain"
+	"github.com/fairlead/fairlead/internal/plugin/moves"
 	"github.com/fairlead/fairlead/internal/plugin/status"
 )
 
@@ -19,6 +20,10 @@ var commands = []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams
 	addresses.Command,
 	explain.Command,
 	doctor.Command,
+	moves.Drain,
+	moves.Undrain,
+	moves.MoveTo,
+	moves.Rebalance,
 	versionCommand,
 }
 
