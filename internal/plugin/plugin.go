@@ -8,6 +8,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/fairlead/fairlead/internal/plugin/addresses"
+	"github.com/fairlead/fairlead/internal/plugin/bundle"
 	"github.com/fairlead/fairlead/internal/plugin/doctor"
 	"github.com/fairlead/fairlead/internal/plugin/explain"
 	"github.com/fairlead/fairlead/internal/plugin/moves"
@@ -24,6 +25,7 @@ var commands = []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams
 	moves.Undrain,
 	moves.MoveTo,
 	moves.Rebalance,
+	bundle.Command,
 	versionCommand,
 }
 
