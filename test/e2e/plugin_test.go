@@ -218,7 +218,7 @@ func TestPluginNamesTheCause(t *testing.T) {
 	t.Run("excluded control plane", func(t *testing.T) {
 		lan(t, some)
 		advert(t, v1alpha1.L2AdvertisementSpec{})
-		c.label(t, "n1", corev1.LabelNodeExcludeBalancers)
+		c.labelNode(t, "n1", corev1.LabelNodeExcludeBalancers)
 		svc := served(t, c.service(t, "avoids"))
 		c.addresses(t, svc)
 		c.explain(t, svc, "Announced", "is announced by layer 2")
@@ -268,8 +268,8 @@ func (c *corner) darkNetwork(t *testing.T, network string) {
 	}
 }
 
-// label gives a node a label until the test ends.
-func (c *corner) label(t *testing.T, node, label string) {
+// labelNode gives a node a label until the test ends.
+func (c *corner) labelNode(t *testing.T, node, label string) {
 	t.Helper()
 	_, err := c.Kubectl(t.Context(), "label", "node", node, label+"=")
 	must(t, err)
