@@ -24,6 +24,7 @@ func (c *corner) plugin(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := c.Plugin(t.Context(), args...)
 	must(t, err)
+	t.Logf("kubectl fairlead %s\n%s", strings.Join(args, " "), out)
 	return string(out)
 }
 
@@ -103,6 +104,7 @@ func (c *corner) doctor(t *testing.T, about string, words ...string) {
 // cause.
 func TestPluginNamesTheCause(t *testing.T) {
 	c := cluster.corner(t)
+	c.plugin(t, "version") // which builds it: that takes longer than any answer
 	served := func(t *testing.T, svc *corev1.Service) *corev1.Service {
 		c.backend(t, svc, "n1")
 		return svc
@@ -282,6 +284,7 @@ func (c *corner) labelNode(t *testing.T, node, label string) {
 // A router that refuses is named with what it says.
 func TestPluginExplainsRouters(t *testing.T) {
 	c := routed.corner(t)
+	c.plugin(t, "version") // which builds it
 	c.pool(t, c.freshName("bgp"), "10.30.0.0/16")
 	c.create(t, &v1alpha1.BGPAdvertisement{ObjectMeta: meta1(c.freshName("all"))})
 	b := &bgpCorner{corner: c}
