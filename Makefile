@@ -18,8 +18,9 @@ FUZZTIME ?= 20s
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## build controller and speaker into bin/
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/controller ./cmd/speaker
+build: ## build controller, speaker and the kubectl plugin into bin/
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/controller ./cmd/speaker ./cmd/kubectl-fairlead
+	install -m 755 cmd/kubectl-fairlead/kubectl_complete-fairlead bin/
 
 test: DEPS := --tests
 test: deps verify assets ## check everything: generated files, lint, unit, API server and lab tests

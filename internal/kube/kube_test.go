@@ -308,3 +308,14 @@ func TestGossipKeys(t *testing.T) {
 		t.Errorf("fingerprints %s and %s", a, b)
 	}
 }
+
+func TestInTouch(t *testing.T) {
+	if n, ok := InTouch(InTouchMessage(17)); n != 17 || !ok {
+		t.Errorf("what is written is read as %d, %t", n, ok)
+	}
+	for _, other := range []string{"", "looking for the other speakers", "3 speakers are lost"} {
+		if n, ok := InTouch(other); ok {
+			t.Errorf("%q is read as %d", other, n)
+		}
+	}
+}

@@ -54,3 +54,15 @@ func SpeakerAvoid(s *v1alpha1.Speaker) (out []lb.Reason) {
 	}
 	return out
 }
+
+// InTouchMessage is what a speaker says in its Ready condition when all is well:
+// how many speakers are alive, as far as it knows, itself included. InTouch reads
+// it.
+func InTouchMessage(alive int) string { return fmt.Sprintf("%d speakers in touch", alive) }
+
+// InTouch returns how many speakers the message of a Ready condition says are
+// alive; ok is false when it says something else.
+func InTouch(message string) (alive int, ok bool) {
+	_, err := fmt.Sscanf(message, "%d speakers in touch", &alive)
+	return alive, err == nil
+}

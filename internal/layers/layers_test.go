@@ -17,13 +17,18 @@ var lines = [][]string{
 	{"internal/lb", "internal/version", "internal/wake"},
 	{"api/v1alpha1", "internal/config", "internal/allocator", "internal/election", "internal/netif", "internal/bfd/session"},
 	{"internal/kube", "internal/speaker", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics"},
-	{"internal/controller/ledger"},
+	{"internal/controller/ledger", "internal/survey"},
 	{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
 		"internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/references", "internal/controller/report",
 	},
-	{"cmd/internal/program"},
-	{"cmd/controller", "cmd/speaker"},
+	{"cmd/internal/program", "internal/plugin/advice", "internal/plugin/cluster", "internal/plugin/term"},
+	{"internal/plugin/cli", "internal/plugin/clustertest"},
+	{"internal/plugin/addresses", "internal/plugin/doctor", "internal/plugin/explain", "internal/plugin/moves"},
+	{"internal/plugin/status"},
+	{"internal/plugin/bundle"},
+	{"internal/plugin"},
+	{"cmd/controller", "cmd/kubectl-fairlead", "cmd/speaker"},
 }
 
 // onlyIn says which packages may import a library: the one that hides it.
@@ -41,7 +46,7 @@ var onlyIn = map[string][]string{
 }
 
 // kubernetes may be known to these and what is below them.
-var kubernetes = []string{"api/", "internal/kube", "internal/controller/", "cmd/", "test/"}
+var kubernetes = []string{"api/", "internal/kube", "internal/survey", "internal/controller/", "internal/plugin", "cmd/", "test/"}
 
 // pure packages know no clock but the times they are given, and do no I/O.
 var pure = map[string][]string{

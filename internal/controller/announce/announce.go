@@ -517,7 +517,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	r := report{
 		interfaces: a.interfaces, keys: a.keys, owned: inForce, users: users, since: since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
-		message: fmt.Sprintf("%d speakers in touch", alive),
+		message: kube.InTouchMessage(alive),
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
 	}
 	failure := ""

@@ -32,8 +32,8 @@ import (
 	"github.com/fairlead/fairlead/internal/controller/ledger"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/netif"
 	"github.com/fairlead/fairlead/internal/speaker"
+	"github.com/fairlead/fairlead/internal/survey"
 )
 
 // patience is how long a missing announcement that should be there is not
@@ -197,23 +197,12 @@ func speakerOf(o client.Object) speakerFacts {
 		interfaces: s.Status.Interfaces,
 		layer2:     map[string]v1alpha1.SpeakerAddress{},
 		conflicts:  s.Status.Conflicts,
-		sessions:   sessionsUp(s),
+		sessions:   survey.SessionsUp(s),
 	}
 	for _, a := range s.Status.Layer2 {
 		f.layer2[a.Address] = a
 	}
 	return f
-}
-
-// sessionsUp returns the peers with which the speaker has a session that is up.
-func sessionsUp(s *v1alpha1.Speaker) (up []string) {
-	for _, session := range s.Status.BGPSessions {
-		if session.State == v1alpha1.BGPSessionEstablished {
-			up = append(up, session.Peer)
-		}
-	}
-	slices.Sort(up)
-	return up
 }
 
 // Reconcile writes one Service's Announced condition.
@@ -302,27 +291,10 @@ func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (view, lb.
 			return view{}, lb.Assignment{}, fmt.Errorf("list %T: %w", list, err)
 		}
 	}
-	v := view{owners: map[string]owner{}, conflicts: map[string][]conflict{}, sharers: map[netip.Addr][]lb.Assignment{}, up: map[string][]string{}}
-	v.Nodes, v.Speakers = map[string]lb.Node{}, map[string]speaker.Speaker{}
-	v.BGPAdvertisements, v.Peers = kube.BGPAdvertisements(routes.Items, pools.Items, nil), map[string][]string{} // communities do not matter here
-	all, _ := kube.NewPeers(peers.Items)
-	down := map[string]bool{}
-	for i := range nodes.Items {
-		n := &nodes.Items[i]
-		v.Nodes[n.Name] = kube.Node(n)
-		v.Peers[n.Name] = all.Names(n.Labels)
-		down[n.Name] = kube.NodeDown(n)
-	}
-	for i := range adverts.Items {
-		if a, err := kube.L2Advertisement(&adverts.Items[i], pools.Items); err == nil {
-			v.Advertisements = append(v.Advertisements, a)
-		}
-	}
-	for i := range speakers.Items {
-		if !down[speakers.Items[i].Name] { // its speaker can no longer say what is so
-			v.add(&speakers.Items[i])
-		}
-	}
+	v := view{sharers: map[netip.Addr][]lb.Assignment{}, View: survey.New(survey.Objects{
+		Pools: pools.Items, L2Advertisements: adverts.Items, BGPAdvertisements: routes.Items, BGPPeers: peers.Items,
+		Nodes: nodes.Items, Speakers: speakers.Items,
+	})}
 	set := kube.NewPoolSet(pools.Items)
 	as, err := c.assignment(ctx, svc, set)
 	if err != nil {
@@ -370,56 +342,15 @@ func (c *Controller) assignment(ctx context.Context, svc *corev1.Service, pools 
 	return kube.Assignment(svc, endpoints.Items, pools), nil
 }
 
-// view is the snapshot that speakers would decide on, and what they say they do.
+// view is what there is to know about the Service.
 type view struct {
-	speaker.Snapshot
-	owners    map[string]owner               // by address
-	sharers   map[netip.Addr][]lb.Assignment // the Services that have the address
-	conflicts map[string][]conflict          // by address
-	up        map[string][]string            // node -> the routers with which its sessions are up, sorted
+	survey.View
+	sharers map[netip.Addr][]lb.Assignment // the Services that have the address
 }
 
-// conflict is a foreign host that a node heard.
-type conflict struct {
-	node string
-	v1alpha1.SpeakerConflict
-}
-
-func (c conflict) String() string {
-	return fmt.Sprintf("a host outside of the cluster, %s on %s of %s, has the address too", c.MAC, c.Interface, c.node)
-}
-
-// owner is who announces an address.
-type owner struct {
-	node string
-	v1alpha1.SpeakerAddress
-}
-
-// add takes in what a speaker says. Of two that say they have an address the
-// one that took it later is right: the other is dead and cannot say so.
-func (v *view) add(s *v1alpha1.Speaker) {
-	if !meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady) {
-		return
-	}
-	sp := speaker.Speaker{Joined: true, Avoid: kube.SpeakerAvoid(s)}
-	for _, i := range s.Status.Interfaces {
-		n := netif.Interface{Name: i.Name, Up: i.Up}
-		for _, a := range i.Addresses {
-			if p, err := netip.ParsePrefix(a); err == nil {
-				n.Prefixes = append(n.Prefixes, p)
-			}
-		}
-		sp.Interfaces = append(sp.Interfaces, n)
-	}
-	v.Speakers[s.Name], v.up[s.Name] = sp, sessionsUp(s)
-	for _, c := range s.Status.Conflicts {
-		v.conflicts[c.Address] = append(v.conflicts[c.Address], conflict{s.Name, c})
-	}
-	for _, a := range s.Status.Layer2 {
-		if o, taken := v.owners[a.Address]; !taken || o.Since.Before(&a.Since) {
-			v.owners[a.Address] = owner{node: s.Name, SpeakerAddress: a}
-		}
-	}
+// foreign tells of a host outside of the cluster that has an address.
+func foreign(c survey.Conflict) string {
+	return fmt.Sprintf("a host outside of the cluster, %s on %s of %s, has the address too", c.MAC, c.Interface, c.Node)
 }
 
 // state is the Announced condition to be.
@@ -482,19 +413,19 @@ type way struct {
 func (v *view) layer2(g lb.Grant) way {
 	w := way{name: "layer 2"}
 	c := v.Candidates(v.sharers[g.Addr], g)
-	o, ok := v.owners[g.Addr.String()]
-	foreign := v.conflicts[g.Addr.String()]
-	if _, able := c.Able[o.node]; ok && able {
-		w.words = fmt.Sprintf("%s by layer 2 from %s (%s)", g.Addr, o.node, strings.Join(o.Interfaces, ", ")) + strain(c.Strained, o.node)
-		for _, f := range foreign {
-			w.words += "; " + f.String()
+	o, ok := v.Owners[g.Addr.String()]
+	conflicts := v.Conflicts[g.Addr.String()]
+	if _, able := c.Able[o.Node]; ok && able {
+		w.words = fmt.Sprintf("%s by layer 2 from %s (%s)", g.Addr, o.Node, strings.Join(o.Interfaces, ", ")) + strain(c.Strained, o.Node)
+		for _, f := range conflicts {
+			w.words += "; " + foreign(f)
 		}
 		return w
 	}
 	w.reason, w.words = c.Reason, c.Reason.Words()
-	if w.reason == 0 && len(foreign) > 0 {
-		w.reason, w.words = lb.ReasonConflict, foreign[0].String()
-		if !foreign[0].Announced {
+	if w.reason == 0 && len(conflicts) > 0 {
+		w.reason, w.words = lb.ReasonConflict, foreign(conflicts[0])
+		if !conflicts[0].Announced {
 			w.taken = append(w.taken, g.Addr)
 		}
 	} else if w.reason == 0 {
@@ -520,7 +451,7 @@ func (v *view) bgp(g lb.Grant) way {
 	var from, to, silent []string
 	strained := ""
 	for _, node := range a.Nodes {
-		up := slices.DeleteFunc(slices.Clone(a.Peers[node]), func(p string) bool { return !slices.Contains(v.up[node], p) })
+		up := slices.DeleteFunc(slices.Clone(a.Peers[node]), func(p string) bool { return !slices.Contains(v.Up[node], p) })
 		if len(up) == 0 {
 			silent = append(silent, node)
 			continue

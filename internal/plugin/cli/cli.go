@@ -1,0 +1,115 @@
+// Package cli is what the plugin's commands have in common: the flags that people
+// know from kubectl, how the cluster is read, and how a report is printed.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/plugin/cluster"
+	"github.com/fairlead/fairlead/internal/version"
+)
+
+// Options are the flags of a command that reads the cluster, and what follows from
+// them.
+type Options struct {
+	genericiooptions.IOStreams
+	Install cluster.Install
+	Format  string // of what is printed: "" and "wide" are text
+
+	flags *genericclioptions.ConfigFlags
+}
+
+// New returns the options of a command, with their defaults.
+func New(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *Options {
+	return &Options{IOStreams: streams, flags: flags}
+}
+
+// Register defines the flags of a command that reads the cluster.
+func (o *Options) Register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.Install.Namespace, "system-namespace", "fairlead-system", "the namespace that Fairlead is installed in")
+	f.StringVar(&o.Install.Class.Name, "load-balancer-class", v1alpha1.LoadBalancerClass, "the spec.loadBalancerClass that is Fairlead's, if its programs were told another")
+	f.BoolVar(&o.Install.Class.Classless, "handle-classless", true, "Services without a class are Fairlead's, unless its programs were told otherwise")
+	if cmd.ValidArgsFunction == nil {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
+}
+
+// RegisterFormat defines the flag that says how a report is printed.
+func (o *Options) RegisterFormat(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&o.Format, "output", "o", "", "json, yaml, wide, or a template as of kubectl get (jsonpath=…, go-template=…)")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"json", "yaml", "wide"}, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
+}
+
+// Client returns a client of the API server that the flags and the kubeconfig say.
+func (o *Options) Client() (client.Client, error) {
+	cfg, err := o.flags.ToRESTConfig()
+	if err != nil {
+		return nil, err // it names the file and the context
+	}
+	cfg.QPS = -1 // a report is a dozen lists at once
+	cfg.UserAgent = "kubectl-fairlead/" + version.String()
+	c, err := client.New(cfg, client.Options{Scheme: kube.NewScheme()})
+	if err != nil {
+		return nil, fmt.Errorf("reach the API server: %w", err)
+	}
+	return c, nil
+}
+
+// Namespace returns the namespace that the flags and the kubeconfig say.
+func (o *Options) Namespace() (string, error) {
+	namespace, _, err := o.flags.ToRawKubeConfigLoader().Namespace()
+	return namespace, err
+}
+
+// Cluster reads the cluster.
+func (o *Options) Cluster(ctx context.Context) (*cluster.Cluster, error) {
+	c, err := o.Client()
+	if err != nil {
+		return nil, err
+	}
+	return o.Read(ctx, c)
+}
+
+// Read reads the cluster by a client that is there already.
+func (o *Options) Read(ctx context.Context, c client.Reader) (*cluster.Cluster, error) {
+	objects, err := cluster.Read(ctx, c, o.Install)
+	if err != nil {
+		return nil, err
+	}
+	return cluster.New(objects, o.Install), nil
+}
+
+// Watch has a report made and printed every so often until ctx ends, on a clear
+// screen where there is one.
+func (o *Options) Watch(ctx context.Context, every time.Duration, report func() (Report, error)) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		r, err := report()
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the user has seen enough
+		}
+		if err != nil {
+			return err
+		}
+		o.clear()
+		if err := o.Print(r); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package cluster
+
+import (
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/election"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/speaker"
+	"github.com/fairlead/fairlead/internal/survey"
+)
+
+// Cluster is what was read of a cluster and what follows from it.
+type Cluster struct {
+	Objects
+	Install
+	// View is the snapshot that speakers decide on, with those that announce an
+	// address by layer 2 as its owners.
+	View    survey.View
+	PoolSet kube.PoolSet
+	Users   map[netip.Addr][]lb.Assignment // the Services of ours that have an address
+
+	services  map[lb.ServiceKey]*corev1.Service
+	endpoints map[lb.ServiceKey][]discoveryv1.EndpointSlice
+}
+
+// New returns what follows from the objects.
+func New(o Objects, in Install) *Cluster {
+	c := &Cluster{
+		Objects: o, Install: in, PoolSet: kube.NewPoolSet(o.Pools), Users: map[netip.Addr][]lb.Assignment{},
+		services: map[lb.ServiceKey]*corev1.Service{}, endpoints: map[lb.ServiceKey][]discoveryv1.EndpointSlice{},
+	}
+	c.View = survey.New(survey.Objects{
+		Pools: o.Pools, L2Advertisements: o.L2Advertisements, BGPAdvertisements: o.BGPAdvertisements, BGPPeers: o.BGPPeers,
+		Nodes: o.Nodes, Speakers: o.Speakers,
+	})
+	for i := range o.Endpoints {
+		key := lb.ServiceKey{Namespace: o.Endpoints[i].Namespace, Name: o.Endpoints[i].Labels[discoveryv1.LabelServiceName]}
+		c.endpoints[key] = append(c.endpoints[key], o.Endpoints[i])
+	}
+	for i := range o.Services {
+		svc := &o.Services[i]
+		c.services[kube.Key(svc)] = svc
+		if !in.Class.Handles(svc) {
+			continue
+		}
+		if as := kube.Assignment(svc, c.endpoints[kube.Key(svc)], c.PoolSet); len(as.Grants) > 0 {
+			c.View.Assignments = append(c.View.Assignments, as)
+		}
+	}
+	slices.SortFunc(c.View.Assignments, func(x, y lb.Assignment) int { return x.Service.Compare(y.Service) })
+	for i := range c.View.Assignments {
+		as := &c.View.Assignments[i]
+		for _, g := range as.Grants {
+			c.Users[g.Addr] = append(c.Users[g.Addr], *as)
+		}
+	}
+	c.View.Joined, c.View.Known, c.View.Claims = true, len(c.View.Speakers), c.claims()
+	return c
+}
+
+// claims are what the owners say, as claims. Of one that can announce its address no
+// longer nobody has heard, or it would not say so; it is a claim all the same, as
+// that of a node that died.
+func (c *Cluster) claims() map[netip.Addr]election.Claim {
+	out := map[netip.Addr]election.Claim{}
+	for a := range c.Users {
+		if o, ok := c.View.Owners[a.String()]; ok {
+			out[a] = election.Claim{Owner: o.Node, Epoch: 1}
+		}
+	}
+	return out
+}
+
+// Service returns the Service, or nil.
+func (c *Cluster) Service(key lb.ServiceKey) *corev1.Service { return c.services[key] }
+
+// EndpointsOf returns the EndpointSlices of a Service.
+func (c *Cluster) EndpointsOf(key lb.ServiceKey) []discoveryv1.EndpointSlice { return c.endpoints[key] }
+
+// Age says how long ago that was when the cluster was read, in the words of
+// kubectl: "5m".
+func (c *Cluster) Age(t metav1.Time) string {
+	if t.IsZero() {
+		return "an unknown time"
+	}
+	return duration.HumanDuration(c.Read.Sub(t.Time))
+}
+
+// Speaker returns the Speaker of a node, or nil.
+func (c *Cluster) Speaker(node string) *v1alpha1.Speaker {
+	i := slices.IndexFunc(c.Speakers, func(s v1alpha1.Speaker) bool { return s.Name == node })
+	if i < 0 {
+		return nil
+	}
+	return &c.Speakers[i]
+}
+
+// Pool returns the IPAddressPool, or nil.
+func (c *Cluster) Pool(name string) *v1alpha1.IPAddressPool {
+	i := slices.IndexFunc(c.Pools, func(p v1alpha1.IPAddressPool) bool { return p.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &c.Pools[i]
+}
+
+// Addresses returns the addresses that Services of ours have, sorted.
+func (c *Cluster) Addresses() []netip.Addr {
+	out := make([]netip.Addr, 0, len(c.Users))
+	for a := range c.Users {
+		out = append(out, a)
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out
+}
+
+// Grant returns the address as a Service of ours has it.
+func (c *Cluster) Grant(a netip.Addr) (lb.Grant, bool) {
+	for _, as := range c.Users[a] {
+		for _, g := range as.Grants {
+			if g.Addr == a {
+				return g, true
+			}
+		}
+	}
+	return lb.Grant{}, false
+}
+
+// PoolHas reports whether the spec of the pool has the address.
+func (c *Cluster) PoolHas(pool string, a netip.Addr) bool {
+	if p := c.Pool(pool); p != nil {
+		if parsed, err := kube.Pool(p); err == nil {
+			return parsed.Contains(a)
+		}
+	}
+	return false
+}
+
+// ClaimOf returns the claim that keeps the address, or nil.
+func (c *Cluster) ClaimOf(a netip.Addr) *v1alpha1.IPAddressClaim {
+	for i := range c.Claims {
+		if addrs, _ := kube.ClaimAddresses(&c.Claims[i]); slices.Contains(addrs, a) {
+			return &c.Claims[i]
+		}
+	}
+	return nil
+}
+
+// Plan returns what the speaker of a node would do now.
+func (c *Cluster) Plan(node string) speaker.Plan {
+	s := c.View.Snapshot
+	s.Node = node
+	return speaker.Make(s)
+}

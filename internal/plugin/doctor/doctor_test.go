@@ -1,0 +1,173 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/plugin/clustertest"
+)
+
+// Each is one fault, what is found, and nothing else.
+func TestExamine(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(c *clustertest.Cluster)
+		want   []string // severity, check and words of each finding
+	}{
+		"well": {func(*clustertest.Cluster) {}, nil},
+		"no controller": {func(c *clustertest.Cluster) { c.Lease = nil },
+			[]string{"Problem controller no controller has ever led"}},
+		"no right to see the lease": {func(c *clustertest.Cluster) {
+			c.Lease, c.Unread = nil, []string{"Lease fairlead-system/fairlead-controller: forbidden"}
+		}, nil},
+		"controller dead": {func(c *clustertest.Cluster) {
+			c.Lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(clustertest.Now.Add(-time.Minute)))
+		}, []string{"Problem controller the last one is gone"}},
+		"node without a speaker": {func(c *clustertest.Cluster) {
+			c.AddNode("n4")
+			c.Speakers = c.Speakers[:3]
+			for i := range c.Speakers {
+				c.Speakers[i].Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(3))
+			}
+		}, []string{"Warning speaker no speaker has ever run on it"}},
+		"speaker stopped": {func(c *clustertest.Cluster) {
+			c.Speaker("n3").Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonStopping, "the speaker has stopped")
+			for _, n := range []string{"n1", "n2"} {
+				c.Speaker(n).Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(2))
+			}
+		}, []string{"Problem speaker its speaker is not ready: the speaker has stopped"}},
+		"node dead": {func(c *clustertest.Cluster) {
+			c.Node("n3").Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}
+			for _, n := range []string{"n1", "n2"} {
+				c.Speaker(n).Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(2))
+			}
+		}, []string{"Problem speaker Kubernetes takes it for dead"}},
+		"gossip cut": {func(c *clustertest.Cluster) {
+			c.Speaker("n3").Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(1))
+		}, []string{"Problem gossip is in touch with 1 speaker, itself included, of 3 that are ready"}},
+		"interface down": {func(c *clustertest.Cluster) { c.Speaker("n3").Status.Interfaces[0].Up = false },
+			[]string{"Warning interfaces its interface eth0 is down"}},
+		"kube-proxy hangs": {func(c *clustertest.Cluster) {
+			s := &c.Speaker("n3").Status
+			s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionKubeProxyHealthy, false, v1alpha1.ReasonNoAnswer, "kube-proxy, which answered before, does not answer"))
+		}, []string{"Problem kube-proxy does not answer"}},
+		"foreign host": {func(c *clustertest.Cluster) {
+			c.Announce("", "172.30.0.100")
+			c.Speaker("n1").Status.Conflicts = []v1alpha1.SpeakerConflict{{Address: "172.30.0.100", Interface: "eth0", MAC: "02:00:5e:00:53:99"}}
+		}, []string{"Problem conflict a host outside of the cluster has it too"}},
+		"two owners": {func(c *clustertest.Cluster) {
+			c.Speaker("n2").Status.Layer2 = c.Speaker("n1").Status.Layer2
+		}, []string{"Problem two-owners more than one speaker"}},
+		"a move a moment ago": {func(c *clustertest.Cluster) {
+			c.Speaker("n2").Status.Layer2 = slices.Clone(c.Speaker("n1").Status.Layer2)
+			c.Speaker("n2").Status.Layer2[0].Since = clustertest.Ago(time.Second)
+		}, nil},
+		"pending": {func(c *clustertest.Cluster) {
+			for i := range 3 {
+				svc := fmt.Sprintf("late-%d", i)
+				c.AddService("shop", svc)
+				c.Refuse("shop", svc, "Exhausted", `no address: pool "lan": no free IPv4 address (50 in use)`)
+			}
+		}, []string{`Problem pending no free IPv4 address`}},
+		"nobody looked at it": {func(c *clustertest.Cluster) { c.AddService("shop", "late") },
+			[]string{"Warning pending the controller has not looked at it yet"}},
+		"no endpoints": {func(c *clustertest.Cluster) { c.Serve("shop", "web"); c.Announce("", "172.30.0.100") },
+			[]string{"Problem announced is not announced: the Service has no ready endpoint"}},
+		"session down": {func(c *clustertest.Cluster) {
+			c.Peer("router", "n1", "n2", "n3")
+			c.Speaker("n2").Status.BGPSessions[0].State = v1alpha1.BGPSessionActive
+			c.Speaker("n2").Status.BGPSessions[0].LastError = "connection refused by 172.30.0.2:179: BGP does not run there"
+		}, []string{"Problem peer connection refused by 172.30.0.2:179"}},
+		"peer of no node": {func(c *clustertest.Cluster) {
+			c.Peer("router").Spec.NodeSelectors = []v1alpha1.LabelSelector{{MatchLabels: map[string]v1alpha1.LabelValue{"rack": "9"}}}
+		}, []string{"Warning peer no node with a speaker has a session with it"}},
+		"pool not found": {func(c *clustertest.Cluster) {
+			c.L2Advertisements[0].Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonPoolNotFound, `spec.ipAddressPools: there is no "lna"`)
+		}, []string{`Problem object there is no "lna"`}},
+		"disabled pool": {func(c *clustertest.Cluster) {
+			c.Pools[0].Spec.Disabled = true
+			c.Pools[0].Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonDisabled, "spec.disabled is true")
+		}, []string{"Note object spec.disabled is true"}},
+		"pool has a node": {func(c *clustertest.Cluster) { c.AddPool("wide", "172.30.0.10-172.30.0.20") },
+			[]string{"Problem overlap has addresses of node n1 itself", "Problem overlap node n2", "Problem overlap node n3"}},
+		"pool has pods": {func(c *clustertest.Cluster) { c.AddPool("pods", "10.244.2.0/25") },
+			[]string{"Problem overlap has addresses of the pods of the cluster"}},
+		"pool has Services": {func(c *clustertest.Cluster) { c.AddPool("services", "10.96.0.0/16") },
+			[]string{"Problem overlap has addresses of the cluster's Services"}},
+		"pool has the broadcast address": {func(c *clustertest.Cluster) { c.AddPool("edge", "172.30.0.250-172.30.0.255") },
+			[]string{"Problem overlap the first or the last of the nodes' network 172.30.0.0/24"}},
+		"nearly full": {func(c *clustertest.Cluster) { c.Pools[0].Status.AssignedIPv4, c.Pools[0].Status.AvailableIPv4 = 45, 5 },
+			[]string{"Warning pool-use 45 of 50 IPv4 addresses are in use"}},
+		"pool nobody announces": {func(c *clustertest.Cluster) {
+			c.L2Advertisements[0].Spec.IPAddressPools = []v1alpha1.ObjectName{"lan"}
+			c.AddPool("spare", "198.51.100.0/25")
+		}, []string{"Warning pool-announced no advertisement is for it"}},
+		"excluded control plane": {func(c *clustertest.Cluster) { c.Node("n3").Labels[corev1.LabelNodeExcludeBalancers] = "" },
+			[]string{"Note excluded only for want of a better node"}},
+		"drained": {func(c *clustertest.Cluster) {
+			metav1.SetMetaDataAnnotation(&c.Speaker("n3").ObjectMeta, v1alpha1.AnnotationDrain, "disk swap")
+		}, []string{`Note drained is drained ("disk swap")`}},
+		"uneven": {func(c *clustertest.Cluster) {
+			for i := range 8 {
+				a := fmt.Sprintf("172.30.0.%d", 110+i)
+				c.AddService("shop", fmt.Sprint("s", i), a)
+				c.Serve("shop", fmt.Sprint("s", i), "n1")
+				c.Announce("n1", a, fmt.Sprint("shop/s", i))
+			}
+		}, []string{"Note balance announces 9 of 9 addresses by layer 2; an even share is at most 4"}},
+		"half upgraded": {func(c *clustertest.Cluster) { c.Speaker("n3").Status.Version = "v0.2.0" },
+			[]string{"Note versions they are of different versions"}},
+		"retiring": {func(c *clustertest.Cluster) {
+			c.Pools[0].Status.Retiring = []v1alpha1.RetiringAddress{{Address: "172.30.0.7", Service: "shop/web"}}
+		}, []string{"Note retiring 1 address in use is no longer in spec.addresses"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := clustertest.Small()
+			c.change(objects)
+			r := New(objects.New())
+			var got []string
+			for _, f := range r.Findings {
+				got = append(got, fmt.Sprint(f.Severity, " ", f.Check, " ", f.Says))
+				if f.Mend == "" && f.Check != "peer" {
+					t.Errorf("%s has no mend", got[len(got)-1])
+				}
+			}
+			if len(got) != len(c.want) {
+				t.Fatalf("it found %q, want %q", got, c.want)
+			}
+			for i, want := range c.want {
+				severity, rest, _ := strings.Cut(want, " ")
+				check, words, _ := strings.Cut(rest, " ")
+				if !strings.HasPrefix(got[i], severity+" "+check+" ") || !strings.Contains(got[i], words) {
+					t.Errorf("it found %q, want %q", got[i], want)
+				}
+			}
+			clustertest.Golden(t, name, r.Text, false)
+		})
+	}
+}
+
+// What a thousand Services have in common is one finding.
+func TestOneFindingForManyServices(t *testing.T) {
+	c := clustertest.Small()
+	for i := range 1000 {
+		name := fmt.Sprintf("s%d", i)
+		c.AddService("shop", name)
+		c.Refuse("shop", name, "NoPool", "no address: there is no IPAddressPool; create one")
+	}
+	found := Examine(c.New())
+	if len(found) != 1 || len(found[0].About) != 1000 || len(found[0].Evidence) > few {
+		t.Errorf("it found %d, the first about %d with %d lines of evidence", len(found), len(found[0].About), len(found[0].Evidence))
+	}
+	if s := found[0].Subject(); !strings.HasSuffix(s, "and 995 more") {
+		t.Errorf("it is about %q", s)
+	}
+}

@@ -1,0 +1,275 @@
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/election"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/plugin/advice"
+	"github.com/fairlead/fairlead/internal/plugin/cluster"
+	"github.com/fairlead/fairlead/internal/plugin/term"
+)
+
+// The checks of Fairlead's own parts: controller, speakers, and what they stand on.
+
+// leaseSpare is how much longer than its term a lease may be old: clocks differ.
+const leaseSpare = 15 * time.Second
+
+// controller finds that nobody gives addresses.
+func controller(c *cluster.Cluster) []Finding {
+	says, evidence := "", ""
+	switch l := c.Lease; {
+	case l == nil && slices.ContainsFunc(c.Unread, func(s string) bool { return strings.HasPrefix(s, "Lease ") }):
+		return nil // nobody knows
+	case l == nil:
+		says, evidence = "no controller has ever led", fmt.Sprintf("there is no Lease %s/fairlead-controller", c.Install.Namespace)
+	case ptr.Deref(l.Spec.HolderIdentity, "") == "":
+		says, evidence = "no controller leads: the last one stopped", fmt.Sprintf("Lease %s/%s has no holder", l.Namespace, l.Name)
+	default:
+		renewed := ptr.Deref(l.Spec.RenewTime, metav1.MicroTime{}).Time
+		lasts := time.Duration(ptr.Deref(l.Spec.LeaseDurationSeconds, 0)) * time.Second
+		if c.Read.Sub(renewed) <= lasts+leaseSpare {
+			return nil
+		}
+		says = "no controller leads: the last one is gone, or cannot reach the API server"
+		evidence = fmt.Sprintf("%s renewed Lease %s/%s %s ago", *l.Spec.HolderIdentity, l.Namespace, l.Name, c.Age(metav1.NewTime(renewed)))
+	}
+	return []Finding{{
+		Severity: Problem, About: []string{"controller"}, Says: says + "; Services get no addresses, what they have goes on", Evidence: []string{evidence},
+		Mend: fmt.Sprintf("kubectl get pods -n %s, and the log of the controller", c.Install.Namespace),
+	}}
+}
+
+// speakers finds nodes without a speaker that works.
+func speakers(c *cluster.Cluster) []Finding {
+	var g gathered
+	for i := range c.Nodes {
+		n := &c.Nodes[i]
+		f := Finding{Severity: Warning, About: []string{"node " + n.Name}}
+		sp := c.Speaker(n.Name)
+		var ready metav1.Condition
+		if sp != nil {
+			ready, _ = cluster.Ready(sp.Status.Conditions)
+		}
+		switch {
+		case kube.NodeDown(n):
+			f.Severity, f.Says, f.Mend = Problem, "Kubernetes takes it for dead, and so do we", "see the node, and its kubelet's log"
+		case sp == nil:
+			f.Says = "no speaker has ever run on it; it announces nothing"
+			f.Mend = fmt.Sprintf("kubectl get pods -n %s -o wide: does the DaemonSet's nodeSelector choose it, and do its tolerations allow it?", c.Install.Namespace)
+		case ready.Status == metav1.ConditionTrue:
+			continue
+		case ready.Reason == v1alpha1.ReasonCannotAnnounce:
+			f.Severity, f.Says, f.Mend = Problem, "its speaker cannot announce: "+ready.Message, "the speaker needs NET_RAW and the host's network; see its log"
+		default:
+			f.Severity, f.Says = Problem, "its speaker is not ready: "+cmp.Or(ready.Message, "it has not said anything")
+			f.Mend = "see the speaker's log on the node"
+			f.Evidence = []string{fmt.Sprintf("Speaker %s says %s, for %s", n.Name, cmp.Or(ready.Reason, "nothing"), c.Age(ready.LastTransitionTime))}
+		}
+		g.add(f)
+	}
+	return g.list
+}
+
+// gossip finds speakers that do not hear all others.
+func gossip(c *cluster.Cluster) []Finding {
+	var g gathered
+	for i := range c.Speakers {
+		s := &c.Speakers[i]
+		ready, _ := cluster.Ready(s.Status.Conditions)
+		n, says := kube.InTouch(ready.Message)
+		if _, alive := c.View.Speakers[s.Name]; !alive || !says || n == len(c.View.Speakers) {
+			continue
+		}
+		f := Finding{
+			Severity: Problem, About: []string{"speaker " + s.Name},
+			Says:     fmt.Sprintf("is in touch with %s, itself included, of %d that are ready", term.Count(n, "speaker", "speakers"), len(c.View.Speakers)),
+			Evidence: []string{fmt.Sprintf("Speaker %s (%s): %s", s.Name, s.Status.GossipEndpoint, ready.Message)},
+			Mend:     "let port 7946, UDP and TCP, through between all nodes; if one was killed a moment ago, its object still says that it is ready",
+		}
+		g.add(f)
+	}
+	return g.list
+}
+
+// interfaces finds nodes that could announce, but for a cable.
+func interfaces(c *cluster.Cluster) []Finding {
+	var g gathered
+	for i := range c.Speakers {
+		s := &c.Speakers[i]
+		if _, alive := c.View.Speakers[s.Name]; !alive {
+			continue
+		}
+		for _, n := range s.Status.Interfaces {
+			if !n.Up {
+				g.add(Finding{
+					Severity: Warning, About: []string{"node " + s.Name}, Says: fmt.Sprintf("its interface %s is down", n.Name),
+					Evidence: []string{fmt.Sprintf("Speaker %s: %s %s %s", s.Name, n.Name, n.MAC, strings.Join(n.Addresses, ", "))},
+					Mend:     "plug the cable in, or bring the interface up; or leave it out by the L2Advertisement's spec.interfaces",
+				})
+			}
+		}
+	}
+	return g.list
+}
+
+// kubeProxy finds nodes that would announce addresses and serve nobody.
+func kubeProxy(c *cluster.Cluster) (out []Finding) {
+	for i := range c.Speakers {
+		s := &c.Speakers[i]
+		p := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionKubeProxyHealthy)
+		if p != nil && p.Status == metav1.ConditionFalse {
+			out = append(out, Finding{
+				Severity: Problem, About: []string{"node " + s.Name}, Says: p.Message,
+				Evidence: []string{fmt.Sprintf("Speaker %s: %s is False, %s, for %s", s.Name, p.Type, p.Reason, c.Age(p.LastTransitionTime))},
+				Mend:     fmt.Sprintf("kubectl get pods -n kube-system -o wide --field-selector spec.nodeName=%s, and the log of kube-proxy", s.Name),
+			})
+		}
+	}
+	return out
+}
+
+// conflicts finds hosts outside of the cluster that have addresses of ours.
+func conflicts(c *cluster.Cluster) (out []Finding) {
+	for _, address := range slices.Sorted(maps.Keys(c.View.Conflicts)) {
+		f := Finding{
+			Severity: Problem, About: []string{"address " + address}, Says: "a host outside of the cluster has it too, so Fairlead is quiet about it",
+			Mend: advice.For(lb.ReasonConflict),
+		}
+		for _, x := range c.View.Conflicts[address] {
+			if x.Defended {
+				f.Says = "a host outside of the cluster says that it has it too; Fairlead defends it"
+			}
+			f.Evidence = append(f.Evidence, fmt.Sprintf("%s, heard by %s on %s; Services %s", x.MAC, x.Node, x.Interface, cmp.Or(strings.Join(x.Services, ", "), "none")))
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// twoOwners finds addresses that two speakers say they announce. Each writes its
+// object at most once a second, so for a moment that is no trouble.
+func twoOwners(c *cluster.Cluster) (out []Finding) {
+	const settled = 5 * time.Second
+	type owner struct {
+		node  string
+		since metav1.Time
+	}
+	of := map[string][]owner{}
+	for i := range c.Speakers {
+		s := &c.Speakers[i]
+		if _, alive := c.View.Speakers[s.Name]; !alive {
+			continue
+		}
+		for _, a := range s.Status.Layer2 {
+			of[a.Address] = append(of[a.Address], owner{s.Name, a.Since})
+		}
+	}
+	for _, address := range slices.Sorted(maps.Keys(of)) {
+		owners := of[address]
+		recent := slices.ContainsFunc(owners, func(o owner) bool { return c.Read.Sub(o.since.Time) < settled })
+		if len(owners) < 2 || recent {
+			continue
+		}
+		f := Finding{
+			Severity: Problem, About: []string{"address " + address}, Says: "more than one speaker says that it announces it",
+			Mend: "one of them is dead or cut off, and could not say so: see the nodes, and port 7946 between them",
+		}
+		for _, o := range owners {
+			f.Evidence = append(f.Evidence, fmt.Sprintf("%s, since %s", o.node, c.Age(o.since)))
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// excluded finds nodes that Kubernetes says are not for load balancers: by default
+// kubeadm says so of control planes, which surprises who has no other nodes.
+func excluded(c *cluster.Cluster) (out []Finding) {
+	var names []string
+	for i := range c.Nodes {
+		n := kube.Node(&c.Nodes[i])
+		if slices.Contains(n.Avoid, lb.ReasonNodeExcluded) {
+			names = append(names, n.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	f := Finding{
+		Severity: Note, Says: "announces only for want of a better node: " + lb.ReasonNodeExcluded.Words(),
+		Mend: "if that is not wanted: " + strings.ReplaceAll(advice.For(lb.ReasonNodeExcluded), "NAME", strings.Join(names, " ")),
+	}
+	for _, n := range names {
+		f.About = append(f.About, "node "+n)
+	}
+	if len(names) == len(c.Nodes) {
+		f.Severity = Warning
+	}
+	return []Finding{f}
+}
+
+// drained finds nodes that somebody has taken out of service.
+func drained(c *cluster.Cluster) (out []Finding) {
+	for i := range c.Speakers {
+		s := &c.Speakers[i]
+		if why, is := s.Annotations[v1alpha1.AnnotationDrain]; is {
+			out = append(out, Finding{
+				Severity: Note, About: []string{"node " + s.Name}, Says: fmt.Sprintf("is drained (%q); others announce in its place", why),
+				Mend: "when it is done: kubectl fairlead undrain " + s.Name,
+			})
+		}
+	}
+	return out
+}
+
+// balance finds nodes that announce more than their share, as after others were
+// away.
+func balance(c *cluster.Cluster) (out []Finding) {
+	total := 0
+	for i := range c.Speakers {
+		total += int(c.Speakers[i].Status.OwnedAddresses)
+	}
+	load := election.NewLoad(total, len(c.View.Speakers))
+	for i := range c.Speakers {
+		s := &c.Speakers[i]
+		if _, alive := c.View.Speakers[s.Name]; alive && int(s.Status.OwnedAddresses) > load.Most {
+			out = append(out, Finding{
+				Severity: Note, About: []string{"node " + s.Name},
+				Says: fmt.Sprintf("announces %d of %d addresses by layer 2; an even share is at most %d", s.Status.OwnedAddresses, total, load.Most),
+				Mend: "addresses do not move by themselves; to spread them: kubectl fairlead rebalance",
+			})
+		}
+	}
+	return out
+}
+
+// versions finds that an upgrade has stopped half-way.
+func versions(c *cluster.Cluster) []Finding {
+	nodes := map[string][]string{}
+	for i := range c.Speakers {
+		if _, alive := c.View.Speakers[c.Speakers[i].Name]; alive {
+			v := c.Speakers[i].Status.Version
+			nodes[v] = append(nodes[v], c.Speakers[i].Name)
+		}
+	}
+	if len(nodes) < 2 {
+		return nil
+	}
+	f := Finding{Severity: Note, About: []string{"speakers"}, Says: "they are of different versions, as in the middle of an upgrade", Mend: "kubectl rollout status daemonset -n " + c.Install.Namespace}
+	for _, v := range slices.Sorted(maps.Keys(nodes)) {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%s: %s", v, kube.Some(nodes[v], few)))
+	}
+	return []Finding{f}
+}

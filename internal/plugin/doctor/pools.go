@@ -1,0 +1,219 @@
+package doctor
+
+import (
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/plugin/advice"
+	"github.com/fairlead/fairlead/internal/plugin/cluster"
+	"github.com/fairlead/fairlead/internal/plugin/term"
+)
+
+// The checks of what a person wrote: pools, claims, advertisements.
+
+// objects finds those that are not in effect as written. Of peers another check
+// tells.
+func objects(c *cluster.Cluster) (out []Finding) {
+	add := func(kind, name string, conditions []metav1.Condition) {
+		ready, known := cluster.Ready(conditions)
+		if !known || ready.Status == metav1.ConditionTrue {
+			return
+		}
+		f := Finding{
+			Severity: Problem, About: []string{kind + " " + name}, Says: ready.Message, Mend: objectMends[ready.Reason],
+			Evidence: []string{fmt.Sprintf("Ready is False, %s, for %s", ready.Reason, c.Age(ready.LastTransitionTime))},
+		}
+		if ready.Reason == v1alpha1.ReasonDisabled || ready.Reason == v1alpha1.ReasonInUse {
+			f.Severity = Note // as was wanted
+		}
+		out = append(out, f)
+	}
+	for i := range c.Pools {
+		add("IPAddressPool", c.Pools[i].Name, c.Pools[i].Status.Conditions)
+	}
+	for i := range c.Claims {
+		add("IPAddressClaim", c.Claims[i].Namespace+"/"+c.Claims[i].Name, c.Claims[i].Status.Conditions)
+	}
+	for i := range c.L2Advertisements {
+		add("L2Advertisement", c.L2Advertisements[i].Name, c.L2Advertisements[i].Status.Conditions)
+	}
+	for i := range c.BGPAdvertisements {
+		add("BGPAdvertisement", c.BGPAdvertisements[i].Name, c.BGPAdvertisements[i].Status.Conditions)
+	}
+	return out
+}
+
+// objectMends are what to do about reasons of Ready conditions whose message does
+// not say so.
+var objectMends = map[string]string{
+	v1alpha1.ReasonOverlap:           advice.For(lb.ReasonPoolOverlap),
+	v1alpha1.ReasonPoolNotFound:      "create the pool, or correct its name",
+	v1alpha1.ReasonPeerNotFound:      "create the BGPPeer, or correct its name",
+	v1alpha1.ReasonCommunityNotFound: "create a Community with the alias, or correct its name",
+	v1alpha1.ReasonInvalid:           "correct the field that is named",
+	v1alpha1.ReasonDisabled:          "remove spec.disabled when it is to give addresses again",
+	v1alpha1.ReasonInUse:             "nothing; it goes when its addresses are given back",
+}
+
+// network is one whose addresses are no pool's to give.
+type network struct {
+	rng  lb.Range
+	what string
+	mend string
+}
+
+// overlaps finds pools with addresses that are somebody else's already.
+func overlaps(c *cluster.Cluster) []Finding {
+	var g gathered
+	taken := networks(c)
+	for i := range c.Pools {
+		pool, err := kube.Pool(&c.Pools[i])
+		if err != nil {
+			continue // it has a condition
+		}
+		for _, n := range taken {
+			for _, r := range pool.Ranges {
+				if r.Overlaps(n.rng) {
+					g.add(Finding{
+						Severity: Problem, About: []string{"IPAddressPool " + pool.Name}, Says: fmt.Sprintf("has addresses of %s", n.what),
+						Evidence: []string{fmt.Sprintf("spec.addresses has %s, and that is %s", r, n.rng)}, Mend: n.mend,
+					})
+				}
+			}
+		}
+	}
+	return g.list
+}
+
+func networks(c *cluster.Cluster) (out []network) {
+	prefix := func(text, what, mend string) {
+		if r, err := config.Range(text); err == nil {
+			out = append(out, network{r, what, mend})
+		}
+	}
+	for i := range c.Nodes {
+		n := &c.Nodes[i]
+		for _, a := range kube.InternalIPs(n) {
+			out = append(out, network{lb.Range{From: a, To: a}, "node " + n.Name + " itself", "add the nodes' addresses to spec.excludes"})
+		}
+		for _, cidr := range n.Spec.PodCIDRs {
+			prefix(cidr, "the pods of the cluster", "choose addresses that are not in the nodes' spec.podCIDRs")
+		}
+	}
+	const services = "the cluster's Services (ClusterIP)"
+	for i := range c.ServiceCIDRs {
+		for _, cidr := range c.ServiceCIDRs[i].Spec.CIDRs {
+			prefix(cidr, services, "choose addresses that are not in the ServiceCIDRs")
+		}
+	}
+	if len(c.ServiceCIDRs) == 0 { // the API server does not tell, but what it gave does
+		for i := range c.Services {
+			if ip := c.Services[i].Spec.ClusterIP; ip != "" && ip != corev1.ClusterIPNone {
+				prefix(ip, services, "choose addresses outside of the network of Services")
+			}
+		}
+	}
+	return append(out, edges(c)...)
+}
+
+// edges are the addresses of the nodes' IPv4 networks that stand for the network
+// and for all its hosts (RFC 919, 7).
+func edges(c *cluster.Cluster) (out []network) {
+	seen := map[netip.Prefix]bool{}
+	for _, sp := range c.View.Speakers {
+		for _, i := range sp.Interfaces {
+			for _, p := range i.Prefixes {
+				p = p.Masked()
+				const pointToPoint = 31 // and above, where there are none (RFC 3021)
+				if !p.Addr().Is4() || p.Bits() >= pointToPoint || seen[p] {
+					continue
+				}
+				seen[p] = true
+				r, err := config.Range(p.String())
+				if err != nil {
+					continue
+				}
+				for _, a := range []netip.Addr{r.From, r.To} {
+					out = append(out, network{lb.Range{From: a, To: a}, fmt.Sprintf("the first or the last of the nodes' network %s, which no host can have", p), "add them to spec.excludes"})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// NearlyFull is the use of a pool from which on a person should know.
+const NearlyFull = 0.85
+
+// poolUse finds pools that have few addresses left.
+func poolUse(c *cluster.Cluster) (out []Finding) {
+	for i := range c.Pools {
+		p := &c.Pools[i]
+		s := &p.Status
+		for _, u := range []struct {
+			family     lb.Family
+			used, free int64
+		}{{lb.IPv4, s.AssignedIPv4, s.AvailableIPv4}, {lb.IPv6, s.AssignedIPv6, s.AvailableIPv6}} {
+			whole := float64(u.used) + float64(u.free)
+			if p.Spec.Disabled || u.used == 0 || float64(u.used) < NearlyFull*whole {
+				continue
+			}
+			f := Finding{
+				Severity: Warning, About: []string{"IPAddressPool " + p.Name}, Mend: advice.For(lb.ReasonExhausted),
+				Says: fmt.Sprintf("%d of %.0f %s addresses are in use", u.used, whole, u.family),
+			}
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// poolAnnounced finds pools whose addresses nobody will announce.
+func poolAnnounced(c *cluster.Cluster) (out []Finding) {
+	if len(c.Pools) == 0 {
+		return []Finding{{Severity: Note, Says: "there is no IPAddressPool, so no Service gets an address", Mend: advice.For(lb.ReasonNoPool)}}
+	}
+	for i := range c.Pools {
+		name := c.Pools[i].Name
+		chosen := false
+		for j := range c.View.Advertisements {
+			chosen = chosen || c.View.Advertisements[j].SelectsPool(name)
+		}
+		for j := range c.View.BGPAdvertisements {
+			chosen = chosen || c.View.BGPAdvertisements[j].SelectsPool(name)
+		}
+		if !chosen {
+			out = append(out, Finding{
+				Severity: Warning, About: []string{"IPAddressPool " + name}, Says: "no advertisement is for it: its addresses are given, and not announced",
+				Mend: "create an L2Advertisement or a BGPAdvertisement for it",
+			})
+		}
+	}
+	return out
+}
+
+// retiring finds addresses that stay only until their Services give them back.
+func retiring(c *cluster.Cluster) (out []Finding) {
+	for i := range c.Pools {
+		p := &c.Pools[i]
+		if len(p.Status.Retiring) == 0 {
+			continue
+		}
+		f := Finding{
+			Severity: Note, About: []string{"IPAddressPool " + p.Name}, Says: term.Count(len(p.Status.Retiring), "address in use is", "addresses in use are") + " no longer in spec.addresses, and kept until given back",
+			Mend: "nothing has to be done; to be rid of one, let its Service ask for another address",
+		}
+		for _, r := range p.Status.Retiring[:min(few, len(p.Status.Retiring))] {
+			f.Evidence = append(f.Evidence, r.Address+" of "+r.Service)
+		}
+		out = append(out, f)
+	}
+	return out
+}

@@ -1,0 +1,188 @@
+package doctor
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/plugin/advice"
+	"github.com/fairlead/fairlead/internal/plugin/cluster"
+	"github.com/fairlead/fairlead/internal/speaker"
+)
+
+// The checks of Services and routers.
+
+// pending finds Services that wait for an address.
+func pending(c *cluster.Cluster) []Finding {
+	var g gathered
+	for i := range c.Services {
+		svc := &c.Services[i]
+		if !c.Class.Handles(svc) {
+			continue
+		}
+		condition := kube.AssignedCondition(svc)
+		about := "Service " + kube.Key(svc).String()
+		switch {
+		case condition == nil && len(kube.IngressAddresses(svc)) == 0:
+			g.add(Finding{
+				Severity: Warning, About: []string{about}, Says: "the controller has not looked at it yet",
+				Evidence: []string{fmt.Sprintf("%s is %s old and has no condition", about, c.Age(svc.CreationTimestamp))},
+				Mend:     "see whether the controller runs",
+			})
+		case condition != nil && condition.Status == metav1.ConditionFalse:
+			g.add(Finding{
+				Severity: Problem, About: []string{about}, Says: condition.Message, Mend: advice.For(advice.Reason(condition.Reason)),
+				Evidence: []string{fmt.Sprintf("%s: %s for %s", about, condition.Reason, c.Age(condition.LastTransitionTime))},
+			})
+		}
+	}
+	return g.list
+}
+
+// announced finds addresses that nobody announces, or a node that should not.
+func announced(c *cluster.Cluster) []Finding {
+	var g gathered
+	for _, a := range c.Addresses() {
+		grant, _ := c.Grant(a)
+		found := c.Announcement(grant)
+		var about []string
+		for _, u := range found.Users {
+			about = append(about, "Service "+u.Service.String())
+		}
+		why := found.Why()
+		switch {
+		case why == 0:
+			for _, s := range strained(&found) {
+				g.add(Finding{
+					Severity: Note, About: about, Says: fmt.Sprintf("is announced for want of a better node: %s %s", s.Node, s.Reason.Words()),
+					Evidence: []string{a.String()}, Mend: strings.ReplaceAll(advice.For(s.Reason), "NAME", s.Node),
+				})
+			}
+		case why == lb.ReasonConflict, why == lb.ReasonNotOwner && c.Read.Sub(assignedAt(c, found.Users)) < patience:
+			// The first is told of by another check, the second is a matter of a moment.
+		default:
+			g.add(Finding{
+				Severity: Problem, About: about, Says: "is not announced: " + joined(why.Words(), rejections(found.Rejected())),
+				Evidence: evidence(a, &found), Mend: mend(&found),
+			})
+		}
+	}
+	return g.list
+}
+
+// patience is how long nobody need have said that he announces an address: speakers
+// write at most once a second.
+const patience = 3 * time.Second
+
+// assignedAt is when the last of the Services got its address.
+func assignedAt(c *cluster.Cluster, users []lb.Assignment) (last time.Time) {
+	for _, u := range users {
+		if condition := kube.AssignedCondition(c.Service(u.Service)); condition != nil && condition.LastTransitionTime.After(last) {
+			last = condition.LastTransitionTime.Time
+		}
+	}
+	return last
+}
+
+// strained are the nodes that announce for want of a better one.
+func strained(a *cluster.Announcement) (out []speaker.Rejection) {
+	for _, s := range a.Layer2.Strained {
+		if s.Node == a.Layer2.Owner.Node {
+			out = append(out, s)
+		}
+	}
+	for _, s := range a.BGP.Strained {
+		if slices.Contains(a.BGP.From, s.Node) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func evidence(addr netip.Addr, a *cluster.Announcement) (out []string) {
+	s := fmt.Sprintf("%s of pool %q", addr, a.Grant.Pool)
+	if names := slices.Concat(a.Layer2.Adverts, a.BGP.Adverts); len(names) > 0 {
+		s += ", chosen by " + kube.Some(names, few)
+	}
+	if n := a.Layer2.Good; len(n) > 0 {
+		s += "; could: " + kube.Some(n, few)
+	}
+	if n := a.BGP.Silent; len(n) > 0 {
+		s += "; without a session: " + kube.Some(n, few)
+	}
+	return []string{s}
+}
+
+// rejections names the nodes that cannot announce, by reason.
+func rejections(list []speaker.Rejection) string {
+	var parts []string
+	for _, reason := range reasons(list) {
+		var nodes []string
+		for _, r := range list {
+			if r.Reason == reason {
+				nodes = append(nodes, r.Node)
+			}
+		}
+		parts = append(parts, kube.Some(nodes, few)+" "+reason.Words())
+	}
+	return strings.Join(parts, "; ")
+}
+
+func reasons(list []speaker.Rejection) (out []lb.Reason) {
+	for _, r := range list {
+		if !slices.Contains(out, r.Reason) {
+			out = append(out, r.Reason)
+		}
+	}
+	return out
+}
+
+// mend says what to do so that the address is announced.
+func mend(a *cluster.Announcement) string {
+	if a.Why() != lb.ReasonNoCandidate {
+		return advice.For(a.Why())
+	}
+	var out []string
+	for _, r := range reasons(a.Rejected()) {
+		out = append(out, advice.For(r))
+	}
+	return joined(out...)
+}
+
+// peers finds routers that are not told what they should be.
+func peers(c *cluster.Cluster) (out []Finding) {
+	for i := range c.BGPPeers {
+		name := c.BGPPeers[i].Name
+		var g gathered
+		wanted := 0
+		for _, s := range c.Sessions(name) {
+			if !s.Wanted {
+				continue
+			}
+			wanted++
+			if s.Words == "" {
+				continue
+			}
+			f := Finding{Severity: Problem, About: []string{fmt.Sprintf("BGPPeer %s on %s", name, s.Node)}, Says: s.Words}
+			f.Evidence = []string{fmt.Sprintf("Speaker %s: %s, for %s", s.Node, s.State, c.Age(s.Since))}
+			if s.State == "" {
+				f.Evidence = nil
+			}
+			if s.Up() {
+				f.Severity = Warning
+			}
+			g.add(f)
+		}
+		if wanted == 0 {
+			g.add(Finding{Severity: Warning, About: []string{"BGPPeer " + name}, Says: "no node with a speaker has a session with it", Mend: "let spec.nodeSelectors choose nodes that run a speaker"})
+		}
+		out = append(out, g.list...)
+	}
+	return out
+}
