@@ -22,6 +22,7 @@ var lines = [][]string{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
 		"internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/references", "internal/controller/report",
 	},
+	{"internal/plugin/importer"},
 	{"cmd/internal/program"},
 	{"cmd/controller", "cmd/speaker"},
 }
@@ -41,7 +42,7 @@ var onlyIn = map[string][]string{
 }
 
 // kubernetes may be known to these and what is below them.
-var kubernetes = []string{"api/", "internal/kube", "internal/controller/", "cmd/", "test/"}
+var kubernetes = []string{"api/", "internal/kube", "internal/controller/", "internal/plugin/", "cmd/", "test/"}
 
 // pure packages know no clock but the times they are given, and do no I/O.
 var pure = map[string][]string{
