@@ -164,7 +164,7 @@ func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, req lb.Req
 		c.tellMoves(after, kube.IngressAddresses(svc), d)
 	}
 	if changed {
-		c.recorder.Eventf(svc, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", invalid)
+		c.recorder.Eventf(svc, nil, corev1.EventTypeWarning, v1alpha1.EventAssignmentFailed, "Assign", "%s", invalid)
 	}
 	return nil
 }
@@ -194,7 +194,7 @@ func (c *Controller) letGo(ctx context.Context, svc *corev1.Service) error {
 		return err
 	}
 	if released := c.ledger.Release(key); len(released) > 0 {
-		c.recorder.Eventf(svc, nil, corev1.EventTypeNormal, "Released", "Release", "Gave up %s", lb.Decision{Grants: released})
+		c.recorder.Eventf(svc, nil, corev1.EventTypeNormal, v1alpha1.EventReleased, "Release", "Gave up %s", lb.Decision{Grants: released})
 	}
 	return nil
 }
@@ -217,7 +217,7 @@ func (c *Controller) write(ctx context.Context, before, after *corev1.Service) e
 func (c *Controller) tell(before, after *corev1.Service, had []netip.Addr, d lb.Decision) {
 	c.tellMoves(after, had, d)
 	if !d.Met && failure(before) != failure(after) {
-		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", d)
+		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, v1alpha1.EventAssignmentFailed, "Assign", "%s", d)
 	}
 }
 
@@ -236,17 +236,17 @@ func (c *Controller) tellMoves(after *corev1.Service, had []netip.Addr, d lb.Dec
 		}
 	}
 	if len(gained) > 0 {
-		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, "Assigned", "Assign", "Assigned %s", strings.Join(gained, ", "))
+		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, v1alpha1.EventAssigned, "Assign", "Assigned %s", strings.Join(gained, ", "))
 	}
 	if len(lost) > 0 {
-		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, "Released", "Assign", "Gave up %s", strings.Join(lost, ", "))
+		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, v1alpha1.EventReleased, "Assign", "Gave up %s", strings.Join(lost, ", "))
 	}
 	if len(d.Conflicts) > 0 {
 		var why []string
 		for _, r := range d.Conflicts {
 			why = append(why, fmt.Sprintf("%s: %s", r.Addr, r))
 		}
-		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "Conflict", "Assign", "Cannot keep %s", strings.Join(why, "; "))
+		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Assign", "Cannot keep %s", strings.Join(why, "; "))
 	}
 }
 

@@ -259,7 +259,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, fmt.Errorf("write status of Service %s: %w", req, err)
 	}
 	if conflict {
-		c.events.Eventf(&svc, nil, corev1.EventTypeWarning, "Conflict", "Announce", "%s",
+		c.events.Eventf(&svc, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Announce", "%s",
 			meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionAnnounced).Message)
 	}
 	return reconcile.Result{}, nil
