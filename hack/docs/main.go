@@ -21,6 +21,7 @@ func main() {
 // pages are the pages that are written, by their names.
 var pages = map[string]func(root string) (string, error){
 	"reasons.md": reasonsPage,
+	"metrics.md": metricsPage,
 }
 
 func generate(root string) error {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,6 +26,7 @@ import (
 	"github.com/fairlead/fairlead/internal/controller/ledger"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/metrics"
 )
 
 // workers is how many Services are written at a time. The API server answers a
@@ -37,11 +39,12 @@ type Controller struct {
 	ledger   *ledger.Ledger
 	class    kube.Class
 	recorder events.EventRecorder
+	metrics  *metrics.Controller
 }
 
 // New returns a Controller that does nothing until it is registered.
-func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventRecorder) *Controller {
-	return &Controller{client: c, ledger: l, class: class, recorder: r}
+func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventRecorder, m *metrics.Controller) *Controller {
+	return &Controller{client: c, ledger: l, class: class, recorder: r, metrics: m}
 }
 
 // Name names the controller in logs and metrics.
@@ -125,7 +128,7 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 	if invalid != nil {
 		return c.refuse(ctx, svc, req, invalid)
 	}
-	had := kube.IngressAddresses(svc)
+	had, begun := kube.IngressAddresses(svc), time.Now()
 	d, foreign := c.ledger.Decide(svc, req)
 	if foreign {
 		return c.disown(ctx, svc)
@@ -138,6 +141,9 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 		return err
 	}
 	c.ledger.Written(req.Holder)
+	if len(d.Grants) > len(had) {
+		c.metrics.Allocated(time.Since(begun))
+	}
 	c.tell(svc, after, had, d)
 	return nil
 }
