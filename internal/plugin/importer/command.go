@@ -65,6 +65,7 @@ func (o *options) run(ctx context.Context, s *system) error {
 		if err != nil {
 			return err
 		}
+		config.QPS, config.Burst = 50, 300 // as kubectl does: the default is for controllers
 		if api, err = dynamic.NewForConfig(config); err != nil {
 			return err
 		}
