@@ -49,7 +49,7 @@ lint: ## go vet, staticcheck, gofmt and more (.golangci.yml)
 	$(TOOL) golangci-lint run ./...
 	@for m in hack/chart hack/image; do (cd $$m && go tool -modfile=../tools/go.mod golangci-lint run ./...) || exit 1; done
 
-generate: ## write deepcopy functions, CRDs, roles and what the chart has of them anew
+generate: ## write deepcopy functions, CRDs, roles, what the chart has of them, and generated docs anew
 	./hack/generate.sh
 
 golden: ## write what the chart makes of values anew: its golden files, config/deploy

@@ -52,17 +52,18 @@ fi
 echo "Installing: $names"
 export DEBIAN_FRONTEND=noninteractive
 
-# FRR and BIRD come as services that start by themselves, and would be routers of
-# this very machine. The lab needs their programs only: so they are told not to
+# FRR, BIRD and Prometheus come as services that start by themselves, and would be routers of
+# this very machine, or watch it. Their programs only are needed: so they are told not to
 # start now (policy-rc.d, which a machine may have already) nor at boot.
 policy=/usr/sbin/policy-rc.d
 services=''
 case " $names " in *' frr '*) services=frr ;; esac
 case " $names " in *' bird2 '*) services="$services bird" ;; esac
+case " $names " in *' prometheus '*) services="$services prometheus" ;; esac
 if [ -n "$services" ] && [ ! -e $policy ]; then
 	trap 'rm -f $policy' EXIT
 	trap 'exit 130' INT
-	printf '#!/bin/sh\ncase $1 in frr* | bird*) exit 101 ;; esac\n' >$policy
+	printf '#!/bin/sh\ncase $1 in frr* | bird* | prometheus*) exit 101 ;; esac\n' >$policy
 	chmod 755 $policy
 fi
 keep_off() {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes what is generated: deepcopy functions, CRDs, roles, and the parts of the
-# Helm chart that follow from them.
+# Writes what is generated: deepcopy functions, CRDs, roles, the parts of the Helm
+# chart that follow from them, and the pages of docs/ that follow from the code.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -15,3 +15,4 @@ gen rbac:roleName=fairlead-speaker \
 	"paths={$controllers/announce,./cmd/speaker}" \
 	output:rbac:dir=config/rbac/speaker
 go run -C hack/chart .
+go run ./hack/docs

@@ -6,13 +6,13 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cp -R api config charts go.mod go.sum "$work"
-restore() { for f in api config charts go.mod go.sum; do rm -rf "$f"; cp -R "$work/$f" .; done; }
+cp -R api config charts docs go.mod go.sum "$work"
+restore() { for f in api config charts docs go.mod go.sum; do rm -rf "$f"; cp -R "$work/$f" .; done; }
 
 ./hack/generate.sh
 go mod tidy
 status=0
-for f in api config charts go.mod go.sum; do
+for f in api config charts docs go.mod go.sum; do
 	diff -ru "$work/$f" "$f" || status=1
 done
 if [ $status != 0 ]; then

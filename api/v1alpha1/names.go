@@ -89,93 +89,244 @@ const (
 // address has the reason that a Service in its place would have (internal/lb).
 const (
 	// ReasonAccepted: the object is in effect as written.
+	//
+	// On: IPAddressPool, L2Advertisement, BGPAdvertisement Ready
+	//
+	// Mend: nothing to do.
 	ReasonAccepted = "Accepted"
 
-	// ReasonInvalid: the object cannot be understood. The rules of this API refuse
-	// such objects on entry, so this is one that was stored before the rule
-	// existed.
+	// ReasonInvalid: the object cannot be understood. The rules of this API refuse such
+	// objects on entry, so this is one that was stored before the rule existed.
+	//
+	// On: IPAddressPool, IPAddressClaim, L2Advertisement, BGPAdvertisement, BGPPeer Ready
+	//
+	// Mend: correct the field that the message names.
 	ReasonInvalid = "Invalid"
 
 	// ReasonOverlap: a pool has addresses that an older pool has too.
+	//
+	// On: IPAddressPool Ready
+	//
+	// Mend: change spec.addresses of one of the two.
 	ReasonOverlap = "Overlap"
 
 	// ReasonDisabled: a pool gives nothing new, because its spec says so.
+	//
+	// On: IPAddressPool Ready
+	//
+	// Mend: take spec.disabled out, if it is to give addresses again.
 	ReasonDisabled = "Disabled"
 
-	// ReasonInUse: a pool or claim is being deleted, and waits for the Services
-	// that have its addresses.
+	// ReasonInUse: a pool or claim is being deleted, and waits for the Services that have
+	// its addresses.
+	//
+	// On: IPAddressPool, IPAddressClaim Ready
+	//
+	// Mend: delete those Services, or have them ask for other addresses; the message names
+	// them.
 	ReasonInUse = "InUse"
 
 	// ReasonPoolNotFound: no pool has a name that the object mentions.
+	//
+	// On: L2Advertisement, BGPAdvertisement Ready
+	//
+	// Mend: correct spec.ipAddressPools, or create the pool.
 	ReasonPoolNotFound = "PoolNotFound"
 
 	// ReasonPeerNotFound: no BGPPeer has a name that the object mentions.
+	//
+	// On: BGPAdvertisement Ready
+	//
+	// Mend: correct spec.peers, or create the BGPPeer.
 	ReasonPeerNotFound = "PeerNotFound"
 
 	// ReasonCommunityNotFound: no Community has an alias that the object mentions.
+	//
+	// On: BGPAdvertisement Ready
+	//
+	// Mend: correct spec.communities, or create a Community with the alias.
 	ReasonCommunityNotFound = "CommunityNotFound"
 
 	// ReasonBFDProfileNotFound: no BFDProfile has the name that the peer mentions.
+	//
+	// On: BGPPeer Ready
+	//
+	// Mend: correct spec.bfdProfile, or create the BFDProfile. The session goes on without
+	// BFD.
 	ReasonBFDProfileNotFound = "BFDProfileNotFound"
 
 	// ReasonSecretNotFound: the peer's password Secret, or its key, is not there.
+	//
+	// On: BGPPeer Ready
+	//
+	// Mend: create the Secret in the namespace of Fairlead, with the key that
+	// spec.passwordSecret names.
 	ReasonSecretNotFound = "SecretNotFound"
 
 	// ReasonPeerConflict: an older BGPPeer is the same router for some node.
+	//
+	// On: BGPPeer Ready
+	//
+	// Mend: delete one of the two, or choose different nodes by nodeSelectors.
 	ReasonPeerConflict = "PeerConflict"
 
-	// ReasonContradiction: another advertisement says something else of the same
-	// routes.
+	// ReasonContradiction: another advertisement says something else of the same routes.
+	//
+	// On: BGPAdvertisement Ready
+	//
+	// Mend: let both say the same, or choose other pools, peers or nodes.
 	ReasonContradiction = "Contradiction"
 
 	// ReasonNoNodes: no node matches the object's node selectors.
+	//
+	// On: BGPPeer Ready
+	//
+	// Mend: change nodeSelectors, or label nodes.
 	ReasonNoNodes = "NoNodes"
 
 	// ReasonEstablished: every session that is wanted with the peer is up.
+	//
+	// On: BGPPeer Ready
+	//
+	// Mend: nothing to do.
 	ReasonEstablished = "Established"
 
 	// ReasonNotEstablished: a session that is wanted with the peer is not up.
+	//
+	// On: BGPPeer Ready
+	//
+	// Mend: read the message: it has what each node says of its session.
 	ReasonNotEstablished = "NotEstablished"
 
 	// ReasonBound: the claim's addresses are in use by a Service.
+	//
+	// On: IPAddressClaim Ready
+	//
+	// Mend: nothing to do.
 	ReasonBound = "Bound"
 
 	// ReasonReserved: the claim has its addresses, and no Service uses them now.
+	//
+	// On: IPAddressClaim Ready
+	//
+	// Mend: nothing to do.
 	ReasonReserved = "Reserved"
 
-	// ReasonAnnouncing: the speaker is a member among its peers, and announces
-	// what it should.
+	// ReasonAnnouncing: the speaker is a member among its peers, and announces what it
+	// should.
+	//
+	// On: Speaker Ready
+	//
+	// Mend: nothing to do.
 	ReasonAnnouncing = "Announcing"
 
-	// ReasonCannotAnnounce: the speaker cannot open an interface on which it should announce.
+	// ReasonCannotAnnounce: the speaker cannot open an interface on which it should
+	// announce.
+	//
+	// On: Speaker Ready
+	//
+	// Mend: read the message; the speaker needs the capability NET_RAW.
 	ReasonCannotAnnounce = "CannotAnnounce"
 
 	// ReasonJoining: the speaker looks for the others before it may own anything.
+	//
+	// On: Speaker Ready
+	//
+	// Mend: nothing to do for a few seconds; then see that port 7946, UDP and TCP, is open
+	// between the nodes.
 	ReasonJoining = "Joining"
 
 	// ReasonStopping: the speaker hands over what it owns before it stops.
+	//
+	// On: Speaker Ready
+	//
+	// Mend: nothing to do.
 	ReasonStopping = "Stopping"
 )
 
 // Reasons of ConditionMoved and ConditionKubeProxyHealthy on a Speaker.
 const (
 	// ReasonMoving: the speaker takes addresses over.
+	//
+	// On: Speaker Moved
+	//
+	// Mend: nothing to do.
 	ReasonMoving = "Moving"
 
 	// ReasonMoved: the speaker has taken over what it was to.
+	//
+	// On: Speaker Moved
+	//
+	// Mend: nothing to do.
 	ReasonMoved = "Moved"
 
 	// ReasonRefused: the speaker could not take over all that it was to.
+	//
+	// On: Speaker Moved
+	//
+	// Mend: read the message: it says of each address why not.
 	ReasonRefused = "Refused"
 
 	// ReasonHealthy: kube-proxy says that it is healthy.
+	//
+	// On: Speaker KubeProxyHealthy
+	//
+	// Mend: nothing to do.
 	ReasonHealthy = "Healthy"
 
 	// ReasonUnhealthy: kube-proxy says that it is not healthy.
+	//
+	// On: Speaker KubeProxyHealthy
+	//
+	// Mend: see kube-proxy's log; other nodes are preferred meanwhile.
 	ReasonUnhealthy = "Unhealthy"
 
 	// ReasonNoAnswer: kube-proxy, which answered before, does not answer.
+	//
+	// On: Speaker KubeProxyHealthy
+	//
+	// Mend: see whether kube-proxy runs on the node.
 	ReasonNoAnswer = "NoAnswer"
+)
+
+// Reasons of the events that are recorded about Services.
+const (
+	// EventAssigned: the Service was given addresses. The message says why these.
+	//
+	// On: events of Services
+	//
+	// Mend: nothing to do.
+	EventAssigned = "Assigned"
+
+	// EventAssignmentFailed: the Service cannot have what it asks for.
+	//
+	// On: events of Services
+	//
+	// Mend: see the condition fairlead.dev/AddressAssigned.
+	EventAssignmentFailed = "AssignmentFailed"
+
+	// EventReleased: the Service gave addresses up.
+	//
+	// On: events of Services
+	//
+	// Mend: nothing to do.
+	EventReleased = "Released"
+
+	// EventRetiring: an address of the Service is no longer in its pool. The Service keeps
+	// it until it gives it back.
+	//
+	// On: events of Services
+	//
+	// Mend: nothing to do; to have another address, delete the Service and create it anew.
+	EventRetiring = "Retiring"
+
+	// EventConflict: the Service cannot keep an address, because another Service or a host
+	// outside of the cluster has it.
+	//
+	// On: events of Services
+	//
+	// Mend: read the message: it says who has the address.
+	EventConflict = "Conflict"
 )
 
 // How long the lists in a status may be. Who writes the status lists the first

@@ -16,7 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/cmd/internal/program"
 	"github.com/fairlead/fairlead/internal/controller/allocate"
 	"github.com/fairlead/fairlead/internal/controller/claims"
@@ -27,6 +29,8 @@ import (
 	"github.com/fairlead/fairlead/internal/controller/poolstatus"
 	"github.com/fairlead/fairlead/internal/controller/references"
 	"github.com/fairlead/fairlead/internal/controller/report"
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/metrics"
 	"github.com/fairlead/fairlead/internal/version"
 )
 
@@ -81,7 +85,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range controllers(mgr, o) {
+	for _, c := range controllers(mgr, o, metrics.NewController(ctrlmetrics.Registry)) {
 		if err := c.Register(mgr); err != nil {
 			return fmt.Errorf("set up %s: %w", c.Name(), err)
 		}
@@ -107,17 +111,44 @@ type controller interface {
 // +kubebuilder:rbac:groups="",namespace=fairlead-system,resources=events,verbs=create
 
 // controllers lists all there are.
-func controllers(mgr ctrl.Manager, o options) []controller {
+func controllers(mgr ctrl.Manager, o options, m *metrics.Controller) []controller {
 	book := ledger.New(mgr.GetAPIReader(), o.Class, time.Now)
 	events := herald.New(mgr.GetEventRecorder("fairlead-controller"), mgr.GetScheme(), book.GiveWay)
+	reports := report.New(mgr.GetClient(), book, o.Class, events, time.Now)
+	m.Read(func() metrics.State { return state(mgr.GetClient(), book, reports) })
 	return []controller{
 		events,
 		gossipkey.New(mgr.GetClient(), o.Namespace),
 		poolstatus.New(mgr.GetClient(), book, events, time.Now),
-		allocate.New(mgr.GetClient(), book, o.Class, events),
+		allocate.New(mgr.GetClient(), book, o.Class, events, m),
 		claims.New(mgr.GetClient(), book, time.Now),
 		references.New(mgr.GetClient()),
 		peerstatus.New(mgr.GetClient(), time.Now),
-		report.New(mgr.GetClient(), book, o.Class, events, time.Now),
+		reports,
 	}
+}
+
+// state is what the metrics tell of what is now. One that does not lead has no
+// addresses in its book, and tells nothing.
+func state(c client.Client, book *ledger.Ledger, reports *report.Controller) metrics.State {
+	census := book.Census()
+	var s metrics.State
+	for name, u := range census.Pools {
+		for _, f := range []lb.Family{lb.IPv4, lb.IPv6} {
+			if total := float64(u.Assigned[f]) + float64(u.Available[f]); total > 0 {
+				s.Pools = append(s.Pools, metrics.Pool{Name: name, Family: f.String(), Assigned: float64(u.Assigned[f]), Available: float64(u.Available[f])})
+			}
+		}
+	}
+	for lack, n := range census.Waiting {
+		s.Waiting = append(s.Waiting, metrics.Why{Kind: lack.Kind.String(), Reason: lack.Reason.String(), Count: n})
+	}
+	for why, n := range reports.Silent() {
+		s.Silent = append(s.Silent, metrics.Why{Reason: why.String(), Count: n})
+	}
+	var speakers v1alpha1.SpeakerList
+	if len(census.Pools) > 0 && c.List(context.Background(), &speakers, client.UnsafeDisableDeepCopy) == nil {
+		s.Speakers = len(speakers.Items)
+	}
+	return s
 }

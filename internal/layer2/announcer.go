@@ -31,6 +31,8 @@ type Announcer struct {
 	friends atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
 	changed wake.Signal
 	links   map[linkKey]*link
+	// arp and ndp are what the links of a family count.
+	arp, ndp counters
 	// passed are the addresses that are or were answered for since they are among
 	// the rows: they are not probed again when an interface comes back.
 	passed map[netip.Addr]bool
@@ -198,7 +200,11 @@ func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Ad
 			from, mac, ok := a.gateway(k.index)
 			return heard{From: from, MAC: mac}, ok
 		}
-		l = newLink(k.name, w, &a.friends, a.may, a.changed.Poke, gateway, a.log.WithValues("interface", k.name, "family", k.family.String()))
+		counts := &a.arp
+		if k.family == lb.IPv6 {
+			counts = &a.ndp
+		}
+		l = newLink(k.name, w, &a.friends, counts, a.may, a.changed.Poke, gateway, a.log.WithValues("interface", k.name, "family", k.family.String()))
 		a.links[k] = l
 		a.wg.Go(func() { l.listen() })
 		a.wg.Go(func() { l.announce(a.ctx) })

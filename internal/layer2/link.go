@@ -85,10 +85,11 @@ type link struct {
 	name    string // of the interface
 	wire    wire
 	friends *atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
-	may     func() bool                      // whether to say anything now
-	changed func()                           // called when a phase changed by itself
-	wake    wake.Signal                      // due changed
-	ended   chan struct{}                    // closed when the answering loop has ended
+	counts  *counters
+	may     func() bool   // whether to say anything now
+	changed func()        // called when a phase changed by itself
+	wake    wake.Signal   // due changed
+	ended   chan struct{} // closed when the answering loop has ended
 	askers  askers
 	gateway func() (heard, bool) // a question of the IPv4 router's, as it may have asked before this node listened
 
@@ -102,9 +103,9 @@ type link struct {
 	draft     map[netip.Addr]tenure // what addrs is to be, nil while it is that
 }
 
-func newLink(name string, w wire, friends *atomic.Pointer[map[string]bool], may func() bool, changed func(), gateway func() (heard, bool), log logr.Logger) *link {
+func newLink(name string, w wire, friends *atomic.Pointer[map[string]bool], counts *counters, may func() bool, changed func(), gateway func() (heard, bool), log logr.Logger) *link {
 	l := &link{
-		log: log, name: name, wire: w, friends: friends, may: may, changed: changed, gateway: gateway,
+		log: log, name: name, wire: w, friends: friends, counts: counts, may: may, changed: changed, gateway: gateway,
 		wake: wake.New(), ended: make(chan struct{}), conflicts: map[netip.Addr]Conflict{},
 		askers: askers{of: map[netip.Addr]map[netip.Addr]net.HardwareAddr{}},
 	}
@@ -202,22 +203,39 @@ func (l *link) listen() {
 			l.log.V(1).Info("stopped answering", "cause", err.Error())
 			return
 		}
+		addrs := *l.addrs.Load()
 		if !l.may() {
+			if _, ours := addrs[h.Target]; ours {
+				l.counts.asleep.Add(1)
+			}
 			continue
 		}
-		addrs := *l.addrs.Load()
 		if _, ours := addrs[h.Has]; ours {
 			l.sighted(h.Has, h.MAC)
 		}
-		switch t := addrs[h.Target]; {
-		case t.phase == answering:
-			if err := l.wire.Answer(h); err != nil {
-				l.log.V(1).Info("cannot answer", "address", h.Target.String(), "error", err.Error())
-			}
-		case t.phase == probing && h.From.IsUnspecified(): // it wants the address as well (RFC 5227, 2.1.1)
+		l.asked(h, addrs[h.Target].phase)
+		l.askers.note(h)
+	}
+}
+
+// asked answers a question for an address that the link is in this phase with, if
+// it is to be answered.
+func (l *link) asked(h heard, p phase) {
+	switch p {
+	case answering:
+		if err := l.wire.Answer(h); err != nil {
+			l.counts.failed.Add(1)
+			l.log.V(1).Info("cannot answer", "address", h.Target.String(), "error", err.Error())
+			return
+		}
+		l.counts.answered.Add(1)
+	case probing:
+		l.counts.probing.Add(1)
+		if h.From.IsUnspecified() { // it wants the address as well (RFC 5227, 2.1.1)
 			l.sighted(h.Target, h.MAC)
 		}
-		l.askers.note(h)
+	case quiet:
+		l.counts.disputed.Add(1)
 	}
 }
 
@@ -225,6 +243,9 @@ func (l *link) listen() {
 // the cluster's nodes has been, or will be, told otherwise by the others.
 func (l *link) sighted(a netip.Addr, mac net.HardwareAddr) {
 	if (*l.friends.Load())[mac.String()] {
+		if l.answers(a) {
+			l.counts.rivals.Add(1)
+		}
 		return
 	}
 	l.mu.Lock()

@@ -24,11 +24,11 @@ var lines = [][]string{
 	},
 	{"cmd/internal/program", "internal/plugin/advice", "internal/plugin/cluster", "internal/plugin/term"},
 	{"internal/plugin/cli", "internal/plugin/clustertest"},
-	{"internal/plugin/addresses", "internal/plugin/doctor", "internal/plugin/explain", "internal/plugin/moves"},
+	{"internal/plugin/addresses", "internal/plugin/doctor", "internal/plugin/explain", "internal/plugin/importer", "internal/plugin/moves"},
 	{"internal/plugin/status"},
 	{"internal/plugin/bundle"},
 	{"internal/plugin"},
-	{"cmd/controller", "cmd/kubectl-fairlead", "cmd/speaker"},
+	{"cmd/controller", "cmd/kubectl-fairlead", "cmd/speaker", "hack/docs"},
 }
 
 // onlyIn says which packages may import a library: the one that hides it.

@@ -29,6 +29,9 @@ const (
 	KindClaim
 )
 
+// String returns the kind as Kubernetes writes it.
+func (k HolderKind) String() string { return [...]string{"", "Service", "IPAddressClaim"}[k] }
+
 // Holder is what can have addresses: a Service, or an IPAddressClaim, which
 // keeps them for one.
 type Holder struct {

@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead/fairlead/internal/plugin/bundle"
 	"github.com/fairlead/fairlead/internal/plugin/doctor"
 	"github.com/fairlead/fairlead/internal/plugin/explain"
+	"github.com/fairlead/fairlead/internal/plugin/importer"
 	"github.com/fairlead/fairlead/internal/plugin/moves"
 	"github.com/fairlead/fairlead/internal/plugin/status"
 )
@@ -25,6 +26,7 @@ var commands = []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams
 	moves.Undrain,
 	moves.MoveTo,
 	moves.Rebalance,
+	importer.Command,
 	bundle.Command,
 	versionCommand,
 }

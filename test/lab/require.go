@@ -32,6 +32,7 @@ var packages = []Package{
 var testPackages = []Package{
 	{"gcc", "gcc", "go test -race links by it"},
 	{"libc6-dev", "/usr/include/stdlib.h", "go test -race compiles against it"},
+	{"prometheus", "promtool", "tests the alerts"},
 }
 
 // Routers with BGP need these. The lab runs their programs by itself; the

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,6 +26,7 @@ import (
 	"github.com/fairlead/fairlead/internal/controller/ledger"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/metrics"
 )
 
 // workers is how many Services are written at a time. The API server answers a
@@ -37,11 +39,12 @@ type Controller struct {
 	ledger   *ledger.Ledger
 	class    kube.Class
 	recorder events.EventRecorder
+	metrics  *metrics.Controller
 }
 
 // New returns a Controller that does nothing until it is registered.
-func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventRecorder) *Controller {
-	return &Controller{client: c, ledger: l, class: class, recorder: r}
+func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventRecorder, m *metrics.Controller) *Controller {
+	return &Controller{client: c, ledger: l, class: class, recorder: r, metrics: m}
 }
 
 // Name names the controller in logs and metrics.
@@ -125,7 +128,7 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 	if invalid != nil {
 		return c.refuse(ctx, svc, req, invalid)
 	}
-	had := kube.IngressAddresses(svc)
+	had, begun := kube.IngressAddresses(svc), time.Now()
 	d, foreign := c.ledger.Decide(svc, req)
 	if foreign {
 		return c.disown(ctx, svc)
@@ -138,6 +141,9 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 		return err
 	}
 	c.ledger.Written(req.Holder)
+	if len(d.Grants) > len(had) {
+		c.metrics.Allocated(time.Since(begun))
+	}
 	c.tell(svc, after, had, d)
 	return nil
 }
@@ -164,7 +170,7 @@ func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, req lb.Req
 		c.tellMoves(after, kube.IngressAddresses(svc), d)
 	}
 	if changed {
-		c.recorder.Eventf(svc, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", invalid)
+		c.recorder.Eventf(svc, nil, corev1.EventTypeWarning, v1alpha1.EventAssignmentFailed, "Assign", "%s", invalid)
 	}
 	return nil
 }
@@ -194,7 +200,7 @@ func (c *Controller) letGo(ctx context.Context, svc *corev1.Service) error {
 		return err
 	}
 	if released := c.ledger.Release(key); len(released) > 0 {
-		c.recorder.Eventf(svc, nil, corev1.EventTypeNormal, "Released", "Release", "Gave up %s", lb.Decision{Grants: released})
+		c.recorder.Eventf(svc, nil, corev1.EventTypeNormal, v1alpha1.EventReleased, "Release", "Gave up %s", lb.Decision{Grants: released})
 	}
 	return nil
 }
@@ -217,7 +223,7 @@ func (c *Controller) write(ctx context.Context, before, after *corev1.Service) e
 func (c *Controller) tell(before, after *corev1.Service, had []netip.Addr, d lb.Decision) {
 	c.tellMoves(after, had, d)
 	if !d.Met && failure(before) != failure(after) {
-		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "AssignmentFailed", "Assign", "%s", d)
+		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, v1alpha1.EventAssignmentFailed, "Assign", "%s", d)
 	}
 }
 
@@ -236,17 +242,17 @@ func (c *Controller) tellMoves(after *corev1.Service, had []netip.Addr, d lb.Dec
 		}
 	}
 	if len(gained) > 0 {
-		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, "Assigned", "Assign", "Assigned %s", strings.Join(gained, ", "))
+		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, v1alpha1.EventAssigned, "Assign", "Assigned %s", strings.Join(gained, ", "))
 	}
 	if len(lost) > 0 {
-		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, "Released", "Assign", "Gave up %s", strings.Join(lost, ", "))
+		c.recorder.Eventf(after, nil, corev1.EventTypeNormal, v1alpha1.EventReleased, "Assign", "Gave up %s", strings.Join(lost, ", "))
 	}
 	if len(d.Conflicts) > 0 {
 		var why []string
 		for _, r := range d.Conflicts {
 			why = append(why, fmt.Sprintf("%s: %s", r.Addr, r))
 		}
-		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, "Conflict", "Assign", "Cannot keep %s", strings.Join(why, "; "))
+		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Assign", "Cannot keep %s", strings.Join(why, "; "))
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/election"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/layer2"
 	"github.com/fairlead/fairlead/internal/lb"
@@ -137,6 +138,7 @@ func New(cfg Config) *Announcer {
 // Start runs the speaker until ctx ends; then it hands over what it owns.
 func (a *Announcer) Start(ctx context.Context) error {
 	a.cfg.Metrics.Sessions(a.routing.measure)
+	a.cfg.Metrics.Layer2(a.questions)
 	a.look(ctx) // so that the others hear from the beginning that it has not joined yet
 	if err := a.members.Start(); err != nil {
 		return err
@@ -427,6 +429,7 @@ func (a *Announcer) act() speaker.Plan {
 	s.Version = a.ground.stand(a.world.fill(&s), s.Speakers)
 	plan := a.planner.Make(s)
 	if len(plan.Claims) > 0 {
+		a.countTakeOvers(&s, plan.Claims)
 		a.members.Claim(plan.Claims)
 	}
 	inForce, err := a.layer2.Apply(plan.Announcements, plan.Standby, a.interfaces)
@@ -441,6 +444,31 @@ func (a *Announcer) act() speaker.Plan {
 	}
 	a.tell(inForce, usersOf(plan), len(view.Alive), err)
 	return plan
+}
+
+// countTakeOvers counts the addresses that are about to be taken over, by what is with
+// the node that had them.
+func (a *Announcer) countTakeOvers(s *speaker.Snapshot, claims map[netip.Addr]election.Claim) {
+	for addr := range claims {
+		if from := s.Claims[addr].Owner; from != "" {
+			a.cfg.Metrics.TakeOvers.WithLabelValues(takenFrom(s, addr, from)).Inc()
+		}
+	}
+}
+
+// takenFrom says what is with the node that an address is taken over from.
+func takenFrom(s *speaker.Snapshot, addr netip.Addr, from string) string {
+	owner, alive := s.Speakers[from]
+	switch {
+	case addr == s.Take:
+		return metrics.TakenAsAsked
+	case !alive:
+		return metrics.TakenFromDead
+	case owner.Leaving:
+		return metrics.TakenFromLeaving
+	default:
+		return metrics.TakenFromUnfit
+	}
 }
 
 // avoid returns why a speaker's node is better left out, as it says itself.
@@ -499,9 +527,6 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 		at, ok := a.since[n.Addr]
 		if !ok {
 			at = time.Now()
-			if !n.Probe {
-				a.cfg.Metrics.TakeOvers.Inc()
-			}
 			a.log.Info("announcing", "address", n.Addr.String(), "interfaces", n.Interfaces)
 		}
 		since[n.Addr] = at
@@ -537,6 +562,20 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	}
 	a.failure = failure
 	a.status.put(r, a.world.speakerIsGone())
+}
+
+// questions tells of questions by ARP and NDP. Any goroutine may call it.
+func (a *Announcer) questions() (out []metrics.Questions) {
+	for f, c := range a.layer2.Counts() {
+		protocol := "arp"
+		if f == lb.IPv6 {
+			protocol = "ndp"
+		}
+		out = append(out, metrics.Questions{
+			Protocol: protocol, Answered: c.Answered, Probing: c.Probing, Disputed: c.Disputed, Asleep: c.Asleep, Failed: c.Failed, Rivals: c.Rivals,
+		})
+	}
+	return out
 }
 
 // count says in metrics how many speakers, addresses and conflicts there are.

@@ -55,6 +55,7 @@ type Ledger struct {
 	// others are the addresses of Services that another controller serves.
 	others    map[lb.ServiceKey][]netip.Addr
 	conflicts map[lb.Holder][]lb.Refusal // addresses that their Services cannot keep, until that is written
+	waiting   map[lb.Holder]lb.Reason    // who lacks an address, and why
 	onWake    map[lb.HolderKind]func(lb.Holder)
 	onUse     func(pool string)
 	pace      *rate.Limiter // of the addresses given
@@ -67,7 +68,7 @@ func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 	return &Ledger{
 		reader: reader, class: class, now: now,
 		alloc: allocator.New(), pools: map[string]lb.Pool{}, invalid: map[string]error{},
-		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{}, shunned: map[netip.Addr]bool{},
+		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{}, waiting: map[lb.Holder]lb.Reason{}, shunned: map[netip.Addr]bool{},
 		others: map[lb.ServiceKey][]netip.Addr{},
 		onWake: map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
 		pace: rate.NewLimiter(crowd, few),
@@ -289,6 +290,7 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, for
 		// It may have waited here until somebody else gave it an address.
 		l.wake(l.alloc.Release(req.Holder, l.now()))
 		l.strangers[key] = svc.DeepCopy()
+		delete(l.waiting, req.Holder)
 		return lb.Decision{}, true
 	}
 	delete(l.strangers, key)
@@ -305,9 +307,11 @@ func (l *Ledger) Keep(svc *corev1.Service, req lb.Request) (d lb.Decision, forei
 	}
 	if len(l.alloc.Holds(req.Holder)) == 0 {
 		l.wake(l.alloc.Release(req.Holder, l.now())) // with nothing, it does not wait any more either
-		return lb.Decision{}, false
+	} else {
+		d = l.decide(req, l.alloc.Keep)
 	}
-	return l.decide(req, l.alloc.Keep), false
+	l.waiting[req.Holder] = lb.ReasonInvalidRequest
+	return d, false
 }
 
 // meet adopts what a Service has that is new to the ledger, and reports whether it
@@ -337,6 +341,9 @@ func (l *Ledger) decide(req lb.Request, answer func(lb.Request, time.Time) (lb.D
 	before := l.alloc.Holds(req.Holder)
 	d, woken := answer(req, l.now())
 	l.wake(woken)
+	if l.waiting[req.Holder] = d.Reason(); d.Met {
+		delete(l.waiting, req.Holder)
+	}
 	if !slices.Equal(before, d.Grants) {
 		l.used(before)
 		l.used(d.Grants)
@@ -464,6 +471,7 @@ func (l *Ledger) Release(key lb.Holder) []lb.Grant {
 	defer l.mu.Unlock()
 	had := l.alloc.Holds(key)
 	delete(l.conflicts, key)
+	delete(l.waiting, key)
 	l.wake(l.alloc.Release(key, l.now()))
 	l.used(had)
 	if key.Kind == lb.KindService {
@@ -494,6 +502,34 @@ func (l *Ledger) Usage(pool string) (u allocator.Usage, invalid error, ok bool) 
 	defer l.mu.Unlock()
 	u, ok = l.alloc.Usage(pool)
 	return u, l.invalid[pool], ok
+}
+
+// Census is how many addresses there are, and who lacks one.
+type Census struct {
+	Pools   map[string]allocator.Usage
+	Waiting map[Lack]int
+}
+
+// Lack is a kind of holder that lacks an address, and why.
+type Lack struct {
+	Kind   lb.HolderKind
+	Reason lb.Reason
+}
+
+// Census counts. Before Restore there is nothing to count.
+func (l *Ledger) Census() Census {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := Census{Pools: map[string]allocator.Usage{}, Waiting: map[Lack]int{}}
+	for name := range l.pools {
+		if u, ok := l.alloc.Usage(name); ok {
+			c.Pools[name] = u
+		}
+	}
+	for h, reason := range l.waiting {
+		c.Waiting[Lack{h.Kind, reason}]++
+	}
+	return c
 }
 
 // Users returns who has addresses of the pool, sorted.

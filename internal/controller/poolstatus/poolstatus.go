@@ -181,7 +181,7 @@ func (c *Controller) tell(ctx context.Context, service string, addresses []strin
 	if !ok || c.client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &svc) != nil {
 		return // a claim, or gone already
 	}
-	c.recorder.Eventf(&svc, pool, corev1.EventTypeNormal, "Retiring", "Edit",
+	c.recorder.Eventf(&svc, pool, corev1.EventTypeNormal, v1alpha1.EventRetiring, "Edit",
 		"No longer in pool %q: %s; the Service keeps what it has until it gives it back", pool.Name, strings.Join(addresses, ", "))
 }
 

@@ -48,13 +48,14 @@ type Controller struct {
 	ledger *ledger.Ledger
 	now    func() time.Time
 
-	mu      sync.Mutex                         // guards the field below
+	mu      sync.Mutex                         // guards the fields below
 	pending map[types.NamespacedName]time.Time // Service -> since when an announcement is missing
+	silent  map[types.NamespacedName]lb.Reason // Service -> why it is said that it is not announced
 }
 
 // New returns a Controller that does nothing until it is registered.
 func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventRecorder, now func() time.Time) *Controller {
-	return &Controller{client: c, ledger: l, class: class, events: r, now: now, pending: map[types.NamespacedName]time.Time{}}
+	return &Controller{client: c, ledger: l, class: class, events: r, now: now, pending: map[types.NamespacedName]time.Time{}, silent: map[types.NamespacedName]lb.Reason{}}
 }
 
 // Name names the controller in logs and metrics.
@@ -214,6 +215,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, fmt.Errorf("get Service %s: %w", req, err)
 	case err != nil || !c.concerns(&svc):
 		c.bear(req.NamespacedName, false)
+		c.note(req.NamespacedName, true, 0)
 		return reconcile.Result{}, nil
 	}
 	s, as, err := c.gather(ctx, &svc)
@@ -227,12 +229,14 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	conflict := false
 	if len(as.Grants) == 0 {
 		c.bear(req.NamespacedName, false)
+		c.note(req.NamespacedName, true, 0)
 		meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced)
 	} else {
 		st := judge(s, as)
 		if wait := c.bear(req.NamespacedName, st.pending); wait > 0 {
 			return reconcile.Result{RequeueAfter: wait}, nil
 		}
+		c.note(req.NamespacedName, st.announced, st.reason)
 		for _, a := range st.taken {
 			c.ledger.Shun(a)
 		}
@@ -248,7 +252,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, fmt.Errorf("write status of Service %s: %w", req, err)
 	}
 	if conflict {
-		c.events.Eventf(&svc, nil, corev1.EventTypeWarning, "Conflict", "Announce", "%s",
+		c.events.Eventf(&svc, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Announce", "%s",
 			meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionAnnounced).Message)
 	}
 	return reconcile.Result{}, nil
@@ -276,6 +280,26 @@ func (c *Controller) bear(svc types.NamespacedName, pending bool) time.Duration 
 		c.pending[svc] = since
 	}
 	return since.Add(patience).Sub(c.now())
+}
+
+// note remembers which Services are said not to be announced, and why.
+func (c *Controller) note(svc types.NamespacedName, announced bool, why lb.Reason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.silent[svc] = why; announced {
+		delete(c.silent, svc)
+	}
+}
+
+// Silent returns how many Services are not announced, by reason.
+func (c *Controller) Silent() map[lb.Reason]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[lb.Reason]int{}
+	for _, why := range c.silent {
+		out[why]++
+	}
+	return out
 }
 
 // gather returns what speakers know of the Service, as the API server has it.

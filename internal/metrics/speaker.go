@@ -1,0 +1,126 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Why a speaker takes an address over from another node.
+const (
+	TakenFromDead    = "dead"    // the other speaker is not alive any more
+	TakenFromLeaving = "leaving" // it is shutting down
+	TakenFromUnfit   = "unfit"   // its node cannot announce the address, or others are better
+	TakenAsAsked     = "asked"   // a user wants it
+)
+
+// Speaker is what one speaker counts.
+type Speaker struct {
+	Members   prometheus.Gauge       // speakers that are alive, this one too
+	Addresses prometheus.Gauge       // addresses answered for by ARP and NDP
+	Conflicts prometheus.Gauge       // of them, and of those to be answered for: that a foreign host has
+	Disputes  prometheus.Counter     // conflicts that began
+	TakeOvers *prometheus.CounterVec // addresses taken over from another node, by reason
+	Lapses    prometheus.Counter     // times that the process stood still for so long that others took over
+
+	book     book
+	sessions source[[]Session]
+	layer2   source[[]Questions]
+}
+
+// NewSpeaker returns a speaker's metrics, registered with r.
+func NewSpeaker(r prometheus.Registerer) *Speaker {
+	s := &Speaker{book: book{registry: r}}
+	b := &s.book
+	s.Members = b.gauge("speaker_members", "Speakers that this one takes to be alive, itself included.")
+	s.Lapses = b.counter("speaker_lapses_total", "Times that this speaker stood still for so long that others may have taken over.")
+	s.Addresses = b.gauge("layer2_addresses", "Addresses that this speaker answers for by ARP and NDP.")
+	s.Conflicts = b.gauge("layer2_conflicts", "Addresses that this speaker is to answer for and that a host outside of the cluster has.")
+	s.Disputes = b.counter("layer2_conflicts_total", "Conflicts with hosts outside of the cluster that began.")
+	s.TakeOvers = b.counters("layer2_takeovers_total",
+		"Addresses that this speaker took over from another node, by what was with that: its speaker is dead, or leaving; it is unfit; or a user asked for it.",
+		"reason", TakenFromDead, TakenFromLeaving, TakenFromUnfit, TakenAsAsked)
+	r.MustRegister(s.askLayer2(), s.askSessions())
+	return s
+}
+
+// Questions is what became of the questions, in one protocol, for addresses that this
+// speaker is to announce. The counters only grow.
+type Questions struct {
+	Protocol string // arp or ndp
+	Answered uint64
+
+	// Not answered, because the address is still being probed; a foreign host has
+	// it; the speaker stood still and does not know yet what others took; or the
+	// answer could not be sent.
+	Probing, Disputed, Asleep, Failed uint64
+
+	Rivals uint64 // times that another node of the cluster was heard to claim such an address
+}
+
+// Layer2 has read tell of questions whenever somebody asks.
+func (s *Speaker) Layer2(read func() []Questions) { s.layer2.set(read) }
+
+func (s *Speaker) askLayer2() asked {
+	b := &s.book
+	replies := b.row(Counter, "layer2_replies_total", "Questions by ARP or NDP that were answered.", "protocol")
+	drops := b.row(Counter, "layer2_drops_total",
+		"Questions for addresses of this speaker that were not answered: it is probing the address; disputed, a foreign host has it; asleep, the process stood still; or failed to send.",
+		"protocol", "reason")
+	rivals := b.row(Counter, "layer2_rival_claims_total",
+		"Times that another node of the cluster was heard to claim an address that this speaker answers for. A few go with every move.", "protocol")
+	return asked{rows: []row{replies, drops, rivals}, tell: func(out chan<- prometheus.Metric) {
+		for _, q := range s.layer2.get() {
+			replies.send(out, float64(q.Answered), q.Protocol)
+			drops.send(out, float64(q.Probing), q.Protocol, "probing")
+			drops.send(out, float64(q.Disputed), q.Protocol, "disputed")
+			drops.send(out, float64(q.Asleep), q.Protocol, "asleep")
+			drops.send(out, float64(q.Failed), q.Protocol, "failed")
+			rivals.send(out, float64(q.Rivals), q.Protocol)
+		}
+	}}
+}
+
+// Session is what is told of one BGP session. The counters only grow while the peer
+// is there.
+type Session struct {
+	Peer            string // name of the BGPPeer
+	Up              bool
+	Watched, PathUp bool // by BFD
+	Prefixes        int  // announced
+
+	UpdatesSent, UpdatesReceived          uint64
+	NotificationsSent, NotificationsHeard uint64
+	Lost                                  uint64 // times that it was lost
+}
+
+// Sessions has read tell of the BGP sessions whenever somebody asks.
+func (s *Speaker) Sessions(read func() []Session) { s.sessions.set(read) }
+
+func (s *Speaker) askSessions() asked {
+	b := &s.book
+	const by = "peer"
+	pathUp := b.row(Gauge, "bfd_session_up", "Whether BFD says that the peer can be reached; for peers that it watches.", by)
+	values := []struct {
+		row
+		of func(Session) float64
+	}{
+		{b.row(Gauge, "bgp_session_up", "Whether the BGP session with the peer is established.", by), func(s Session) float64 { return one(s.Up) }},
+		{b.row(Gauge, "bgp_prefixes_announced", "Routes announced to the peer.", by), func(s Session) float64 { return float64(s.Prefixes) }},
+		{b.row(Counter, "bgp_session_losses_total", "Times that the session with the peer was lost.", by), func(s Session) float64 { return float64(s.Lost) }},
+		{b.row(Counter, "bgp_updates_sent_total", "UPDATE messages sent to the peer.", by), func(s Session) float64 { return float64(s.UpdatesSent) }},
+		{b.row(Counter, "bgp_updates_received_total", "UPDATE messages received from the peer, and ignored.", by), func(s Session) float64 { return float64(s.UpdatesReceived) }},
+		{b.row(Counter, "bgp_notifications_sent_total", "NOTIFICATION messages sent to the peer.", by), func(s Session) float64 { return float64(s.NotificationsSent) }},
+		{b.row(Counter, "bgp_notifications_received_total", "NOTIFICATION messages received from the peer.", by), func(s Session) float64 { return float64(s.NotificationsHeard) }},
+	}
+	a := asked{rows: []row{pathUp}, tell: func(out chan<- prometheus.Metric) {
+		for _, session := range s.sessions.get() {
+			if session.Watched {
+				pathUp.send(out, one(session.PathUp), session.Peer)
+			}
+			for _, v := range values {
+				v.send(out, v.of(session), session.Peer)
+			}
+		}
+	}}
+	for _, v := range values {
+		a.rows = append(a.rows, v.row)
+	}
+	return a
+}

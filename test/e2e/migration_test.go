@@ -1,0 +1,256 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead/fairlead/test/lab"
+)
+
+// migration is a lab of its own: nobody else is to have Fairlead stopped.
+var migration = shared{prepare: (*lab.Lab).Install}
+
+// ownGossipPort is Fairlead's where MetalLB has the usual one.
+const ownGossipPort = "--gossip-port=7949"
+
+// mostMoved is what a client may lose by one hand-over of an address.
+const mostMoved = time.Second
+
+// metallb is a MetalLB that runs in the lab, from its own source.
+type metallb struct {
+	*corner
+	dir        string // of its binaries
+	controller *lab.Process
+	speakers   []*lab.Process
+}
+
+// buildMetalLB builds MetalLB, which takes minutes the first time.
+func buildMetalLB(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../../bin/metallb")
+	must(t, err)
+	must(t, os.MkdirAll(dir, 0o755))
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/", "go.universe.tf/metallb/controller", "go.universe.tf/metallb/speaker")
+	cmd.Dir = "../metallb"
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build MetalLB: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// run starts one of its programs, which find the cluster as pods do by KUBECONFIG.
+func (m *metallb) run(t *testing.T, h *lab.Host, name, program string, args ...string) *lab.Process {
+	t.Helper()
+	argv := append([]string{"env", "KUBECONFIG=" + m.Kubeconfig(lab.Admin), filepath.Join(m.dir, program), "--namespace=metallb-system"}, args...)
+	p, err := h.Start(name, argv...)
+	must(t, err)
+	return p
+}
+
+// startController starts the controller, without webhooks, which need pods.
+func (m *metallb) startController(t *testing.T) {
+	t.Helper()
+	m.controller = m.run(t, m.ControlPlane, "metallb-controller", "controller", "--webhook-mode=disabled", "--disable-cert-rotation")
+}
+
+// startSpeakers starts a speaker on each node, with memberlist, as its manifests do.
+func (m *metallb) startSpeakers(t *testing.T) {
+	t.Helper()
+	m.speakers = nil
+	for _, n := range m.Nodes {
+		m.pod(t, n)
+		m.speakers = append(m.speakers, m.run(t, n, "metallb-speaker-"+n.Name, "speaker", "--node-name="+n.Name, "--pod-name=speaker-"+n.Name,
+			"--ml-bindaddr="+n.IPv4.String(), "--ml-bindport=7946", "--ml-labels=app=metallb,component=speaker"))
+	}
+}
+
+// pod makes the Pod that a speaker looks for: there are no kubelets here.
+func (m *metallb) pod(t *testing.T, n *lab.Host) {
+	t.Helper()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "metallb-system", Name: "speaker-" + n.Name,
+			Labels: map[string]string{"app": "metallb", "component": "speaker"},
+		},
+		Spec: corev1.PodSpec{NodeName: n.Name, HostNetwork: true, Containers: []corev1.Container{{Name: "speaker", Image: "none"}}},
+	}
+	must(t, client.IgnoreAlreadyExists(m.api.Create(t.Context(), pod)))
+	must(t, m.api.Get(t.Context(), client.ObjectKeyFromObject(pod), pod))
+	pod.Status.PodIP = n.IPv4.String()
+	pod.Status.PodIPs = []corev1.PodIP{{IP: n.IPv4.String()}}
+	must(t, m.api.Status().Update(t.Context(), pod))
+}
+
+func (m *metallb) stopController(t *testing.T) { stopAll(t, m.controller) }
+
+func (m *metallb) stopSpeakers(t *testing.T) { stopAll(t, m.speakers...) }
+
+// fairlead is a Fairlead that is started and stopped by parts, as Deployment and
+// DaemonSet are.
+type fairlead struct {
+	*corner
+	controller *lab.Process
+	speakers   []*lab.Process
+}
+
+func (f *fairlead) start(t *testing.T, flags ...string) {
+	t.Helper()
+	var err error
+	f.controller, err = f.StartController(t.Context(), flags...)
+	must(t, err)
+	all := []*lab.Process{f.controller}
+	f.speakers = nil
+	for _, n := range f.Nodes {
+		p, err := f.StartSpeaker(t.Context(), n.Name, append([]string{ownGossipPort}, flags...)...)
+		must(t, err)
+		f.speakers = append(f.speakers, p)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*soon)
+	defer cancel()
+	for _, p := range append(all, f.speakers...) {
+		must(t, p.Ready(ctx))
+	}
+}
+
+func (f *fairlead) stopController(t *testing.T) { stopAll(t, f.controller) }
+
+func (f *fairlead) stopSpeakers(t *testing.T) { stopAll(t, f.speakers...) }
+
+// stopAll stops them together.
+func stopAll(t *testing.T, processes ...*lab.Process) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	defer cancel()
+	done := make(chan error, len(processes))
+	for _, p := range processes {
+		go func() { done <- p.Stop(ctx) }()
+	}
+	for range processes {
+		must(t, <-done)
+	}
+}
+
+// TestMigrationFromMetalLB is the path of docs/migration.md, there and back, with the
+// real MetalLB and under a client's load: no address changes, and a client loses no
+// more than one hand-over.
+func TestMigrationFromMetalLB(t *testing.T) {
+	lab.Require(t)
+	dir := buildMetalLB(t)
+	c := migration.corner(t)
+	c.installMetalLB(t)
+	m, f := &metallb{corner: c, dir: dir}, &fairlead{corner: c}
+	m.startController(t)
+	m.startSpeakers(t)
+	c.apply(t, "testdata/metallb.yaml")
+
+	web := c.service(t, "web", dualStack)
+	c.backends(t, web)
+	api := c.service(t, "api", annotated("metallb.io/loadBalancerIPs", "172.30.0.205"))
+	c.backends(t, api)
+	addresses := c.addresses(t, web)
+	had := map[string][]netip.Addr{"web": addresses, "api": c.addresses(t, api)}
+	unchanged := func(when string) {
+		t.Helper()
+		for _, svc := range []*corev1.Service{web, api} {
+			must(t, c.api.Get(t.Context(), client.ObjectKeyFromObject(svc), svc))
+			if diff := cmp.Diff(had[svc.Name], ingress(svc), cmp.Comparer(func(x, y netip.Addr) bool { return x == y })); diff != "" {
+				t.Fatalf("%s: the addresses of %s changed (-had +has):\n%s", when, svc.Name, diff)
+			}
+		}
+	}
+	v4 := addresses[slices.IndexFunc(addresses, netip.Addr.Is4)]
+	served(t, c.Client, v4)
+	first := c.owner(t, v4)
+	t.Logf("MetalLB gave %v, and %s answers for %s", addresses, first, v4)
+
+	watch, err := c.Observer.WatchNeighbour(v4)
+	must(t, err)
+	t.Cleanup(watch.Stop)
+	probe := c.Client.ProbeUDP(netip.AddrPortFrom(v4, 80), lab.ProbeOptions{FreshPort: true})
+	t.Cleanup(func() { probe.Stop() })
+	answered(t, probe, 50)
+
+	// 1. Beside it: nothing happens.
+	f.start(t, "--handle-classless=false")
+	out, err := c.importing(t, "metallb", "--apply")
+	must(t, err)
+	if n := len(lines(out, " created ")); n != 2 {
+		t.Errorf("want a pool and an advertisement made, got:\n%s", out)
+	}
+	answered(t, probe, 50)
+	unchanged("with both installed")
+	if owner := c.owner(t, v4); owner != first {
+		t.Errorf("%s answers, before the hand-over; it was %s", owner, first)
+	}
+
+	// 2. MetalLB gives no more addresses; Fairlead takes all Services over.
+	m.stopController(t)
+	f.stopController(t)
+	f.stopSpeakers(t)
+	f.start(t)
+	for _, svc := range []*corev1.Service{web, api} {
+		c.untilService(t, svc, assigned, true, "Assigned")
+		c.untilService(t, svc, announced, true, "Announced")
+	}
+	unchanged("with Fairlead announcing too")
+	answered(t, probe, 50)
+
+	// 3. MetalLB goes.
+	m.stopSpeakers(t)
+	onlyOwner(t, watch, soon)
+	answered(t, probe, 50)
+	unchanged("without MetalLB")
+	there := probe.Report()
+	t.Logf("there: %v", there)
+	tolerable(t, "on the way there", there)
+
+	// And the way back.
+	f.stopController(t)
+	m.startController(t)
+	m.startSpeakers(t)
+	lab.Eventually(t, soon, func() error {
+		for _, p := range m.speakers {
+			b, err := os.ReadFile(p.Log())
+			if err != nil || !strings.Contains(string(b), "serviceAnnounced") {
+				continue
+			}
+			return err
+		}
+		return errors.New("no speaker of MetalLB says that it announces")
+	})
+	f.stopSpeakers(t)
+	onlyOwner(t, watch, soon)
+	answered(t, probe, 50)
+	unchanged("back with MetalLB")
+	// It gives addresses again, and not one that is taken.
+	another := c.service(t, "another")
+	if got := c.addresses(t, another); slices.Contains(addresses, got[0]) {
+		t.Errorf("MetalLB gave %v again", got)
+	}
+	back := probe.Stop()
+	t.Logf("there and back: %v", back)
+	tolerable(t, "on the way back", back)
+	m.stopSpeakers(t)
+	m.stopController(t)
+}
+
+func tolerable(t *testing.T, when string, r lab.ProbeReport) {
+	t.Helper()
+	if r.LongestOutage > mostMoved {
+		t.Errorf("%s a client was without service for %v", when, r.LongestOutage)
+	}
+}
