@@ -132,17 +132,31 @@ func (c *bgpCorner) advertise(t *testing.T, name string, changes ...func(*v1alph
 	return a
 }
 
-// web creates a Service with a backend on every node, waits until the peers lead to
-// it by all nodes, and returns it with its first address.
-func (c *bgpCorner) web(t *testing.T, changes ...func(*corev1.Service)) (*corev1.Service, netip.Addr) {
+// serve creates a Service with a backend on every node, and returns it with its
+// first address.
+func (c *bgpCorner) serve(t *testing.T, changes ...func(*corev1.Service)) (*corev1.Service, netip.Addr) {
 	t.Helper()
 	svc := c.service(t, "web", changes...)
 	c.backends(t, svc)
-	addresses := c.addresses(t, svc)
-	for _, a := range addresses {
-		c.untilVia(t, soon, c.Routers(), host(a), allNodes...)
-	}
-	return svc, addresses[0]
+	return svc, c.addresses(t, svc)[0]
+}
+
+// web does so, and waits until both routers lead to it by all nodes.
+func (c *bgpCorner) web(t *testing.T, changes ...func(*corev1.Service)) (*corev1.Service, netip.Addr) {
+	t.Helper()
+	svc, a := c.serve(t, changes...)
+	c.untilVia(t, soon, c.Routers(), host(a), allNodes...)
+	return svc, a
+}
+
+// cable connects a router and a node directly until the test ends.
+func (c *bgpCorner) cable(t *testing.T, r *lab.Router, n *lab.Host) {
+	t.Helper()
+	must(t, r.Cable(t.Context(), n))
+	t.Cleanup(func() {
+		_, err := n.Exec(context.Background(), "ip", "link", "delete", r.Name)
+		must(t, err)
+	})
 }
 
 // via is the nodes that the router's kernel has as next hops.

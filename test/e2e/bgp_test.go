@@ -500,7 +500,7 @@ func TestBGPUnnumbered(t *testing.T) {
 	c := unpeered(t)
 	c.advertise(t, "all")
 	r2 := c.Routers()[0]
-	must(t, r2.Cable(t.Context(), c.Node("n1")))
+	c.cable(t, r2, c.Node("n1"))
 	t.Cleanup(func() { c.tellFRR(t, "no neighbor n1 interface remote-as 64513") })
 	lines := []string{
 		"neighbor n1 interface remote-as 64513", "neighbor n1 bfd", "neighbor n1 bfd profile fairlead", "neighbor n1 timers 3 9", "neighbor n1 timers connect 1",
@@ -514,9 +514,8 @@ func TestBGPUnnumbered(t *testing.T) {
 		p.Spec.PeerAddress, p.Spec.Interface = "", v1alpha1.InterfaceName(r2.Name)
 	})
 	c.untilPeer(t, p, true, v1alpha1.ReasonEstablished, "Established 1/1")
-	web := c.service(t, "web", dualStack)
-	c.backends(t, web)
-	for _, a := range c.addresses(t, web) {
+	web, _ := c.serve(t, dualStack)
+	for _, a := range ingress(web) {
 		lab.Eventually(t, soon, func() error {
 			routes, err := r2.Routes(t.Context())
 			if got := routes[host(a)]; err == nil && (len(got.NextHops) != 1 || !got.NextHops[0].Is6()) {
