@@ -151,7 +151,10 @@ func (c *bgpCorner) untilPath(t *testing.T, r *lab.Router, p netip.Prefix, from 
 				return err
 			}
 		}
-		return fmt.Errorf("%s has of %s %+v, want the path %q from %s (%v)", r.Name, p, routes[p], asPath, from, err)
+		if err == nil {
+			err = fmt.Errorf("%s has of %s %+v, want the path %q from %s", r.Name, p, routes[p], asPath, from)
+		}
+		return err
 	})
 }
 
