@@ -222,7 +222,7 @@ protocol bfd { multihop { interval 300 ms; multiplier 3; }; }
 protocol static { ipv4; route 172.30.0.0/24 via 172.31.3.1; }
 {{range .Nodes}}
 protocol bgp {
-	local as 64512; neighbor {{.IPv4}} as 64513; multihop 3; bfd on;
+	local {{$.Router.IPv4}} as 64512; neighbor {{.IPv4}} as 64513; multihop 3; bfd on;
 	error wait time 1, 1; connect retry time 1;
 	ipv4 { import all; export none; };
 }

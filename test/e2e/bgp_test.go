@@ -351,6 +351,9 @@ func TestBGPSpeakerStops(t *testing.T) {
 			}
 			must(t, <-stopped)
 			c.untilVia(t, soon, c.Routers(), host(a), "n2", "n3")
+			if s, err := r2.Session(t.Context(), c.Node("n1").IPv4); err != nil || !strings.Contains(s.LastError, "Cease") {
+				t.Errorf("n1 left without saying so: %+v %v", s, err)
+			}
 			answered(t, p, 50)
 			lostNoMore(t, p, 1)
 		})
