@@ -219,6 +219,8 @@ func TestWords(t *testing.T) {
 	}{
 		{name: "refused", err: os.NewSyscallError("connect", syscall.ECONNREFUSED), want: "connection refused by 192.0.2.1:179: BGP does not run there, or not for this address"},
 		{name: "timeout", err: os.ErrDeadlineExceeded, want: "if it wants a password, it answers nobody who does not give one in passwordSecret; if the router is more than one hop away, set ebgpMultiHop"},
+		{name: "too far", err: syscall.EHOSTUNREACH, want: "is the router up? (if the router is more than one hop away, set ebgpMultiHop)"},
+		{name: "far", peer: func(p *lb.BGPPeer) { p.Multihop = true }, err: syscall.EHOSTUNREACH, want: "no route to 192.0.2.1:179: is the address right, and is the router up?"},
 		{name: "timeout with password", peer: func(p *lb.BGPPeer) { p.Password = "x" }, err: syscall.ETIMEDOUT, want: "a wrong password looks like this too"},
 		{name: "timeout with TTL security", peer: func(p *lb.BGPPeer) { p.TTLSecurity = true }, err: syscall.ETIMEDOUT, want: "so does a router that has no TTL security"},
 		{name: "no OPEN", err: errNoOpen, want: "192.0.2.1:179 took the connection and then said nothing for 20s"},

@@ -30,7 +30,9 @@ type session struct {
 	dirty     wake.Signal // routes have changed
 	cancel    context.CancelFunc
 
-	guest *guest // of a passive peer; only run uses it
+	// Only run uses these.
+	guest  *guest // of a passive peer
+	reason string // which the router gave in a NOTIFICATION, since there was a session
 
 	mu       sync.Mutex // guards the fields below
 	peer     lb.BGPPeer
@@ -125,9 +127,25 @@ func (s *session) attempt(ctx context.Context) (words string, again bool) {
 		err = s.talk(ctx, p, conn, &a)
 	}
 	if ctx.Err() != nil || errors.Is(err, errEnded) {
+		s.reason = "" // the next attempt is another one
 		return "", again
 	}
-	return a.describe(err), again
+	return s.remember(err, a.describe(err), a.opened != nil), again
+}
+
+// remember returns the words for an error. A router that has said once what it does
+// not like may just close from then on: the words are those it said.
+func (s *session) remember(err error, words string, opened bool) string {
+	var n *notifiedError
+	switch {
+	case errors.As(err, &n) && !n.sent:
+		s.reason = words
+	case !errors.Is(err, errRouterClosed) || opened:
+		s.reason = ""
+	case s.reason != "":
+		return s.reason
+	}
+	return words
 }
 
 // errEnded is the cause of a line's end that somebody else has reported.

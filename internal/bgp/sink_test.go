@@ -26,6 +26,7 @@ type sink struct {
 	caps     []gobgp.ParameterCapabilityInterface
 	open     message
 	silent   atomic.Bool // says nothing after it is established
+	closes   atomic.Bool // takes no session any more
 
 	conns     chan *net.TCPConn           // established ones; has room for many
 	opens     chan *gobgp.BGPOpen         // ours, as they come; has room for many
@@ -73,6 +74,10 @@ func (s *sink) accept() {
 			return
 		}
 		s.accepted <- time.Now()
+		if s.closes.Load() {
+			c.Close()
+			continue
+		}
 		go s.serve(c)
 	}
 }
@@ -185,6 +190,28 @@ func TestHoldTimer(t *testing.T) {
 	eventually(t, "words", func() bool {
 		return strings.HasPrefix(sessionOf(e, "tor").LastError, "hold timer expired: the router said nothing")
 	})
+}
+
+// A router that ended a session for a reason, and then takes none without a word, is
+// still quoted, until something else goes wrong.
+func TestReasonIsKept(t *testing.T) {
+	s := newSink(t, nil)
+	e := newEngine(t)
+	e.Apply([]lb.BGPPeer{s.peer(nil)}, nil)
+	established(t, e, "tor")
+	receive(t, "the first attempt", s.accepted)
+	s.closes.Store(true)
+	if _, err := receive(t, "the session", s.conns).Write(notification{code: gobgp.BGP_ERROR_CEASE, subcode: 1}.message()); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		receive(t, "another attempt", s.accepted)
+	}
+	if got := sessionOf(e, "tor").LastError; !strings.Contains(got, "maximum number of prefixes reached: it takes fewer routes") {
+		t.Errorf("it says %q", got)
+	}
+	s.listener.Close()
+	eventually(t, "the next reason", func() bool { return strings.Contains(sessionOf(e, "tor").LastError, "connection refused") })
 }
 
 // The first End-of-RIB comes after all routes, and OPEN tells of the restart once.

@@ -129,7 +129,11 @@ func (a attempt) describeConnect(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("connection refused by %s: BGP does not run there, or not for this address", a.router)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return fmt.Sprintf("no route to %s: is the address right, and is the router up?", a.router)
+		words := fmt.Sprintf("no route to %s: is the address right, and is the router up?", a.router)
+		if a.oneHop() { // whoever is in between says that the packet came too far
+			words += " (" + moreHops + ")"
+		}
+		return words
 	case errors.Is(err, syscall.EADDRNOTAVAIL) && a.peer.Source.IsValid():
 		return fmt.Sprintf("this node does not have the address %s; correct sourceAddress, or choose the nodes that have it by nodeSelectors", a.peer.Source)
 	case errors.Is(err, syscall.ENODEV) && a.peer.VRF != "":
@@ -148,6 +152,14 @@ func (a attempt) describeConnect(err error) string {
 	return err.Error()
 }
 
+// moreHops is the mend for a router that what this node sends does not reach.
+const moreHops = "if the router is more than one hop away, set ebgpMultiHop"
+
+// oneHop reports whether what this node sends gets no further than to a neighbour.
+func (a attempt) oneHop() bool {
+	return !a.peer.Internal() && !a.peer.Multihop && !a.peer.TTLSecurity
+}
+
 func (a attempt) describeTimeout() string {
 	hint := "if it wants a password, it answers nobody who does not give one in passwordSecret"
 	if a.peer.Password != "" {
@@ -155,8 +167,8 @@ func (a attempt) describeTimeout() string {
 	}
 	if a.peer.TTLSecurity {
 		hint += "; so does a router that has no TTL security, or is more than one hop away"
-	} else if !a.peer.Internal() && !a.peer.Multihop {
-		hint += "; if the router is more than one hop away, set ebgpMultiHop"
+	} else if a.oneHop() {
+		hint += "; " + moreHops
 	}
 	return fmt.Sprintf("no answer from %s: is it up, and does nothing filter TCP to it? (%s)", a.router, hint)
 }

@@ -31,13 +31,19 @@ func up(b *testing.B, nodes int) (*lab.Lab, client.WithWatch) {
 	return l, c
 }
 
-// installed starts a lab with Fairlead's kinds and a pool; none of its programs
-// run.
+// installed starts a lab with Fairlead's kinds and a pool for layer 2; none of its
+// programs run.
 func installed(b *testing.B, o lab.Options) (*lab.Lab, client.WithWatch) {
+	b.Helper()
+	return installedWith(b, o, "testdata/pool.yaml")
+}
+
+// installedWith does so with these objects instead of the pool.
+func installedWith(b *testing.B, o lab.Options, objects string) (*lab.Lab, client.WithWatch) {
 	b.Helper()
 	log.SetLogger(logr.Discard()) // or the clients complain that there is none
 	l := lab.New(b, o)
-	for _, err := range []error{l.Install(b.Context()), l.Apply(b.Context(), "testdata/pool.yaml")} {
+	for _, err := range []error{l.Install(b.Context()), l.Apply(b.Context(), objects)} {
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -80,8 +80,10 @@ func drain(l *lab.Lab, n *lab.Host) error {
 	return err
 }
 
-func undrain(o *outage, n *lab.Host) error {
-	_, err := o.lab.Kubectl(o.b.Context(), "annotate", "speaker", n.Name, v1alpha1.AnnotationDrain+"-")
+func undrain(o *outage, n *lab.Host) error { return endDrain(o.lab, n) }
+
+func endDrain(l *lab.Lab, n *lab.Host) error {
+	_, err := l.Kubectl(context.Background(), "annotate", "speaker", n.Name, v1alpha1.AnnotationDrain+"-")
 	return err
 }
 
@@ -252,20 +254,25 @@ func (o *outage) measure() seen {
 // untilWhole waits until all speakers say that they see each other.
 func (o *outage) untilWhole() {
 	o.b.Helper()
-	lab.Eventually(o.b, 30*time.Second, func() error {
+	untilWhole(o.b, o.c, o.fault.nodes)
+}
+
+func untilWhole(b *testing.B, c client.Client, nodes int) {
+	b.Helper()
+	lab.Eventually(b, 30*time.Second, func() error {
 		var list v1alpha1.SpeakerList
-		if err := o.c.List(o.b.Context(), &list); err != nil {
+		if err := c.List(b.Context(), &list); err != nil {
 			return err
 		}
-		want := fmt.Sprintf("%d speakers in touch", o.fault.nodes)
+		want := fmt.Sprintf("%d speakers in touch", nodes)
 		whole := 0
 		for _, s := range list.Items {
 			if r := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionReady); r != nil && r.Message == want {
 				whole++
 			}
 		}
-		if whole < o.fault.nodes {
-			return fmt.Errorf("%d of %d speakers say %q", whole, o.fault.nodes, want)
+		if whole < nodes {
+			return fmt.Errorf("%d of %d speakers say %q", whole, nodes, want)
 		}
 		return nil
 	})

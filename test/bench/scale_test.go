@@ -2,9 +2,11 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -101,12 +103,7 @@ func BenchmarkIdle(b *testing.B) {
 // populate writes what a cluster of this size has in the API server.
 func populate(b *testing.B, c client.Client, key []byte) {
 	b.Helper()
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: kube.GossipSecret}, Data: map[string][]byte{kube.GossipSecretKey: key},
-	}
-	if err := c.Create(b.Context(), secret); err != nil {
-		b.Fatal(err)
-	}
+	giveKey(b, c, key)
 	each(crowdSize, func(i int) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: crowdName(i), Labels: map[string]string{corev1.LabelHostname: crowdName(i)}}}
 		sp := &v1alpha1.Speaker{ObjectMeta: metav1.ObjectMeta{Name: crowdName(i)}}
@@ -121,17 +118,33 @@ func populate(b *testing.B, c client.Client, key []byte) {
 		svc := service(fmt.Sprint("scale-", i))
 		svc.Labels = map[string]string{"app.kubernetes.io/name": svc.Name}
 		svc.Spec.AllocateLoadBalancerNodePorts = ptr.To(false)
-		err := c.Create(b.Context(), svc)
-		before := svc.DeepCopy()
-		svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: vipOf(i).String(), IPMode: ptr.To(corev1.LoadBalancerIPModeVIP)}}
-		err = errors.Join(err, c.Status().Patch(b.Context(), svc, client.MergeFrom(before)), c.Create(b.Context(), endpointsOf(svc, i)))
-		if err != nil {
+		err := createWith(b.Context(), c, svc, vipOf(i))
+		if err = errors.Join(err, c.Create(b.Context(), endpointsOf(svc, i))); err != nil {
 			b.Error(err)
 		}
 	})
 	if b.Failed() {
 		b.FailNow()
 	}
+}
+
+// giveKey writes the gossip key, where there is no controller to make one.
+func giveKey(b *testing.B, c client.Client, key []byte) {
+	b.Helper()
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: kube.GossipSecret}, Data: map[string][]byte{kube.GossipSecretKey: key},
+	}
+	if err := c.Create(b.Context(), secret); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// createWith creates a Service and gives it an address, as the controller would.
+func createWith(ctx context.Context, c client.Client, svc *corev1.Service, addr netip.Addr) error {
+	err := c.Create(ctx, svc)
+	before := svc.DeepCopy()
+	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr.String(), IPMode: ptr.To(corev1.LoadBalancerIPModeVIP)}}
+	return errors.Join(err, c.Status().Patch(ctx, svc, client.MergeFrom(before)))
 }
 
 // endpointsOf are two pods, as Kubernetes writes it.

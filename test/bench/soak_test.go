@@ -17,7 +17,7 @@ import (
 	"github.com/fairlead/fairlead/test/lab"
 )
 
-var soak = flag.Duration("soak", time.Minute, "how long BenchmarkSoak lasts; an hour says something")
+var soak = flag.Duration("soak", time.Minute, "how long BenchmarkSoak, BenchmarkBGPSoak and BenchmarkBFDLoad last; an hour says something")
 
 // BenchmarkSoak keeps all processors busy and counts what moves, which nothing
 // should: no speaker fails.

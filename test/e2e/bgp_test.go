@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,156 +22,17 @@ import (
 	"github.com/fairlead/fairlead/test/lab"
 )
 
-// routed has three nodes with Fairlead running, and two routers with the recipes
-// of docs/recipes: r2 is FRR, r3 is BIRD.
-var routed = shared{prepare: func(l *lab.Lab, ctx context.Context) error {
-	if err := l.Install(ctx); err != nil {
-		return err
-	}
-	for _, kind := range []lab.RouterKind{lab.FRR, lab.BIRD} {
-		if _, err := l.AddRouter(ctx, lab.RouterSpec{Kind: kind}); err != nil {
-			return err
-		}
-	}
-	return l.StartFairlead(ctx)
-}}
-
-const (
-	nodesASN  = 64513 // of the recipes
-	routerASN = 64512
-	// established is how soon sessions are up, which routers also try to make by
-	// themselves.
-	established = 20 * time.Second
-	// goesSoon asks routers to prefer others before a route goes (RFC 8326).
-	goesSoon = "65535:0"
-)
-
-// bgpCorner is a corner in which routers are peers of all nodes.
-type bgpCorner struct {
-	*corner
-	peers []*v1alpha1.BGPPeer
-}
-
-// newBGP makes both routers peers, over IPv4 and IPv6, with a pool that only they
-// lead to and an advertisement of all there is.
-func newBGP(t *testing.T, changes ...func(*v1alpha1.BGPPeer)) *bgpCorner {
-	t.Helper()
-	c := &bgpCorner{corner: routed.corner(t)}
-	c.pool(t, c.freshName("bgp"), "10.30.0.0/16", "fd10:30::/64")
-	c.create(t, &v1alpha1.BFDProfile{ObjectMeta: meta1("fast")})
-	for _, r := range c.Routers() {
-		c.peer(t, r.Name, r.IPv4, changes...)
-		c.peer(t, r.Name+"-6", r.IPv6, changes...)
-	}
-	return c
-}
-
-// peer makes a router a peer of all nodes, changed as told.
-func (c *bgpCorner) peer(t *testing.T, name string, a netip.Addr, changes ...func(*v1alpha1.BGPPeer)) *v1alpha1.BGPPeer {
-	t.Helper()
-	p := &v1alpha1.BGPPeer{ObjectMeta: meta1(name), Spec: v1alpha1.BGPPeerSpec{
-		MyASN: nodesASN, PeerASN: routerASN, PeerAddress: v1alpha1.IPAddress(a.String()),
-		HoldTime: &metav1.Duration{Duration: 9 * time.Second}, ConnectTime: &metav1.Duration{Duration: time.Second},
-	}}
-	for _, change := range changes {
-		change(p)
-	}
-	c.create(t, p)
-	c.peers = append(c.peers, p)
-	return p
-}
-
-// untilUp waits until all peers have all their sessions.
-func (c *bgpCorner) untilUp(t *testing.T) {
-	t.Helper()
-	for _, p := range c.peers {
-		lab.Eventually(t, established, func() error {
-			if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
-				return err
-			}
-			return says(p.Status.Conditions, ready, true, v1alpha1.ReasonEstablished, "Established 3/3")
-		})
-	}
-}
-
-// advertise creates an advertisement, changed as told.
-func (c *bgpCorner) advertise(t *testing.T, name string, changes ...func(*v1alpha1.BGPAdvertisementSpec)) *v1alpha1.BGPAdvertisement {
-	t.Helper()
-	a := &v1alpha1.BGPAdvertisement{ObjectMeta: meta1(name)}
-	for _, change := range changes {
-		change(&a.Spec)
-	}
-	c.create(t, a)
-	return a
-}
-
-// via is the nodes that the router's kernel has as next hops.
-func (c *bgpCorner) via(r *lab.Router, p netip.Prefix) ([]string, error) {
-	fib, err := r.FIB()
-	var nodes []string
-	for _, hop := range fib[p] {
-		nodes = append(nodes, c.NodeByIP(hop))
-	}
-	slices.Sort(nodes)
-	return nodes, err
-}
-
-// untilVia waits until the routers lead to the address by just these nodes.
-func (c *bgpCorner) untilVia(t *testing.T, within time.Duration, routers []*lab.Router, p netip.Prefix, nodes ...string) {
-	t.Helper()
-	for _, r := range routers {
-		lab.Eventually(t, within, func() error {
-			got, err := c.via(r, p)
-			if err == nil && !slices.Equal(got, nodes) {
-				err = fmt.Errorf("%s leads to %s by %v, want %v", r.Name, p, got, nodes)
-			}
-			return err
-		})
-	}
-}
-
-// paths returns the router's paths to the prefix by node.
-func (c *bgpCorner) paths(ctx context.Context, r *lab.Router, p netip.Prefix) (map[string]lab.BGPPath, error) {
-	routes, err := r.Routes(ctx)
-	out := map[string]lab.BGPPath{}
-	for _, path := range routes[p].Paths {
-		out[c.NodeByIP(path.Peer)] = path
-	}
-	return out, err
-}
-
-// servedByAll waits until the address is served on every way there is: kube-proxies
-// hear of a Service one after the other.
-func servedByAll(t *testing.T, from *lab.Host, to netip.Addr) {
-	t.Helper()
-	lab.Eventually(t, soon, func() error {
-		for range 30 {
-			if _, err := ask(from, to); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// calmly asks in a way that even a machine without time for it answers, and still
-// sees what is lost: TCP repeats its first packet after a second.
-var calmly = lab.ProbeOptions{Interval: 20 * time.Millisecond, Patience: 900 * time.Millisecond}
-
-func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
-
 // Both routers lead to a Service by every node, over IPv4 and IPv6, and clients
 // behind them reach every backend.
 func TestBGPReachesBackends(t *testing.T) {
-	c := newBGP(t)
+	c := peered(t)
 	c.advertise(t, "all")
-	c.untilUp(t)
 	web := c.service(t, "web", dualStack)
 	addresses := c.addresses(t, web)
 	c.untilService(t, web, announced, false, "NoEndpoints")
 	c.backends(t, web)
 	for _, a := range addresses {
-		c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+		c.untilVia(t, soon, c.Routers(), host(a), allNodes...)
 		c.untilService(t, web, announced, true, "Announced", a.String()+" by BGP from n1, n2, n3 to r2, r2-6, r3, r3-6")
 		for _, r := range c.Routers() {
 			servedByAll(t, r.Client, a)
@@ -197,9 +60,8 @@ func TestBGPReachesBackends(t *testing.T) {
 // With externalTrafficPolicy Local only nodes with a ready endpoint are led to, and
 // backends see who asked.
 func TestBGPLocalTraffic(t *testing.T) {
-	c := newBGP(t)
+	c := peered(t)
 	c.advertise(t, "all")
-	c.untilUp(t)
 	web := c.service(t, "web", dualStack, localTraffic)
 	backends := map[string]*lab.Backend{"n1": c.backend(t, web, "n1"), "n2": c.backend(t, web, "n2")}
 	addresses := c.addresses(t, web)
@@ -221,13 +83,7 @@ func TestBGPLocalTraffic(t *testing.T) {
 			})
 		}
 	}
-	watches := map[*lab.Router]*lab.RouteWatch{}
-	for _, r := range c.Routers() {
-		w, err := r.WatchRoutes()
-		must(t, err)
-		t.Cleanup(w.Stop)
-		watches[r] = w
-	}
+	watches := c.watch(t)
 	for i, ready := range []bool{false, true} {
 		ways := i + 1
 		since := time.Now()
@@ -253,7 +109,7 @@ func TestBGPLocalTraffic(t *testing.T) {
 // Routers see the attributes that advertisements have, and a prefix for many
 // addresses. Of two that contradict the older one counts, and both say so.
 func TestBGPAttributes(t *testing.T) {
-	c := newBGP(t)
+	c := peered(t)
 	c.create(t, &v1alpha1.Community{ObjectMeta: meta1("names"), Spec: v1alpha1.CommunitySpec{
 		Communities: []v1alpha1.CommunityAlias{{Name: "backup", Value: "65000:80"}},
 	}})
@@ -264,16 +120,13 @@ func TestBGPAttributes(t *testing.T) {
 	c.advertise(t, "whole", func(s *v1alpha1.BGPAdvertisementSpec) {
 		s.AggregationLength, s.AggregationLengthV6 = ptr.To[int32](24), ptr.To[int32](80)
 	})
-	c.untilUp(t)
-	web := c.service(t, "web")
-	c.backends(t, web)
-	a := c.addresses(t, web)[0]
+	web, a := c.web(t)
 	prefix := host(a)
 	want := func(r *lab.Router, check func(lab.BGPPath) bool) {
 		t.Helper()
 		lab.Eventually(t, soon, func() error {
 			paths, err := c.paths(t.Context(), r, prefix)
-			for _, node := range []string{"n1", "n2", "n3"} {
+			for _, node := range allNodes {
 				if p, ok := paths[node]; err == nil && (!ok || !check(p)) {
 					err = fmt.Errorf("%s has of %s by %s %+v", r.Name, prefix, node, p)
 				}
@@ -286,7 +139,7 @@ func TestBGPAttributes(t *testing.T) {
 			return same(p.Communities, "65000:1", "65000:80") && same(p.LargeCommunities, "65000:1:2") &&
 				p.MED != nil && *p.MED == 50 && p.ASPath == "64513 64513 64513"
 		})
-		c.untilVia(t, soon, []*lab.Router{r}, netip.PrefixFrom(a, 24).Masked(), "n1", "n2", "n3")
+		c.untilVia(t, soon, []*lab.Router{r}, netip.PrefixFrom(a, 24).Masked(), allNodes...)
 	}
 	c.until(t, all, func() error { return says(all.Status.Conditions, ready, true, v1alpha1.ReasonAccepted) })
 
@@ -310,13 +163,9 @@ func TestBGPAttributes(t *testing.T) {
 
 	// Local preference is for routers of the same AS.
 	r2 := c.Routers()[0]
-	internal := func(as string) {
-		_, err := r2.Command(context.Background(), "configure terminal", "router bgp 64512", "neighbor fairlead remote-as "+as)
-		must(t, err)
-	}
-	t.Cleanup(func() { internal("64513") })
-	internal("64512")
-	c.change(t, c.peers[0], func() { c.peers[0].Spec.MyASN = routerASN })
+	t.Cleanup(func() { c.tellFRR(t, "neighbor fairlead remote-as 64513") })
+	c.tellFRR(t, "neighbor fairlead remote-as 64512")
+	c.change(t, c.peers[0], func() { c.peers[0].Spec.MyASN = lab.RouterASN })
 	c.change(t, all, func() { all.Spec.LocalPref = ptr.To[int64](333) })
 	want(r2, func(p lab.BGPPath) bool {
 		return p.LocalPref != nil && *p.LocalPref == 333 && (p.ASPath == "" || p.ASPath == "Local")
@@ -328,18 +177,13 @@ func same(list []string, want ...string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(list)), slices.Sorted(slices.Values(want)))
 }
 
-func watchedByBFD(p *v1alpha1.BGPPeer) { p.Spec.BFDProfile = "fast" }
-
 // BFD has a node that is cut off out of the routes long before the session's hold
-// time is over, and back when it is back.
+// time is over, and back when it is back. Its intervals change without a flap.
 func TestBGPWithBFD(t *testing.T) {
-	c := newBGP(t, watchedByBFD)
+	c := peered(t, watchedByBFD)
 	c.advertise(t, "all")
-	c.untilUp(t)
-	web := c.service(t, "web")
-	c.backends(t, web)
-	prefix := host(c.addresses(t, web)[0])
-	c.untilVia(t, soon, c.Routers(), prefix, "n1", "n2", "n3")
+	_, a := c.web(t)
+	prefix := host(a)
 	for _, r := range c.Routers() {
 		c.untilPathsUp(t, r)
 	}
@@ -352,14 +196,28 @@ func TestBGPWithBFD(t *testing.T) {
 		}
 		return nil
 	})
-	before := c.resets(t)
-	watches := map[*lab.Router]*lab.RouteWatch{}
-	for _, r := range c.Routers() {
-		w, err := r.WatchRoutes()
-		must(t, err)
-		t.Cleanup(w.Stop)
-		watches[r] = w
+	before, downs := c.resets(t), c.bfdDowns(t)
+	fast := &v1alpha1.BFDProfile{ObjectMeta: meta1("fast")}
+	for _, slower := range []bool{true, false} {
+		want := 300 * time.Millisecond
+		if slower {
+			want = 400 * time.Millisecond
+		}
+		c.change(t, fast, func() {
+			fast.Spec.TransmitInterval, fast.Spec.ReceiveInterval = int32(want.Milliseconds()), int32(want.Milliseconds())
+		})
+		for _, r := range c.Routers() {
+			c.untilInterval(t, r, want)
+		}
 	}
+	if now := c.bfdDowns(t); now != downs {
+		t.Errorf("%d BFD sessions went down while intervals changed", now-downs)
+	}
+	if after := c.resets(t); !maps.Equal(after, before) {
+		t.Errorf("sessions were lost while intervals changed: %v, then %v", before, after)
+	}
+
+	watches := c.watch(t)
 	n1 := c.Node("n1")
 	t.Cleanup(func() { must(t, n1.PlugCable()) })
 	since := time.Now()
@@ -377,24 +235,37 @@ func TestBGPWithBFD(t *testing.T) {
 			return nil
 		})
 	}
-	if after := c.resets(t); after-before > 4 {
-		t.Errorf("%d sessions were lost, want the 4 of n1", after-before)
+	after := c.resets(t)
+	maps.DeleteFunc(after, func(session string, n int) bool { return before[session] == n })
+	if len(after) > 4 {
+		t.Errorf("the sessions %v were lost, want the 4 of n1", after)
 	}
 	must(t, n1.PlugCable())
-	c.untilVia(t, 40*time.Second, c.Routers(), prefix, "n1", "n2", "n3")
+	c.untilVia(t, 40*time.Second, c.Routers(), prefix, allNodes...)
 }
 
-// untilPathsUp waits until the router's BFD sessions are all up.
-func (c *bgpCorner) untilPathsUp(t *testing.T, r *lab.Router) {
+// bfdDowns is how often paths went down, as the routers count.
+func (c *bgpCorner) bfdDowns(t *testing.T) (n int) {
 	t.Helper()
-	lab.Eventually(t, established, func() error {
+	for _, r := range c.Routers() {
 		sessions, err := r.BFD(t.Context())
-		if err == nil && len(sessions) < 6 {
-			err = fmt.Errorf("%s has %d BFD sessions", r.Name, len(sessions))
-		}
+		must(t, err)
 		for _, s := range sessions {
-			if !s.Up {
-				err = errors.Join(err, fmt.Errorf("BFD of %s with %s is %s", r.Name, s.Peer, s.State))
+			n += s.Downs
+		}
+	}
+	return n
+}
+
+// untilInterval waits until the router sends BFD packets so far apart, and waits for
+// three.
+func (c *bgpCorner) untilInterval(t *testing.T, r *lab.Router, want time.Duration) {
+	t.Helper()
+	lab.Eventually(t, soon, func() error {
+		sessions, err := r.BFD(t.Context())
+		for _, s := range sessions {
+			if s.Interval != want || s.Detect != 3*want {
+				err = errors.Join(err, fmt.Errorf("%s sends to %s every %v and waits for %v, want %v and %v", r.Name, s.Peer, s.Interval, s.Detect, want, 3*want))
 			}
 		}
 		return err
@@ -405,37 +276,19 @@ func (c *bgpCorner) untilPathsUp(t *testing.T, r *lab.Router) {
 func TestBGPSpeakerRestart(t *testing.T) {
 	for name, change := range map[string]func(*v1alpha1.BGPPeer){"without BFD": func(*v1alpha1.BGPPeer) {}, "with BFD": watchedByBFD} {
 		t.Run(name, func(t *testing.T) {
-			c := newBGP(t, change)
+			c := peered(t, change)
 			c.advertise(t, "all")
-			c.untilUp(t)
-			web := c.service(t, "web", localTraffic)
-			c.backends(t, web)
-			a := c.addresses(t, web)[0]
-			c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
-			watches := map[*lab.Router]*lab.RouteWatch{}
-			probes := map[*lab.Router]*lab.Probe{}
-			for _, r := range c.Routers() {
-				if name == "with BFD" {
+			_, a := c.web(t, localTraffic)
+			if name == "with BFD" {
+				for _, r := range c.Routers() {
 					c.untilPathsUp(t, r)
 				}
-				servedByAll(t, r.Client, a)
-				w, err := r.WatchRoutes()
-				must(t, err)
-				t.Cleanup(w.Stop)
-				watches[r], probes[r] = w, r.Client.ProbeHTTP(netip.AddrPortFrom(a, 80), calmly)
 			}
+			watches, probes := c.watch(t), c.asking(t, a)
 			must(t, c.Process("speaker-n1").Stop(t.Context()))
-			p, err := c.StartSpeaker(t.Context(), "n1")
-			must(t, err)
-			must(t, p.Ready(t.Context()))
+			c.startSpeaker(t, "n1")
 			for _, r := range c.Routers() {
-				lab.Eventually(t, established, func() error {
-					s, err := r.Session(t.Context(), c.Node("n1").IPv4)
-					if err == nil && !s.Established {
-						err = fmt.Errorf("%s's session with n1 is %s", r.Name, s.State)
-					}
-					return err
-				})
+				untilSession(t, r, c.Node("n1").IPv4)
 				answered(t, probes[r], 100)
 				// BIRD takes the end of BFD for that of the node.
 				if changes := watches[r].Changes(host(a)); len(changes) > 0 && (r.Kind != lab.BIRD || name != "with BFD") {
@@ -445,7 +298,7 @@ func TestBGPSpeakerRestart(t *testing.T) {
 					t.Errorf("behind %s: %v", r.Name, got)
 				}
 			}
-			c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+			c.untilVia(t, soon, c.Routers(), host(a), allNodes...)
 		})
 	}
 }
@@ -462,17 +315,11 @@ func TestBGPSpeakerStops(t *testing.T) {
 		{"for good", func(*v1alpha1.BGPPeer) {}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := newBGP(t, tt.change)
+			c := peered(t, tt.change)
 			c.advertise(t, "all")
-			c.untilUp(t)
-			web := c.service(t, "web")
-			c.backends(t, web)
-			a := c.addresses(t, web)[0]
-			c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+			_, a := c.web(t)
 			r2 := c.Routers()[0]
-			servedByAll(t, r2.Client, a)
-			p := r2.Client.ProbeHTTP(netip.AddrPortFrom(a, 80), calmly)
-			defer p.Stop()
+			p := c.asking(t, a)[r2]
 			if tt.goes {
 				n1 := &corev1.Node{ObjectMeta: meta1("n1")}
 				taint := corev1.Taint{Key: corev1.TaintNodeOutOfService, Effect: corev1.TaintEffectNoExecute}
@@ -483,11 +330,7 @@ func TestBGPSpeakerStops(t *testing.T) {
 					must(t, c.api.Update(context.Background(), n1))
 				})
 			}
-			t.Cleanup(func() {
-				s, err := c.StartSpeaker(context.Background(), "n1")
-				must(t, err)
-				must(t, s.Ready(context.Background()))
-			})
+			t.Cleanup(func() { c.startSpeaker(t, "n1") })
 			asked := func() {
 				t.Helper()
 				lab.Eventually(t, soon, func() error {
@@ -508,6 +351,9 @@ func TestBGPSpeakerStops(t *testing.T) {
 			}
 			must(t, <-stopped)
 			c.untilVia(t, soon, c.Routers(), host(a), "n2", "n3")
+			if s, err := r2.Session(t.Context(), c.Node("n1").IPv4); err != nil || !strings.Contains(s.LastError, "Cease") {
+				t.Errorf("n1 left without saying so: %+v %v", s, err)
+			}
 			answered(t, p, 50)
 			lostNoMore(t, p, 1)
 		})
@@ -517,17 +363,12 @@ func TestBGPSpeakerStops(t *testing.T) {
 // A cordoned node first asks routers to prefer the others, then it withdraws; no
 // new connection is lost. The last node goes on.
 func TestBGPCordon(t *testing.T) {
-	c := newBGP(t)
+	c := peered(t)
 	c.advertise(t, "all")
-	c.untilUp(t)
-	web := c.service(t, "web")
-	c.backends(t, web)
-	a := c.addresses(t, web)[0]
-	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	web, a := c.web(t)
 	r2 := c.Routers()[0]
-	servedByAll(t, r2.Client, a)
-	p := r2.Client.ProbeHTTP(netip.AddrPortFrom(a, 80), calmly)
-	t.Cleanup(func() { c.cordon(t, false, "n1", "n2", "n3") })
+	p := c.asking(t, a)[r2]
+	t.Cleanup(func() { c.cordon(t, false, allNodes...) })
 	c.cordon(t, true, "n1")
 	for _, r := range c.Routers() {
 		lab.Eventually(t, soon, func() error {
@@ -543,9 +384,9 @@ func TestBGPCordon(t *testing.T) {
 	c.untilVia(t, soon, c.Routers(), host(a), "n2", "n3")
 	answered(t, p, 50)
 	c.cordon(t, true, "n2", "n3")
-	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	c.untilVia(t, soon, c.Routers(), host(a), allNodes...)
 	c.untilService(t, web, announced, true, "Announced", "for want of a better node: n1 is cordoned")
-	c.cordon(t, false, "n1", "n2", "n3")
+	c.cordon(t, false, allNodes...)
 	lab.Eventually(t, soon, func() error {
 		paths, err := c.paths(t.Context(), r2, host(a))
 		for node, p := range paths {
@@ -584,72 +425,62 @@ func (c *corner) cordon(t *testing.T, on bool, nodes ...string) {
 
 // A peer that cannot be had says why, with the mend; the others go on.
 func TestBGPMistakes(t *testing.T) {
-	c := newBGP(t)
+	c := peered(t)
 	c.advertise(t, "all")
-	c.untilUp(t)
-	web := c.service(t, "web")
-	c.backends(t, web)
-	a := c.addresses(t, web)[0]
-	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
-	r3 := c.Routers()[1]
-	w, err := r3.WatchRoutes()
-	must(t, err)
-	defer w.Stop()
+	_, a := c.web(t)
+	w, before := c.watch(t)[c.Routers()[1]], c.resets(t)
 	r2 := c.peers[0]
 	nextSecond(t, c.peers[len(c.peers)-1])
-	is := func(p *v1alpha1.BGPPeer, reason string, words ...string) {
+	down := func(words ...string) {
 		t.Helper()
-		lab.Eventually(t, established, func() error {
-			if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
-				return err
-			}
-			return says(p.Status.Conditions, ready, false, reason, words...)
-		})
+		c.untilPeer(t, r2, false, v1alpha1.ReasonNotEstablished, append([]string{"Established 0/3: n1, n2, n3"}, words...)...)
 	}
 	c.change(t, r2, func() { r2.Spec.PeerASN = 64999 })
-	is(r2, v1alpha1.ReasonNotEstablished, "Established 0/3: n1, n2, n3", "64999", "64512")
+	down("the router says it is in AS 64512, and 64999 is expected; set peerASN to 64512")
+	c.change(t, r2, func() { r2.Spec.PeerASN, r2.Spec.MyASN = lab.RouterASN, 64999 })
+	down("it expects another AS than 64999, which we sent; set myASN to the number")
+	c.change(t, r2, func() { r2.Spec.MyASN, r2.Spec.SourceAddress = lab.ClusterASN, "172.30.0.90" })
+	down("this node does not have the address 172.30.0.90; correct sourceAddress")
+	c.change(t, r2, func() { r2.Spec.SourceAddress, r2.Spec.PeerPort = "", 1790 })
+	down("connection refused by 172.30.0.2:1790")
+	c.change(t, r2, func() { r2.Spec.PeerPort, r2.Spec.VRF = 179, "red" })
+	down(`this node has no VRF "red"; correct vrf`)
 	c.change(t, r2, func() {
-		r2.Spec.PeerASN, r2.Spec.PasswordSecret = routerASN, &v1alpha1.PasswordSecret{Name: "r2", Key: "password"}
+		r2.Spec.VRF, r2.Spec.PasswordSecret = "", &v1alpha1.PasswordSecret{Name: "r2", Key: "password"}
 	})
-	is(r2, v1alpha1.ReasonSecretNotFound, "there is no Secret fairlead-system/r2")
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: "r2"}, Data: map[string][]byte{"password": []byte("wrong")}}
+	c.untilPeer(t, r2, false, v1alpha1.ReasonSecretNotFound, "there is no Secret fairlead-system/r2")
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: "r2"}, Data: map[string][]byte{"pass": []byte("wrong")}}
 	c.create(t, secret)
-	is(r2, v1alpha1.ReasonNotEstablished, "Established 0/3: n1, n2, n3", "password")
-	password := func(command string) {
-		_, err := c.Routers()[0].Command(context.Background(), "configure terminal", "router bgp 64512", command)
-		must(t, err)
-	}
-	t.Cleanup(func() { password("no neighbor fairlead password") })
-	password("neighbor fairlead password hush")
+	c.untilPeer(t, r2, false, v1alpha1.ReasonSecretNotFound, `has no key "password" with a password, but pass`)
+	c.change(t, secret, func() { secret.Data["password"] = []byte("wrong") })
+	down("a wrong password looks like this too")
+	t.Cleanup(func() { c.tellFRR(t, "no neighbor fairlead password") })
+	c.tellFRR(t, "neighbor fairlead password hush")
 	c.change(t, secret, func() { secret.Data["password"] = []byte("hush") })
-	lab.Eventually(t, established, func() error {
-		if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(r2), r2); err != nil {
-			return err
-		}
-		return says(r2.Status.Conditions, ready, true, v1alpha1.ReasonEstablished, "Established 3/3")
-	})
-	password("no neighbor fairlead password")
+	c.untilPeer(t, r2, true, v1alpha1.ReasonEstablished, "Established 3/3")
+	c.tellFRR(t, "no neighbor fairlead password")
 	c.change(t, r2, func() { r2.Spec.PasswordSecret, r2.Spec.BFDProfile = nil, "missing" })
-	is(r2, v1alpha1.ReasonBFDProfileNotFound, "Established 3/3", `there is no BFDProfile "missing"`)
+	c.untilPeer(t, r2, false, v1alpha1.ReasonBFDProfileNotFound, "Established 3/3", `there is no BFDProfile "missing"`)
 	c.change(t, r2, func() { r2.Spec.BFDProfile = "" })
 	twin := c.peer(t, "twin", c.Routers()[0].IPv4)
-	is(twin, v1alpha1.ReasonPeerConflict, `the older BGPPeer "r2" is the same router`)
-	c.until(t, r2, func() error { return says(r2.Status.Conditions, ready, true, v1alpha1.ReasonEstablished) })
-	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	c.untilPeer(t, twin, false, v1alpha1.ReasonPeerConflict, `the older BGPPeer "r2" is the same router`)
+	c.untilPeer(t, r2, true, v1alpha1.ReasonEstablished)
+	c.untilVia(t, soon, c.Routers(), host(a), allNodes...)
 	if changes := w.Changes(host(a)); len(changes) > 0 {
-		t.Errorf("%s, of which nothing was changed, changed its route: %v", r3.Name, changes)
+		t.Errorf("r3, of which nothing was changed, changed its route: %v", changes)
+	}
+	for session, n := range c.resets(t) {
+		if !strings.HasPrefix(session, "r2 172.30.0.") && n != before[session] {
+			t.Errorf("%s, of which nothing was changed, was lost %d times", session, n-before[session])
+		}
 	}
 }
 
 // Without the API server a router that was away gets all routes again.
 func TestBGPWithoutAPI(t *testing.T) {
-	c := newBGP(t)
+	c := peered(t)
 	c.advertise(t, "all")
-	c.untilUp(t)
-	web := c.service(t, "web")
-	c.backends(t, web)
-	a := c.addresses(t, web)[0]
-	c.untilVia(t, soon, c.Routers(), host(a), "n1", "n2", "n3")
+	_, a := c.web(t)
 	t.Cleanup(func() {
 		must(t, c.ThawAPI())
 		c.reviveController(t)
@@ -660,7 +491,7 @@ func TestBGPWithoutAPI(t *testing.T) {
 		c.untilVia(t, soon, []*lab.Router{r}, host(a))
 		must(t, r.Start(t.Context()))
 	}
-	c.untilVia(t, established, c.Routers(), host(a), "n1", "n2", "n3")
+	c.untilVia(t, established, c.Routers(), host(a), allNodes...)
 	for _, r := range c.Routers() {
 		served(t, r.Client, a)
 	}
@@ -669,34 +500,25 @@ func TestBGPWithoutAPI(t *testing.T) {
 // A router is found at the other end of a cable that has no addresses, and its path
 // watched; IPv4 routes have IPv6 next hops (RFC 8950).
 func TestBGPUnnumbered(t *testing.T) {
-	c := &bgpCorner{corner: routed.corner(t)}
-	c.pool(t, c.freshName("bgp"), "10.30.0.0/16", "fd10:30::/64")
-	c.create(t, &v1alpha1.BFDProfile{ObjectMeta: meta1("fast")})
+	c := unpeered(t)
 	c.advertise(t, "all")
 	r2 := c.Routers()[0]
-	must(t, r2.Cable(t.Context(), c.Node("n1")))
-	_, err := r2.Command(t.Context(), "configure terminal", "router bgp 64512",
+	c.cable(t, r2, c.Node("n1"))
+	t.Cleanup(func() { c.tellFRR(t, "no neighbor n1 interface remote-as 64513") })
+	lines := []string{
 		"neighbor n1 interface remote-as 64513", "neighbor n1 bfd", "neighbor n1 bfd profile fairlead", "neighbor n1 timers 3 9", "neighbor n1 timers connect 1",
-		"address-family ipv4 unicast", "neighbor n1 activate", "neighbor n1 route-map fairlead-in in", "neighbor n1 route-map nothing out", "exit-address-family",
-		"address-family ipv6 unicast", "neighbor n1 activate", "neighbor n1 route-map fairlead-in in", "neighbor n1 route-map nothing out", "exit-address-family")
-	must(t, err)
-	t.Cleanup(func() {
-		_, err := r2.Command(context.Background(), "configure terminal", "router bgp 64512", "no neighbor n1 interface remote-as 64513")
-		must(t, err)
-	})
-	p := c.peer(t, "cable", netip.Addr{}, watchedByBFD, func(p *v1alpha1.BGPPeer) {
+	}
+	for _, family := range []string{"ipv4", "ipv6"} {
+		lines = append(lines, "address-family "+family+" unicast", "neighbor n1 activate", "neighbor n1 route-map fairlead-in in",
+			"neighbor n1 route-map nothing out", "exit-address-family")
+	}
+	c.tellFRR(t, lines...)
+	p := c.peer(t, "cable", netip.Addr{}, watchedByBFD, ofNodes("n1"), func(p *v1alpha1.BGPPeer) {
 		p.Spec.PeerAddress, p.Spec.Interface = "", v1alpha1.InterfaceName(r2.Name)
-		p.Spec.NodeSelectors = []v1alpha1.LabelSelector{{MatchLabels: map[string]v1alpha1.LabelValue{"kubernetes.io/hostname": "n1"}}}
 	})
-	lab.Eventually(t, established, func() error {
-		if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
-			return err
-		}
-		return says(p.Status.Conditions, ready, true, v1alpha1.ReasonEstablished, "Established 1/1")
-	})
-	web := c.service(t, "web", dualStack)
-	c.backends(t, web)
-	for _, a := range c.addresses(t, web) {
+	c.untilPeer(t, p, true, v1alpha1.ReasonEstablished, "Established 1/1")
+	web, _ := c.serve(t, dualStack)
+	for _, a := range ingress(web) {
 		lab.Eventually(t, soon, func() error {
 			routes, err := r2.Routes(t.Context())
 			if got := routes[host(a)]; err == nil && (len(got.NextHops) != 1 || !got.NextHops[0].Is6()) {
@@ -733,11 +555,9 @@ func (c *corner) reviveController(t *testing.T) {
 // However much changes in a short time, no session is lost, and in the end each
 // route is where it should be.
 func TestBGPChangesDisturbNoSession(t *testing.T) {
-	c := newBGP(t)
+	c := peered(t)
 	c.advertise(t, "all")
-	c.untilUp(t)
 	before := c.resets(t)
-	nodes := []string{"n1", "n2", "n3"}
 	endpoints, want := map[netip.Addr]*discoveryv1.EndpointSlice{}, map[netip.Addr]string{}
 	var addresses []netip.Addr
 	for i := range 60 {
@@ -754,10 +574,10 @@ func TestBGPChangesDisturbNoSession(t *testing.T) {
 	for range 400 {
 		a := addresses[rand.IntN(len(addresses))]
 		s := endpoints[a]
-		node := rand.IntN(len(nodes) + 1)
-		s.Endpoints[0].Conditions.Ready, want[a] = ptr.To(node < len(nodes)), ""
-		if node < len(nodes) {
-			s.Endpoints[0].NodeName, want[a] = &nodes[node], nodes[node]
+		node := rand.IntN(len(allNodes) + 1)
+		s.Endpoints[0].Conditions.Ready, want[a] = ptr.To(node < len(allNodes)), ""
+		if node < len(allNodes) {
+			s.Endpoints[0].NodeName, want[a] = &allNodes[node], allNodes[node]
 		}
 		must(t, c.api.Update(t.Context(), s))
 	}
@@ -776,20 +596,7 @@ func TestBGPChangesDisturbNoSession(t *testing.T) {
 			return err
 		})
 	}
-	if after := c.resets(t); after != before {
-		t.Errorf("%d sessions were lost", after-before)
+	if after := c.resets(t); !maps.Equal(after, before) {
+		t.Errorf("sessions were lost: %v, then %v", before, after)
 	}
-}
-
-// resets is how often routers have lost sessions.
-func (c *bgpCorner) resets(t *testing.T) (n int) {
-	t.Helper()
-	for _, r := range c.Routers() {
-		sessions, err := r.Sessions(t.Context())
-		must(t, err)
-		for _, s := range sessions {
-			n += s.Resets
-		}
-	}
-	return n
 }

@@ -51,10 +51,11 @@ type RouterSpec struct {
 	// bird.conf, literally.
 	Config string
 
-	// Node is the node on whose machine it runs, beside all else that does: to
-	// stand in for a speaker, or for a CNI that speaks BGP itself. Then it has no
-	// client, and is called like the node. Empty means a machine of its own.
-	Node string
+	// On is the machine on which it runs, beside all else that does: a node, to
+	// stand in for a speaker or for a CNI that speaks BGP itself, or a client behind
+	// another router, to be one hop further away. Then it has no client of its own,
+	// and is called like the machine. Empty means a machine of its own.
+	On string
 }
 
 // RouterConfig is what the template of a configuration may ask for.
@@ -93,7 +94,7 @@ type software interface {
 // routerState is what another process needs to know of a router.
 type routerState struct {
 	Kind string `json:"kind"`
-	Node string `json:"node,omitempty"`
+	On   string `json:"on,omitempty"`
 }
 
 // AddRouter adds a router to the lab and waits until it runs. The first is
@@ -113,7 +114,7 @@ func (l *Lab) addRouter(ctx context.Context, spec RouterSpec) (*Router, error) {
 	if l.Router == nil {
 		return nil, errors.New("this lab has only a control plane")
 	}
-	r, err := l.newRouter(spec.Kind, spec.Node)
+	r, err := l.newRouter(spec.Kind, spec.On)
 	if err != nil {
 		return nil, err
 	}
@@ -147,20 +148,22 @@ func (l *Lab) addRouter(ctx context.Context, spec RouterSpec) (*Router, error) {
 }
 
 // newRouter describes a router without making any of it.
-func (l *Lab) newRouter(kind RouterKind, node string) (*Router, error) {
+func (l *Lab) newRouter(kind RouterKind, on string) (*Router, error) {
 	r := &Router{Kind: kind}
 	number := firstBGPNumber
 	for _, other := range l.Routers() {
-		if node != "" && other.Name == node {
-			return nil, fmt.Errorf("there is one on %s already", node)
+		if on != "" && other.Name == on {
+			return nil, fmt.Errorf("there is one on %s already", on)
 		}
 		if other.Client != nil {
 			number++
 		}
 	}
 	switch {
-	case node != "":
-		r.Host = l.Node(node)
+	case on != "":
+		if r.Host = l.host(on); r.Host == nil {
+			return nil, fmt.Errorf("there is no machine %q", on)
+		}
 	case number > lastBGPNumber:
 		return nil, fmt.Errorf("the address plan has room for no more than %d", lastBGPNumber-firstBGPNumber+1)
 	default:
@@ -185,7 +188,7 @@ func (l *Lab) knowRouters(list []routerState) error {
 		if err != nil {
 			return fmt.Errorf("state.json: %w", err)
 		}
-		r, err := l.newRouter(kind, s.Node)
+		r, err := l.newRouter(kind, s.On)
 		if err != nil {
 			return err
 		}
@@ -262,7 +265,7 @@ func (l *Lab) noteRouter(r *Router) error {
 	}
 	note := routerState{Kind: r.Kind.String()}
 	if r.Client == nil {
-		note.Node = r.Name
+		note.On = r.Name
 	}
 	s.Routers = append(s.Routers, note)
 	return writeState(l.Dir, s)

@@ -90,9 +90,9 @@ func TestRouters(t *testing.T) {
 	ctx := t.Context()
 	r2 := addRouter(t, l, lab.RouterSpec{Kind: lab.FRR})
 	r3 := addRouter(t, l, lab.RouterSpec{Kind: lab.BIRD})
-	n1 := addRouter(t, l, lab.RouterSpec{Kind: lab.FRR, Node: "n1", Config: frrSpeaker})
-	addRouter(t, l, lab.RouterSpec{Kind: lab.FRR, Node: "n2", Config: frrSpeaker})
-	addRouter(t, l, lab.RouterSpec{Kind: lab.BIRD, Node: "n3", Config: birdSpeaker})
+	n1 := addRouter(t, l, lab.RouterSpec{Kind: lab.FRR, On: "n1", Config: frrSpeaker})
+	addRouter(t, l, lab.RouterSpec{Kind: lab.FRR, On: "n2", Config: frrSpeaker})
+	addRouter(t, l, lab.RouterSpec{Kind: lab.BIRD, On: "n3", Config: birdSpeaker})
 	routers := []*lab.Router{r2, r3}
 
 	svc := makeService(t, l, "web")
