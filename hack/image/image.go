@@ -17,9 +17,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Programs are in the image, each at its name in the root.
-var Programs = []string{"controller", "speaker"}
-
 // user runs the programs unless the pod says otherwise: the "nonroot" that other
 // images without a passwd file have too. The speaker's pod says otherwise, as a
 // capability that a pod adds takes effect for root only.
@@ -32,9 +29,10 @@ const (
 
 // About is what the image says of itself.
 type About struct {
-	Version  string
-	Revision string // commit, or empty
-	Created  int64  // Unix time
+	Version    string
+	Revision   string // commit, or empty
+	Created    int64  // Unix time
+	Entrypoint string // what runs in a container that names no command, or empty
 }
 
 func (a About) time() v1.Time { return v1.Time{Time: time.Unix(a.Created, 0).UTC()} }
@@ -92,9 +90,12 @@ func Image(about About, arch string, files []File) (Platform, error) {
 		return p, err
 	}
 	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	config := v1.Config{User: user, WorkingDir: "/", Env: []string{"PATH=/"}, Labels: about.labels()}
+	if about.Entrypoint != "" {
+		config.Entrypoint = []string{about.Entrypoint}
+	}
 	p.Image, err = mutate.ConfigFile(base, &v1.ConfigFile{
-		OS: "linux", Architecture: arch, Created: about.time(), RootFS: v1.RootFS{Type: "layers"},
-		Config: v1.Config{User: user, WorkingDir: "/", Env: []string{"PATH=/"}, Labels: about.labels()},
+		OS: "linux", Architecture: arch, Created: about.time(), RootFS: v1.RootFS{Type: "layers"}, Config: config,
 	})
 	if err != nil {
 		return p, err

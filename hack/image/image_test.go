@@ -118,6 +118,22 @@ func TestImageIsWhole(t *testing.T) {
 	}
 }
 
+func TestEntrypointIsTheOneThatWasNamed(t *testing.T) {
+	for _, entrypoint := range []string{"", "/pause"} {
+		p, err := Image(About{Entrypoint: entrypoint}, runtime.GOARCH, []File{{"pause", program(t)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := p.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(c.Config.Entrypoint, " "); got != entrypoint {
+			t.Errorf("the entrypoint is %q, want %q", got, entrypoint)
+		}
+	}
+}
+
 func TestArchiveHasOneImageByName(t *testing.T) {
 	dir := t.TempDir()
 	i, _ := index(t, about, program(t))
@@ -227,7 +243,7 @@ func TestFolderIsNotInTheProgram(t *testing.T) {
 	var sums [2][32]byte
 	for i, root := range []string{"../..", elsewhere} {
 		out := filepath.Join(t.TempDir(), "speaker")
-		if err := build(t.Context(), root, "v1.2.3", runtime.GOARCH, "speaker", out); err != nil {
+		if err := build(t.Context(), root, "v1.2.3", runtime.GOARCH, "cmd/speaker", out); err != nil {
 			t.Fatal(err)
 		}
 		content, err := os.ReadFile(out)

@@ -1,6 +1,7 @@
 // Command image builds Fairlead's container image, without a container engine:
 // an OCI archive for each architecture that we support, in one index, with what
-// is in it (SPDX) attached and in files beside.
+// is in it (SPDX) attached and in files beside. Other programs of the repository
+// can be put into an image in the same way, as the lab does for its pods.
 package main
 
 import (
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -17,13 +19,15 @@ import (
 
 // options are the command line.
 type options struct {
-	root     string // of the repository
-	out      string
-	name     string
-	version  string
-	revision string
-	arches   string
-	created  int64
+	root       string // of the repository
+	out        string
+	name       string
+	version    string
+	revision   string
+	arches     string
+	programs   string
+	entrypoint string
+	created    int64
 }
 
 func parse(args []string) (options, error) {
@@ -35,6 +39,8 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.version, "version", "devel", "`version` of the programs, and tag of the image")
 	f.StringVar(&o.revision, "revision", "", "`commit` that is built")
 	f.StringVar(&o.arches, "arch", "amd64,arm64", "`list` of architectures")
+	f.StringVar(&o.programs, "programs", "cmd/controller,cmd/speaker", "`list` of the packages of the programs, which are in the image's root")
+	f.StringVar(&o.entrypoint, "entrypoint", "", "`path` of the program that runs where none is named; none, as Fairlead's manifests name one")
 	f.Int64Var(&o.created, "created", 0, "Unix `time` that the image is said to be from: the commit's, so that the same commit is the same image")
 	return o, f.Parse(args)
 }
@@ -60,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer os.RemoveAll(work)
 
-	about := About{Version: o.version, Revision: o.revision, Created: o.created}
+	about := About{Version: o.version, Revision: o.revision, Created: o.created, Entrypoint: o.entrypoint}
 	var images []Platform
 	for arch := range strings.SplitSeq(o.arches, ",") {
 		p, err := platform(ctx, o, about, arch, filepath.Join(work, arch))
@@ -86,9 +92,10 @@ func run(ctx context.Context, args []string) error {
 // platform builds the programs for one architecture, and makes its image.
 func platform(ctx context.Context, o options, about About, arch, dir string) (Platform, error) {
 	var files []File
-	for _, name := range Programs {
+	for pkg := range strings.SplitSeq(o.programs, ",") {
+		name := path.Base(pkg)
 		file := filepath.Join(dir, name)
-		if err := build(ctx, o.root, o.version, arch, name, file); err != nil {
+		if err := build(ctx, o.root, o.version, arch, pkg, file); err != nil {
 			return Platform{}, err
 		}
 		content, err := os.ReadFile(file)
