@@ -159,30 +159,39 @@ func mend(a *cluster.Announcement) string {
 func peers(c *cluster.Cluster) (out []Finding) {
 	for i := range c.BGPPeers {
 		name := c.BGPPeers[i].Name
-		var g gathered
-		wanted := 0
-		for _, s := range c.Sessions(name) {
-			if !s.Wanted {
-				continue
-			}
-			wanted++
-			if s.Words == "" {
-				continue
-			}
-			f := Finding{Severity: Problem, About: []string{fmt.Sprintf("BGPPeer %s on %s", name, s.Node)}, Says: s.Words}
-			f.Evidence = []string{fmt.Sprintf("Speaker %s: %s, for %s", s.Node, s.State, c.Age(s.Since))}
-			if s.State == "" {
-				f.Evidence = nil
-			}
-			if s.Up() {
-				f.Severity = Warning
-			}
-			g.add(f)
+		about := []string{"BGPPeer " + name}
+		sessions := slices.DeleteFunc(c.Sessions(name), func(s cluster.Session) bool { return !s.Wanted })
+		if len(sessions) == 0 {
+			out = append(out, Finding{Severity: Warning, About: about, Says: "no node with a speaker has a session with it", Mend: "let spec.nodeSelectors choose nodes that run a speaker"})
 		}
-		if wanted == 0 {
-			g.add(Finding{Severity: Warning, About: []string{"BGPPeer " + name}, Says: "no node with a speaker has a session with it", Mend: "let spec.nodeSelectors choose nodes that run a speaker"})
+		for _, words := range said(sessions) {
+			f := Finding{Severity: Warning, About: about}
+			var nodes []string
+			for _, s := range sessions {
+				if s.Words != words {
+					continue
+				}
+				nodes = append(nodes, s.Node)
+				if !s.Up() {
+					f.Severity = Problem
+				}
+				if s.State != "" && len(f.Evidence) < few {
+					f.Evidence = append(f.Evidence, fmt.Sprintf("Speaker %s: %s, for %s", s.Node, s.State, c.Age(s.Since)))
+				}
+			}
+			f.Says = kube.Some(nodes, few) + ": " + words // which name the mend
+			out = append(out, f)
 		}
-		out = append(out, g.list...)
+	}
+	return out
+}
+
+// said returns what is said of sessions, each once.
+func said(sessions []cluster.Session) (out []string) {
+	for _, s := range sessions {
+		if s.Words != "" && !slices.Contains(out, s.Words) {
+			out = append(out, s.Words)
+		}
 	}
 	return out
 }

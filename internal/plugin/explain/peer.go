@@ -121,7 +121,7 @@ func (r *PeerReport) Text(p *term.Page, _ bool) {
 	p.Line(term.In(term.Strong, "BGPPeer %s", r.Peer), term.In(tone, "%s", r.Says))
 	p.Line()
 	p.Field("Router", term.Say("%s", r.Router))
-	adverts(p, "Told by", r.Adverts)
+	adverts(p, "Told by", "is for it", r.Adverts)
 	p.Field("Sessions", term.Say("%d of %d are up", r.Up, r.Wanted))
 	var rows [][]term.Text
 	for _, s := range r.Sessions {

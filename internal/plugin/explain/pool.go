@@ -215,8 +215,8 @@ func (r *PoolReport) Text(p *term.Page, wide bool) {
 		label = ""
 	}
 	list(p, "For", r.For)
-	adverts(p, "Layer 2", r.Layer2)
-	adverts(p, "BGP", r.BGP)
+	adverts(p, "Layer 2", "announces it", r.Layer2)
+	adverts(p, "BGP", "announces it", r.BGP)
 	r.holders(p, wide)
 	list(p, "Retiring", r.Retiring)
 	if len(r.Waiting) > 0 {
@@ -227,12 +227,14 @@ func (r *PoolReport) Text(p *term.Page, wide bool) {
 	list(p, "Do", r.Next)
 }
 
-func adverts(p *term.Page, label string, all []Advert) {
+// adverts lists advertisements, and what those do that choose what the report is
+// about.
+func adverts(p *term.Page, label, do string, all []Advert) {
 	for _, a := range all {
 		mark, tone, words := term.In(term.Faint, "·"), term.Faint, a.Name+" "+a.Words
 		if a.Chooses {
 			mark, tone = term.In(term.Good, "✓"), term.Plain
-			words = strings.TrimSpace(a.Name + " announces it " + a.Words)
+			words = strings.TrimSpace(a.Name + " " + do + " " + a.Words)
 		}
 		p.Field(label, mark, term.In(tone, "%s", words))
 		label = ""

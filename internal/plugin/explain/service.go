@@ -344,7 +344,10 @@ func (r *ServiceReport) announcement() {
 		}
 		r.State = NotAnnounced
 		for _, w := range a.ways() {
-			wrong = append(wrong, fmt.Sprintf("%s is not announced: %s", a.Address, w.cause()))
+			cause := fmt.Sprintf("%s is not announced: %s", a.Address, w.cause())
+			if !slices.Contains(wrong, cause) { // both ways may lack the same
+				wrong = append(wrong, cause)
+			}
 			r.do(w.mends()...)
 		}
 	}
