@@ -2,7 +2,7 @@ package e2e
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -35,6 +35,7 @@ type metallb struct {
 	dir        string // of its binaries
 	controller *lab.Process
 	speakers   []*lab.Process
+	said       map[*lab.Process]int64 // where its part of the log begins
 }
 
 // buildMetalLB builds MetalLB, which takes minutes the first time.
@@ -70,12 +71,39 @@ func (m *metallb) startController(t *testing.T) {
 // startSpeakers starts a speaker on each node, with memberlist, as its manifests do.
 func (m *metallb) startSpeakers(t *testing.T) {
 	t.Helper()
-	m.speakers = nil
+	m.speakers, m.said = nil, map[*lab.Process]int64{}
 	for _, n := range m.Nodes {
 		m.pod(t, n)
-		m.speakers = append(m.speakers, m.run(t, n, "metallb-speaker-"+n.Name, "speaker", "--node-name="+n.Name, "--pod-name=speaker-"+n.Name,
-			"--ml-bindaddr="+n.IPv4.String(), "--ml-bindport=7946", "--ml-labels=app=metallb,component=speaker"))
+		name := "metallb-speaker-" + n.Name
+		begin := int64(0)
+		if before := m.Process(name); before != nil {
+			log, err := os.Stat(before.Log())
+			must(t, err)
+			begin = log.Size()
+		}
+		p := m.run(t, n, name, "speaker", "--node-name="+n.Name, "--pod-name=speaker-"+n.Name,
+			"--ml-bindaddr="+n.IPv4.String(), "--ml-bindport=7946", "--ml-labels=app=metallb,component=speaker")
+		m.speakers, m.said[p] = append(m.speakers, p), begin
 	}
+}
+
+// untilAnnounced waits until one of the speakers says that it announces an address.
+func (m *metallb) untilAnnounced(t *testing.T, a netip.Addr) {
+	t.Helper()
+	lab.Eventually(t, 2*soon, func() error {
+		for p, begin := range m.said {
+			b, err := os.ReadFile(p.Log())
+			if err != nil {
+				return err
+			}
+			for _, l := range lines(string(b[begin:]), `"serviceAnnounced"`) {
+				if strings.Contains(l, `"`+a.String()+`"`) {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("no speaker of MetalLB says that it announces %s", a)
+	})
 }
 
 // pod makes the Pod that a speaker looks for: there are no kubelets here.
@@ -159,7 +187,7 @@ func TestMigrationFromMetalLB(t *testing.T) {
 
 	web := c.service(t, "web", dualStack)
 	c.backends(t, web)
-	api := c.service(t, "api", annotated("metallb.io/loadBalancerIPs", "172.30.0.205"))
+	api := c.service(t, "api", annotated("metallb.io/loadBalancerIPs", "172.30.0.155"))
 	c.backends(t, api)
 	addresses := c.addresses(t, web)
 	had := map[string][]netip.Addr{"web": addresses, "api": c.addresses(t, api)}
@@ -180,9 +208,14 @@ func TestMigrationFromMetalLB(t *testing.T) {
 	watch, err := c.Observer.WatchNeighbour(v4)
 	must(t, err)
 	t.Cleanup(watch.Stop)
-	probe := c.Client.ProbeUDP(netip.AddrPortFrom(v4, 80), lab.ProbeOptions{FreshPort: true})
-	t.Cleanup(func() { probe.Stop() })
-	answered(t, probe, 50)
+	load := probes{}
+	for _, a := range addresses {
+		served(t, c.Client, a)
+		p := c.Client.ProbeUDP(netip.AddrPortFrom(a, 80), lab.ProbeOptions{FreshPort: true})
+		t.Cleanup(func() { p.Stop() })
+		load[a] = p
+	}
+	load.goesOn(t)
 
 	// 1. Beside it: nothing happens.
 	f.start(t, "--handle-classless=false")
@@ -191,7 +224,7 @@ func TestMigrationFromMetalLB(t *testing.T) {
 	if n := len(lines(out, " created ")); n != 2 {
 		t.Errorf("want a pool and an advertisement made, got:\n%s", out)
 	}
-	answered(t, probe, 50)
+	load.goesOn(t)
 	unchanged("with both installed")
 	if owner := c.owner(t, v4); owner != first {
 		t.Errorf("%s answers, before the hand-over; it was %s", owner, first)
@@ -207,50 +240,52 @@ func TestMigrationFromMetalLB(t *testing.T) {
 		c.untilService(t, svc, announced, true, "Announced")
 	}
 	unchanged("with Fairlead announcing too")
-	answered(t, probe, 50)
+	load.goesOn(t)
 
 	// 3. MetalLB goes.
 	m.stopSpeakers(t)
 	onlyOwner(t, watch, soon)
-	answered(t, probe, 50)
+	load.goesOn(t)
 	unchanged("without MetalLB")
-	there := probe.Report()
-	t.Logf("there: %v", there)
-	tolerable(t, "on the way there", there)
+	load.tolerable(t, "on the way there")
 
 	// And the way back.
 	f.stopController(t)
 	m.startController(t)
 	m.startSpeakers(t)
-	lab.Eventually(t, soon, func() error {
-		for _, p := range m.speakers {
-			b, err := os.ReadFile(p.Log())
-			if err != nil || !strings.Contains(string(b), "serviceAnnounced") {
-				continue
-			}
-			return err
-		}
-		return errors.New("no speaker of MetalLB says that it announces")
-	})
+	m.untilAnnounced(t, v4)
 	f.stopSpeakers(t)
 	onlyOwner(t, watch, soon)
-	answered(t, probe, 50)
+	load.goesOn(t)
 	unchanged("back with MetalLB")
 	// It gives addresses again, and not one that is taken.
 	another := c.service(t, "another")
 	if got := c.addresses(t, another); slices.Contains(addresses, got[0]) {
 		t.Errorf("MetalLB gave %v again", got)
 	}
-	back := probe.Stop()
-	t.Logf("there and back: %v", back)
-	tolerable(t, "on the way back", back)
+	load.tolerable(t, "there and back")
 	m.stopSpeakers(t)
 	m.stopController(t)
 }
 
-func tolerable(t *testing.T, when string, r lab.ProbeReport) {
+// probes are clients that ask an address each.
+type probes map[netip.Addr]*lab.Probe
+
+// goesOn waits until all have got some more answers.
+func (p probes) goesOn(t *testing.T) {
 	t.Helper()
-	if r.LongestOutage > mostMoved {
-		t.Errorf("%s a client was without service for %v", when, r.LongestOutage)
+	for _, probe := range p {
+		answered(t, probe, 50)
+	}
+}
+
+func (p probes) tolerable(t *testing.T, when string) {
+	t.Helper()
+	for a, probe := range p {
+		r := probe.Report()
+		t.Logf("%s, %s: %v", when, a, r)
+		if r.LongestOutage > mostMoved {
+			t.Errorf("%s a client of %s was without service for %v", when, a, r.LongestOutage)
+		}
 	}
 }
