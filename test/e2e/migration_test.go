@@ -17,11 +17,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/test/lab"
 )
-
-// migration is a lab of its own: nobody else is to have Fairlead stopped.
-var migration = shared{prepare: (*lab.Lab).Install}
 
 // ownGossipPort is Fairlead's where MetalLB has the usual one.
 const ownGossipPort = "--gossip-port=7949"
@@ -127,58 +125,13 @@ func (m *metallb) stopController(t *testing.T) { stopAll(t, m.controller) }
 
 func (m *metallb) stopSpeakers(t *testing.T) { stopAll(t, m.speakers...) }
 
-// fairlead is a Fairlead that is started and stopped by parts, as Deployment and
-// DaemonSet are.
-type fairlead struct {
-	*corner
-	controller *lab.Process
-	speakers   []*lab.Process
-}
-
-func (f *fairlead) start(t *testing.T, flags ...string) {
-	t.Helper()
-	var err error
-	f.controller, err = f.StartController(t.Context(), flags...)
-	must(t, err)
-	all := []*lab.Process{f.controller}
-	f.speakers = nil
-	for _, n := range f.Nodes {
-		p, err := f.StartSpeaker(t.Context(), n.Name, append([]string{ownGossipPort}, flags...)...)
-		must(t, err)
-		f.speakers = append(f.speakers, p)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*soon)
-	defer cancel()
-	for _, p := range append(all, f.speakers...) {
-		must(t, p.Ready(ctx))
-	}
-}
-
-func (f *fairlead) stopController(t *testing.T) { stopAll(t, f.controller) }
-
-func (f *fairlead) stopSpeakers(t *testing.T) { stopAll(t, f.speakers...) }
-
-// stopAll stops them together.
-func stopAll(t *testing.T, processes ...*lab.Process) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), soon)
-	defer cancel()
-	done := make(chan error, len(processes))
-	for _, p := range processes {
-		go func() { done <- p.Stop(ctx) }()
-	}
-	for range processes {
-		must(t, <-done)
-	}
-}
-
 // TestMigrationFromMetalLB is the path of docs/migration.md, there and back, with the
 // real MetalLB and under a client's load: no address changes, and a client loses no
 // more than one hand-over.
 func TestMigrationFromMetalLB(t *testing.T) {
 	lab.Require(t)
 	dir := buildMetalLB(t)
-	c := migration.corner(t)
+	c := bare.corner(t)
 	c.installMetalLB(t)
 	m, f := &metallb{corner: c, dir: dir}, &fairlead{corner: c}
 	m.startController(t)
@@ -218,7 +171,8 @@ func TestMigrationFromMetalLB(t *testing.T) {
 	load.goesOn(t)
 
 	// 1. Beside it: nothing happens.
-	f.start(t, "--handle-classless=false")
+	f.start(t, []string{"--handle-classless=false"}, ownGossipPort)
+	t.Cleanup(func() { c.forget(t) })
 	out, err := c.importing(t, "metallb", "--apply")
 	must(t, err)
 	if n := len(lines(out, " created ")); n != 2 {
@@ -234,7 +188,7 @@ func TestMigrationFromMetalLB(t *testing.T) {
 	m.stopController(t)
 	f.stopController(t)
 	f.stopSpeakers(t)
-	f.start(t)
+	f.start(t, nil, ownGossipPort)
 	for _, svc := range []*corev1.Service{web, api} {
 		c.untilService(t, svc, assigned, true, "Assigned")
 		c.untilService(t, svc, announced, true, "Announced")
@@ -266,6 +220,18 @@ func TestMigrationFromMetalLB(t *testing.T) {
 	load.tolerable(t, "there and back")
 	m.stopSpeakers(t)
 	m.stopController(t)
+}
+
+// forget deletes what was imported. There is no controller any more that would let the
+// pool go.
+func (c *corner) forget(t *testing.T) {
+	ctx := context.Background()
+	pool := &v1alpha1.IPAddressPool{ObjectMeta: meta1("lan")}
+	must(t, c.api.Get(ctx, client.ObjectKeyFromObject(pool), pool))
+	pool.Finalizers = nil
+	must(t, c.api.Update(ctx, pool))
+	must(t, c.api.Delete(ctx, pool))
+	must(t, c.api.Delete(ctx, &v1alpha1.L2Advertisement{ObjectMeta: meta1("lan")}))
 }
 
 // probes are clients that ask an address each.
