@@ -166,11 +166,26 @@ func TestGlobs(t *testing.T) {
 		{`^eth\d+$`, nil},
 		{"^eth[0-9]{2}$", nil},
 		{"^eth0|en0$", nil},
+		{"^" + strings.Repeat("[0-9]*", 20) + "$", nil},
 	}
 	for _, test := range tests {
 		got, ok := globs(test.expression)
 		if ok != (test.want != nil) || !slices.Equal(got, test.want) {
 			t.Errorf("globs(%q) = %q, %t; want %q", test.expression, got, ok, test.want)
+		}
+	}
+}
+
+// TestNamesDoNotEndComments: a name may be anything in a file.
+func TestNamesDoNotEndComments(t *testing.T) {
+	evil := `{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: "x\nkind: Secret\r\u2028y"}, spec: {}}`
+	got, err := run(t, evil, "metallb", "-f", "-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(got) {
+		if !strings.HasPrefix(line, "#") && line != "---\n" {
+			t.Errorf("%q is no comment, in\n%s", line, got)
 		}
 	}
 }
