@@ -172,7 +172,7 @@ func TestMigrationFromMetalLB(t *testing.T) {
 
 	// 1. Beside it: nothing happens.
 	f.start(t, []string{"--handle-classless=false"}, ownGossipPort)
-	t.Cleanup(func() { c.forget(t) })
+	t.Cleanup(func() { c.forget(t, "lan") })
 	out, err := c.importing(t, "metallb", "--apply")
 	must(t, err)
 	if n := len(lines(out, " created ")); n != 2 {
@@ -222,16 +222,85 @@ func TestMigrationFromMetalLB(t *testing.T) {
 	m.stopController(t)
 }
 
-// forget deletes what was imported. There is no controller any more that would let the
-// pool go.
-func (c *corner) forget(t *testing.T) {
+// TestMigrationByBGP moves node by node, as a router takes one session from each.
+func TestMigrationByBGP(t *testing.T) {
+	lab.Require(t)
+	dir := buildMetalLB(t)
+	c := &bgpCorner{corner: bare.corner(t)}
+	c.installMetalLB(t)
+	router, err := c.AddRouter(t.Context(), lab.RouterSpec{Kind: lab.FRR})
+	must(t, err)
+	m, f := &metallb{corner: c.corner, dir: dir}, &fairlead{corner: c.corner}
+	m.startController(t)
+	m.startSpeakers(t)
+	c.apply(t, "testdata/metallb-bgp.yaml")
+	web := c.service(t, "web")
+	c.backends(t, web)
+	a := c.addresses(t, web)[0]
+	route, routers := netip.PrefixFrom(a, 32), []*lab.Router{router}
+	all := []string{"n1", "n2", "n3"}
+	c.untilVia(t, established, routers, route, all...)
+	served(t, router.Client, a)
+	load := probes{a: router.Client.ProbeUDP(netip.AddrPortFrom(a, 80), lab.ProbeOptions{FreshPort: true})}
+	t.Cleanup(func() { load[a].Stop() })
+	load.goesOn(t)
+
+	f.start(t, []string{"--handle-classless=false"}, ownGossipPort)
+	t.Cleanup(func() { c.forget(t, "routed") })
+	const moved = "fairlead.dev/moved"
+	_, err = c.importing(t, "metallb", "--apply", "--peers-on", moved+"=true")
+	must(t, err)
+	m.stopController(t)
+	f.stopController(t)
+	f.stopSpeakers(t)
+	f.start(t, nil, ownGossipPort)
+	t.Cleanup(func() { f.stopSpeakers(t) })
+	t.Cleanup(func() { f.stopController(t) })
+	c.untilService(t, web, assigned, true, "Assigned")
+	c.untilService(t, web, announced, false, "NoCandidate", "no BGPPeer")
+	load.goesOn(t)
+	c.untilVia(t, established, routers, route, all...)
+
+	for n, node := range all {
+		stopAll(t, m.speakers[n])
+		_, err := c.Kubectl(t.Context(), "label", "node", node, moved+"=true")
+		must(t, err)
+		t.Cleanup(func() { c.Kubectl(context.Background(), "label", "node", node, moved+"-") })
+		lab.Eventually(t, established, func() error {
+			var peer v1alpha1.BGPPeer
+			if err := c.api.Get(t.Context(), client.ObjectKey{Name: "r2"}, &peer); err != nil {
+				return err
+			}
+			return says(peer.Status.Conditions, ready, true, v1alpha1.ReasonEstablished, fmt.Sprintf("Established %d/%d", n+1, n+1))
+		})
+		c.untilVia(t, established, routers, route, all...)
+		load.goesOn(t)
+		load.tolerable(t, "with "+node+" moved")
+	}
+	out, err := c.importing(t, "metallb", "--apply")
+	must(t, err)
+	if n := len(lines(out, "bgppeer.fairlead.dev/r2 configured")); n != 1 {
+		t.Errorf("the peer is still kept to nodes with a label:\n%s", out)
+	}
+	load.goesOn(t)
+	c.untilVia(t, soon, routers, route, all...)
+	c.has(t, web, a.String())
+	load.tolerable(t, "at the end")
+}
+
+// forget deletes what was imported by this name. There is no controller any more that
+// would let the pool go.
+func (c *corner) forget(t *testing.T, name string) {
 	ctx := context.Background()
-	pool := &v1alpha1.IPAddressPool{ObjectMeta: meta1("lan")}
+	pool := &v1alpha1.IPAddressPool{ObjectMeta: meta1(name)}
 	must(t, c.api.Get(ctx, client.ObjectKeyFromObject(pool), pool))
 	pool.Finalizers = nil
 	must(t, c.api.Update(ctx, pool))
-	must(t, c.api.Delete(ctx, pool))
-	must(t, c.api.Delete(ctx, &v1alpha1.L2Advertisement{ObjectMeta: meta1("lan")}))
+	for _, o := range []client.Object{
+		pool, &v1alpha1.L2Advertisement{ObjectMeta: meta1(name)}, &v1alpha1.BGPAdvertisement{ObjectMeta: meta1(name)}, &v1alpha1.BGPPeer{ObjectMeta: meta1("r2")},
+	} {
+		must(t, client.IgnoreNotFound(c.api.Delete(ctx, o)))
+	}
 }
 
 // probes are clients that ask an address each.
