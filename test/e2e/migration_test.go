@@ -2,7 +2,7 @@ package e2e
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -17,11 +17,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/test/lab"
 )
-
-// migration is a lab of its own: nobody else is to have Fairlead stopped.
-var migration = shared{prepare: (*lab.Lab).Install}
 
 // ownGossipPort is Fairlead's where MetalLB has the usual one.
 const ownGossipPort = "--gossip-port=7949"
@@ -35,6 +33,7 @@ type metallb struct {
 	dir        string // of its binaries
 	controller *lab.Process
 	speakers   []*lab.Process
+	said       map[*lab.Process]int64 // where its part of the log begins
 }
 
 // buildMetalLB builds MetalLB, which takes minutes the first time.
@@ -70,12 +69,39 @@ func (m *metallb) startController(t *testing.T) {
 // startSpeakers starts a speaker on each node, with memberlist, as its manifests do.
 func (m *metallb) startSpeakers(t *testing.T) {
 	t.Helper()
-	m.speakers = nil
+	m.speakers, m.said = nil, map[*lab.Process]int64{}
 	for _, n := range m.Nodes {
 		m.pod(t, n)
-		m.speakers = append(m.speakers, m.run(t, n, "metallb-speaker-"+n.Name, "speaker", "--node-name="+n.Name, "--pod-name=speaker-"+n.Name,
-			"--ml-bindaddr="+n.IPv4.String(), "--ml-bindport=7946", "--ml-labels=app=metallb,component=speaker"))
+		name := "metallb-speaker-" + n.Name
+		begin := int64(0)
+		if before := m.Process(name); before != nil {
+			log, err := os.Stat(before.Log())
+			must(t, err)
+			begin = log.Size()
+		}
+		p := m.run(t, n, name, "speaker", "--node-name="+n.Name, "--pod-name=speaker-"+n.Name,
+			"--ml-bindaddr="+n.IPv4.String(), "--ml-bindport=7946", "--ml-labels=app=metallb,component=speaker")
+		m.speakers, m.said[p] = append(m.speakers, p), begin
 	}
+}
+
+// untilAnnounced waits until one of the speakers says that it announces an address.
+func (m *metallb) untilAnnounced(t *testing.T, a netip.Addr) {
+	t.Helper()
+	lab.Eventually(t, 2*soon, func() error {
+		for p, begin := range m.said {
+			b, err := os.ReadFile(p.Log())
+			if err != nil {
+				return err
+			}
+			for _, l := range lines(string(b[begin:]), `"serviceAnnounced"`) {
+				if strings.Contains(l, `"`+a.String()+`"`) {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("no speaker of MetalLB says that it announces %s", a)
+	})
 }
 
 // pod makes the Pod that a speaker looks for: there are no kubelets here.
@@ -99,58 +125,13 @@ func (m *metallb) stopController(t *testing.T) { stopAll(t, m.controller) }
 
 func (m *metallb) stopSpeakers(t *testing.T) { stopAll(t, m.speakers...) }
 
-// fairlead is a Fairlead that is started and stopped by parts, as Deployment and
-// DaemonSet are.
-type fairlead struct {
-	*corner
-	controller *lab.Process
-	speakers   []*lab.Process
-}
-
-func (f *fairlead) start(t *testing.T, flags ...string) {
-	t.Helper()
-	var err error
-	f.controller, err = f.StartController(t.Context(), flags...)
-	must(t, err)
-	all := []*lab.Process{f.controller}
-	f.speakers = nil
-	for _, n := range f.Nodes {
-		p, err := f.StartSpeaker(t.Context(), n.Name, append([]string{ownGossipPort}, flags...)...)
-		must(t, err)
-		f.speakers = append(f.speakers, p)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*soon)
-	defer cancel()
-	for _, p := range append(all, f.speakers...) {
-		must(t, p.Ready(ctx))
-	}
-}
-
-func (f *fairlead) stopController(t *testing.T) { stopAll(t, f.controller) }
-
-func (f *fairlead) stopSpeakers(t *testing.T) { stopAll(t, f.speakers...) }
-
-// stopAll stops them together.
-func stopAll(t *testing.T, processes ...*lab.Process) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), soon)
-	defer cancel()
-	done := make(chan error, len(processes))
-	for _, p := range processes {
-		go func() { done <- p.Stop(ctx) }()
-	}
-	for range processes {
-		must(t, <-done)
-	}
-}
-
 // TestMigrationFromMetalLB is the path of docs/migration.md, there and back, with the
 // real MetalLB and under a client's load: no address changes, and a client loses no
 // more than one hand-over.
 func TestMigrationFromMetalLB(t *testing.T) {
 	lab.Require(t)
 	dir := buildMetalLB(t)
-	c := migration.corner(t)
+	c := bare.corner(t)
 	c.installMetalLB(t)
 	m, f := &metallb{corner: c, dir: dir}, &fairlead{corner: c}
 	m.startController(t)
@@ -159,7 +140,7 @@ func TestMigrationFromMetalLB(t *testing.T) {
 
 	web := c.service(t, "web", dualStack)
 	c.backends(t, web)
-	api := c.service(t, "api", annotated("metallb.io/loadBalancerIPs", "172.30.0.205"))
+	api := c.service(t, "api", annotated("metallb.io/loadBalancerIPs", "172.30.0.155"))
 	c.backends(t, api)
 	addresses := c.addresses(t, web)
 	had := map[string][]netip.Addr{"web": addresses, "api": c.addresses(t, api)}
@@ -180,18 +161,24 @@ func TestMigrationFromMetalLB(t *testing.T) {
 	watch, err := c.Observer.WatchNeighbour(v4)
 	must(t, err)
 	t.Cleanup(watch.Stop)
-	probe := c.Client.ProbeUDP(netip.AddrPortFrom(v4, 80), lab.ProbeOptions{FreshPort: true})
-	t.Cleanup(func() { probe.Stop() })
-	answered(t, probe, 50)
+	load := probes{}
+	for _, a := range addresses {
+		served(t, c.Client, a)
+		p := c.Client.ProbeUDP(netip.AddrPortFrom(a, 80), lab.ProbeOptions{FreshPort: true})
+		t.Cleanup(func() { p.Stop() })
+		load[a] = p
+	}
+	load.goesOn(t)
 
 	// 1. Beside it: nothing happens.
-	f.start(t, "--handle-classless=false")
+	f.start(t, []string{"--handle-classless=false"}, ownGossipPort)
+	t.Cleanup(func() { c.forget(t, "lan") })
 	out, err := c.importing(t, "metallb", "--apply")
 	must(t, err)
 	if n := len(lines(out, " created ")); n != 2 {
 		t.Errorf("want a pool and an advertisement made, got:\n%s", out)
 	}
-	answered(t, probe, 50)
+	load.goesOn(t)
 	unchanged("with both installed")
 	if owner := c.owner(t, v4); owner != first {
 		t.Errorf("%s answers, before the hand-over; it was %s", owner, first)
@@ -201,56 +188,139 @@ func TestMigrationFromMetalLB(t *testing.T) {
 	m.stopController(t)
 	f.stopController(t)
 	f.stopSpeakers(t)
-	f.start(t)
+	f.start(t, nil, ownGossipPort)
 	for _, svc := range []*corev1.Service{web, api} {
 		c.untilService(t, svc, assigned, true, "Assigned")
 		c.untilService(t, svc, announced, true, "Announced")
 	}
 	unchanged("with Fairlead announcing too")
-	answered(t, probe, 50)
+	load.goesOn(t)
 
 	// 3. MetalLB goes.
 	m.stopSpeakers(t)
 	onlyOwner(t, watch, soon)
-	answered(t, probe, 50)
+	load.goesOn(t)
 	unchanged("without MetalLB")
-	there := probe.Report()
-	t.Logf("there: %v", there)
-	tolerable(t, "on the way there", there)
+	load.tolerable(t, "on the way there")
 
 	// And the way back.
 	f.stopController(t)
 	m.startController(t)
 	m.startSpeakers(t)
-	lab.Eventually(t, soon, func() error {
-		for _, p := range m.speakers {
-			b, err := os.ReadFile(p.Log())
-			if err != nil || !strings.Contains(string(b), "serviceAnnounced") {
-				continue
-			}
-			return err
-		}
-		return errors.New("no speaker of MetalLB says that it announces")
-	})
+	m.untilAnnounced(t, v4)
 	f.stopSpeakers(t)
 	onlyOwner(t, watch, soon)
-	answered(t, probe, 50)
+	load.goesOn(t)
 	unchanged("back with MetalLB")
 	// It gives addresses again, and not one that is taken.
 	another := c.service(t, "another")
 	if got := c.addresses(t, another); slices.Contains(addresses, got[0]) {
 		t.Errorf("MetalLB gave %v again", got)
 	}
-	back := probe.Stop()
-	t.Logf("there and back: %v", back)
-	tolerable(t, "on the way back", back)
+	load.tolerable(t, "there and back")
 	m.stopSpeakers(t)
 	m.stopController(t)
 }
 
-func tolerable(t *testing.T, when string, r lab.ProbeReport) {
+// TestMigrationByBGP moves node by node, as a router takes one session from each.
+func TestMigrationByBGP(t *testing.T) {
+	lab.Require(t)
+	dir := buildMetalLB(t)
+	c := &bgpCorner{corner: bare.corner(t)}
+	c.installMetalLB(t)
+	router, err := c.AddRouter(t.Context(), lab.RouterSpec{Kind: lab.FRR})
+	must(t, err)
+	m, f := &metallb{corner: c.corner, dir: dir}, &fairlead{corner: c.corner}
+	m.startController(t)
+	m.startSpeakers(t)
+	c.apply(t, "testdata/metallb-bgp.yaml")
+	web := c.service(t, "web")
+	c.backends(t, web)
+	a := c.addresses(t, web)[0]
+	route, routers := netip.PrefixFrom(a, 32), []*lab.Router{router}
+	all := []string{"n1", "n2", "n3"}
+	c.untilVia(t, established, routers, route, all...)
+	served(t, router.Client, a)
+	load := probes{a: router.Client.ProbeUDP(netip.AddrPortFrom(a, 80), lab.ProbeOptions{FreshPort: true})}
+	t.Cleanup(func() { load[a].Stop() })
+	load.goesOn(t)
+
+	f.start(t, []string{"--handle-classless=false"}, ownGossipPort)
+	t.Cleanup(func() { c.forget(t, "routed") })
+	const moved = "fairlead.dev/moved"
+	_, err = c.importing(t, "metallb", "--apply", "--peers-on", moved+"=true")
+	must(t, err)
+	m.stopController(t)
+	f.stopController(t)
+	f.stopSpeakers(t)
+	f.start(t, nil, ownGossipPort)
+	t.Cleanup(func() { f.stopSpeakers(t) })
+	t.Cleanup(func() { f.stopController(t) })
+	c.untilService(t, web, assigned, true, "Assigned")
+	c.untilService(t, web, announced, false, "NoCandidate", "no BGPPeer")
+	load.goesOn(t)
+	c.untilVia(t, established, routers, route, all...)
+
+	for n, node := range all {
+		stopAll(t, m.speakers[n])
+		_, err := c.Kubectl(t.Context(), "label", "node", node, moved+"=true")
+		must(t, err)
+		t.Cleanup(func() { c.Kubectl(context.Background(), "label", "node", node, moved+"-") })
+		lab.Eventually(t, established, func() error {
+			var peer v1alpha1.BGPPeer
+			if err := c.api.Get(t.Context(), client.ObjectKey{Name: "r2"}, &peer); err != nil {
+				return err
+			}
+			return says(peer.Status.Conditions, ready, true, v1alpha1.ReasonEstablished, fmt.Sprintf("Established %d/%d", n+1, n+1))
+		})
+		c.untilVia(t, established, routers, route, all...)
+		load.goesOn(t)
+		load.tolerable(t, "with "+node+" moved")
+	}
+	out, err := c.importing(t, "metallb", "--apply")
+	must(t, err)
+	if n := len(lines(out, "bgppeer.fairlead.dev/r2 configured")); n != 1 {
+		t.Errorf("the peer is still kept to nodes with a label:\n%s", out)
+	}
+	load.goesOn(t)
+	c.untilVia(t, soon, routers, route, all...)
+	c.has(t, web, a.String())
+	load.tolerable(t, "at the end")
+}
+
+// forget deletes what was imported by this name. There is no controller any more that
+// would let the pool go.
+func (c *corner) forget(t *testing.T, name string) {
+	ctx := context.Background()
+	pool := &v1alpha1.IPAddressPool{ObjectMeta: meta1(name)}
+	must(t, c.api.Get(ctx, client.ObjectKeyFromObject(pool), pool))
+	pool.Finalizers = nil
+	must(t, c.api.Update(ctx, pool))
+	for _, o := range []client.Object{
+		pool, &v1alpha1.L2Advertisement{ObjectMeta: meta1(name)}, &v1alpha1.BGPAdvertisement{ObjectMeta: meta1(name)}, &v1alpha1.BGPPeer{ObjectMeta: meta1("r2")},
+	} {
+		must(t, client.IgnoreNotFound(c.api.Delete(ctx, o)))
+	}
+}
+
+// probes are clients that ask an address each.
+type probes map[netip.Addr]*lab.Probe
+
+// goesOn waits until all have got some more answers.
+func (p probes) goesOn(t *testing.T) {
 	t.Helper()
-	if r.LongestOutage > mostMoved {
-		t.Errorf("%s a client was without service for %v", when, r.LongestOutage)
+	for _, probe := range p {
+		answered(t, probe, 50)
+	}
+}
+
+func (p probes) tolerable(t *testing.T, when string) {
+	t.Helper()
+	for a, probe := range p {
+		r := probe.Report()
+		t.Logf("%s, %s: %v", when, a, r)
+		if r.LongestOutage > mostMoved {
+			t.Errorf("%s a client of %s was without service for %v", when, a, r.LongestOutage)
+		}
 	}
 }

@@ -86,8 +86,8 @@ func applyOne(ctx context.Context, api dynamic.Interface, o *unstructured.Unstru
 	case after.GetResourceVersion() == before.GetResourceVersion():
 		did = "unchanged"
 	}
-	gvr, _ := meta.UnsafeGuessKindToResource(o.GroupVersionKind())
-	return fmt.Sprintf("%s/%s %s", gvr.GroupResource(), o.GetName(), did), nil
+	_, kind := meta.UnsafeGuessKindToResource(o.GroupVersionKind())
+	return fmt.Sprintf("%s/%s %s", kind.GroupResource(), o.GetName(), did), nil
 }
 
 func resource(api dynamic.Interface, o *unstructured.Unstructured) dynamic.ResourceInterface {

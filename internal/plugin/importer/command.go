@@ -22,6 +22,7 @@ type options struct {
 	force     bool
 	passwords bool
 	namespace string // Fairlead's
+	peersOn   string // a label of nodes
 }
 
 // Command returns the command "import", with one below it for each load balancer
@@ -54,6 +55,7 @@ func command(s *system, flags *genericclioptions.ConfigFlags, streams genericioo
 	f.BoolVar(&o.apply, "apply", false, "write the objects to the cluster by server-side apply, in place of printing them")
 	f.BoolVar(&o.force, "force-conflicts", false, "with --apply: overwrite what others have written of the same objects")
 	f.BoolVar(&o.passwords, "passwords", false, "print Secrets with passwords too")
+	f.StringVar(&o.peersOn, "peers-on", "", "have BGPPeers on nodes with this `label` only, \"key=value\", to move node by node; import again without it at the end")
 	f.StringVar(&o.namespace, "fairlead-namespace", "fairlead-system", "the namespace of Fairlead, where Secrets with passwords go")
 	return c
 }
@@ -75,6 +77,13 @@ func (o *options) run(ctx context.Context, s *system) error {
 		return err
 	}
 	t := s.translate(objects, o.namespace)
+	if o.peersOn != "" {
+		key, value, ok := strings.Cut(o.peersOn, "=")
+		if !ok || key == "" {
+			return fmt.Errorf("--peers-on: %q is no label; write one like fairlead.dev/moved=true", o.peersOn)
+		}
+		t.keepPeersOn(key, value)
+	}
 	if o.apply {
 		return t.apply(ctx, api, o.force, o.streams.Out)
 	}

@@ -16,6 +16,9 @@ var stars = regexp.MustCompile(`\*+`)
 // pattern for any number of digits, and interfaces with more than that are rare.
 const mostRepeated = 3
 
+// mostPatterns is how many patterns one expression may become.
+const mostPatterns = 16
+
 // globs returns the patterns of interface names that match what a regular
 // expression does, which is found anywhere in the name unless it is anchored. It
 // reports whether there are such patterns.
@@ -28,7 +31,7 @@ func globs(expression string) (patterns []string, ok bool) {
 	}
 	for rest != "" {
 		m := globPart.FindStringSubmatch(rest)
-		if m == nil {
+		if m == nil || len(patterns) > mostPatterns {
 			return nil, false
 		}
 		rest = rest[len(m[0]):]

@@ -166,11 +166,43 @@ func TestGlobs(t *testing.T) {
 		{`^eth\d+$`, nil},
 		{"^eth[0-9]{2}$", nil},
 		{"^eth0|en0$", nil},
+		{"^" + strings.Repeat("[0-9]*", 20) + "$", nil},
 	}
 	for _, test := range tests {
 		got, ok := globs(test.expression)
 		if ok != (test.want != nil) || !slices.Equal(got, test.want) {
 			t.Errorf("globs(%q) = %q, %t; want %q", test.expression, got, ok, test.want)
+		}
+	}
+}
+
+func TestPeersOn(t *testing.T) {
+	got, err := run(t, "", "metallb", "-f", "testdata/metallb-everything.yaml", "--peers-on", "moved=yes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const only = "    - key: moved\n      operator: In\n      values:\n      - \"yes\"\n"
+	if n := strings.Count(got, only); n != 3 {
+		t.Errorf("%d peers are kept to the nodes, want all 3, in\n%s", n, got)
+	}
+	if !strings.Contains(got, only+"    matchLabels:\n      kubernetes.io/hostname: n1\n") {
+		t.Errorf("what a peer selects by is lost in\n%s", got)
+	}
+	if _, err := run(t, "", "metallb", "-f", "testdata/metallb-everything.yaml", "--peers-on", "moved"); err == nil || !strings.Contains(err.Error(), "--peers-on") {
+		t.Errorf("of a label without a value: %v", err)
+	}
+}
+
+// TestNamesDoNotEndComments: a name may be anything in a file.
+func TestNamesDoNotEndComments(t *testing.T) {
+	evil := `{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: "x\nkind: Secret\r\u2028y"}, spec: {}}`
+	got, err := run(t, evil, "metallb", "-f", "-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(got) {
+		if !strings.HasPrefix(line, "#") && line != "---\n" {
+			t.Errorf("%q is no comment, in\n%s", line, got)
 		}
 	}
 }

@@ -91,6 +91,25 @@ func graceful(spec *v1alpha1.BGPPeerSpec, asked *bool, field string, i *item) {
 	}
 }
 
+// keepPeersOn has all peers on nodes with a label only, beside what they select by.
+func (t *translation) keepPeersOn(key, value string) {
+	for _, i := range t.items {
+		peer, ok := i.object.(*v1alpha1.BGPPeer)
+		if !ok {
+			continue
+		}
+		if len(peer.Spec.NodeSelectors) == 0 {
+			peer.Spec.NodeSelectors = make([]v1alpha1.LabelSelector, 1)
+		}
+		for n := range peer.Spec.NodeSelectors {
+			s := &peer.Spec.NodeSelectors[n]
+			s.MatchExpressions = append(s.MatchExpressions, v1alpha1.LabelSelectorRequirement{
+				Key: v1alpha1.LabelKey(key), Operator: v1alpha1.LabelSelectorOpIn, Values: []v1alpha1.LabelValue{v1alpha1.LabelValue(value)},
+			})
+		}
+	}
+}
+
 // password has a peer use a Secret in Fairlead's namespace, and adds that Secret if
 // its content is known.
 func (t *translation) password(spec *v1alpha1.BGPPeerSpec, name, namespace string, value []byte, i *item) {

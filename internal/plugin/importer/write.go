@@ -23,10 +23,9 @@ func (t *translation) write(w io.Writer, from *system, passwords bool) error {
 			comment(&out, i.remarks)
 			continue
 		}
-		fmt.Fprintf(&out, "# From %s.\n", i.from)
-		comment(&out, i.remarks)
+		comment(&out, append([]string{"From " + i.from + "."}, i.remarks...))
 		if s, ok := i.object.(*corev1.Secret); ok && !passwords {
-			fmt.Fprintf(&out, "# Secret %s/%s is not printed, as a password is in it. --apply creates it; --passwords prints it.\n", s.Namespace, s.Name)
+			comment(&out, []string{fmt.Sprintf("Secret %s/%s is not printed, as a password is in it. --apply creates it; --passwords prints it.", s.Namespace, s.Name)})
 			continue
 		}
 		o, err := bare(i.object)
@@ -43,10 +42,17 @@ func (t *translation) write(w io.Writer, from *system, passwords bool) error {
 	return err
 }
 
+// comment writes lines as comments. What is said of an object may have text of its
+// in it, which must not end the comment.
 func comment(out *strings.Builder, lines []string) {
 	for _, l := range lines {
-		fmt.Fprintf(out, "# %s\n", l)
+		fmt.Fprintf(out, "# %s\n", strings.Join(strings.FieldsFunc(l, isBreak), " "))
 	}
+}
+
+// isBreak reports whether YAML may take a character for the end of a line.
+func isBreak(r rune) bool {
+	return r == '\n' || r == '\r' || r == '\u0085' || r == '\u2028' || r == '\u2029'
 }
 
 // bare returns an object as a user would write it: without a status, and without
