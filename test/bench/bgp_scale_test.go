@@ -111,7 +111,7 @@ func BenchmarkBGPSoak(b *testing.B) {
 	must(b, r.StartFairlead(b.Context()))
 	s := &restless{routed: r}
 	s.populate(b)
-	r.peer(b, watching(300*time.Millisecond))
+	r.peer(b, watching(300*time.Millisecond), r.Routers()...)
 	s.untilRight(b)
 	if n := s.wrong(b); n > 0 {
 		b.Fatalf("%d routes are wrong before anything changed", n)
@@ -247,7 +247,7 @@ func BenchmarkBFDLoad(b *testing.B) {
 	r := newRouted(b, lab.FRR)
 	must(b, r.StartFairlead(b.Context()))
 	punctual(b, r.Routers()[0])
-	r.peer(b, watching(50*time.Millisecond))
+	r.peer(b, watching(50*time.Millisecond), r.Routers()...)
 	downs, lost := r.downs(b), r.resets(b)
 	for i := range 2 * runtime.NumCPU() {
 		_, err := r.Client.Start(fmt.Sprint("busy-", i), "sh", "-c", "while :; do :; done")
