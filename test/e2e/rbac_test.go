@@ -1,27 +1,19 @@
 package e2e
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/test/audit"
 	"github.com/fairlead/fairlead/test/lab"
 )
 
@@ -45,13 +37,13 @@ func TestRolesGrantWhatIsUsed(t *testing.T) {
 
 	for _, program := range []string{"fairlead-controller", "fairlead-speaker"} {
 		t.Run(program, func(t *testing.T) {
-			account := serviceAccount{lab.Namespace, program}
-			granted := grantsOf(t, c.api, account)
-			if len(granted) == 0 {
-				t.Fatalf("no role is bound to %s", account.user())
-			}
-			// The last requests may be still on their way.
-			lab.Eventually(t, soon, func() error { return compare(granted, requestsOf(t, c.Lab, account.user())) })
+			account := audit.Account{Namespace: lab.Namespace, Name: program}
+			granted, err := audit.Granted(t.Context(), c.api, account)
+			must(t, err)
+			lab.Eventually(t, soon, func() error { // the last requests may be still on their way
+				asked, err := audit.Asked(c.Lab, account)
+				return errors.Join(err, audit.Missing(granted, asked), audit.Unused(granted, asked))
+			})
 		})
 	}
 }
@@ -178,188 +170,4 @@ func useBGP(t *testing.T, c *corner) {
 	}
 	c.until(t, peer, func() error { return judged(peer.Status.Conditions) })
 	c.until(t, advert, func() error { return judged(advert.Status.Conditions) })
-}
-
-// serviceAccount is whom roles are bound to.
-type serviceAccount struct{ namespace, name string }
-
-func (a serviceAccount) user() string { return "system:serviceaccount:" + a.namespace + ":" + a.name }
-
-func (a serviceAccount) among(subjects []rbacv1.Subject) bool {
-	return slices.ContainsFunc(subjects, func(s rbacv1.Subject) bool {
-		return s.Kind == rbacv1.ServiceAccountKind && s.Namespace == a.namespace && s.Name == a.name
-	})
-}
-
-// right is to do one thing with one kind of resource. As a grant, a name and a
-// namespace that are empty stand for all; as a request, for none in particular.
-type right struct {
-	verb, group, resource, name, namespace string
-}
-
-func (r right) String() string {
-	s := r.verb + " " + strings.TrimSuffix(r.resource+"."+r.group, ".")
-	if r.name != "" {
-		s += " " + r.name
-	}
-	return s + " in " + cmp.Or(r.namespace, "all namespaces")
-}
-
-// covers reports whether the grant allows the request.
-func (r right) covers(req right) bool {
-	return r.verb == req.verb && r.group == req.group && r.resource == req.resource &&
-		(r.name == "" || r.name == req.name) && (r.namespace == "" || r.namespace == req.namespace)
-}
-
-// needs reports whether the request is a reason for the grant. One for all
-// namespaces is not needed for what the install's own has.
-func (r right) needs(req right) bool {
-	return r.covers(req) && (r.namespace != "" || req.namespace != lab.Namespace)
-}
-
-// grantsOf returns what the roles that are bound to the account grant.
-func grantsOf(t *testing.T, api client.Client, account serviceAccount) (out []right) {
-	t.Helper()
-	var everywhere rbacv1.ClusterRoleBindingList
-	must(t, api.List(t.Context(), &everywhere))
-	for _, b := range everywhere.Items {
-		if account.among(b.Subjects) {
-			out = append(out, grants(rulesOf(t, api, b.RoleRef, ""), "")...)
-		}
-	}
-	var local rbacv1.RoleBindingList
-	must(t, api.List(t.Context(), &local))
-	for _, b := range local.Items {
-		if account.among(b.Subjects) {
-			out = append(out, grants(rulesOf(t, api, b.RoleRef, b.Namespace), b.Namespace)...)
-		}
-	}
-	return out
-}
-
-// rulesOf returns the rules of the role that a binding in the namespace refers to.
-func rulesOf(t *testing.T, api client.Client, ref rbacv1.RoleRef, namespace string) []rbacv1.PolicyRule {
-	t.Helper()
-	if ref.Kind == "ClusterRole" {
-		var role rbacv1.ClusterRole
-		must(t, api.Get(t.Context(), client.ObjectKey{Name: ref.Name}, &role))
-		return role.Rules
-	}
-	var role rbacv1.Role
-	must(t, api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: ref.Name}, &role))
-	return role.Rules
-}
-
-// grants spells rules out.
-func grants(rules []rbacv1.PolicyRule, namespace string) (out []right) {
-	for _, rule := range rules {
-		names := rule.ResourceNames
-		if len(names) == 0 {
-			names = []string{""}
-		}
-		for _, group := range rule.APIGroups {
-			for _, resource := range rule.Resources {
-				for _, verb := range rule.Verbs {
-					for _, name := range names {
-						out = append(out, right{verb, group, resource, name, namespace})
-					}
-				}
-			}
-		}
-	}
-	return out
-}
-
-// auditEvent is what matters of a line of the API server's audit log.
-type auditEvent struct {
-	Verb string `json:"verb"`
-	User struct {
-		Username string `json:"username"`
-	} `json:"user"`
-	RequestURI string `json:"requestURI"`
-	ObjectRef  *struct {
-		APIGroup    string `json:"apiGroup"`
-		Resource    string `json:"resource"`
-		Subresource string `json:"subresource"`
-		Namespace   string `json:"namespace"`
-		Name        string `json:"name"`
-	} `json:"objectRef"`
-	ResponseStatus struct {
-		Code int `json:"code"`
-	} `json:"responseStatus"`
-}
-
-// request returns what was asked for.
-func (e *auditEvent) request() right {
-	o := e.ObjectRef
-	r := right{verb: e.Verb, group: o.APIGroup, resource: o.Resource, name: o.Name, namespace: o.Namespace}
-	if o.Subresource != "" {
-		r.resource += "/" + o.Subresource
-	}
-	return r
-}
-
-// streams reports whether the watch began with all there is, in place of a list.
-// Against an API server that does not offer this the same client lists, so it
-// needs that right too.
-func (e *auditEvent) streams() bool {
-	return e.Verb == "watch" && strings.Contains(e.RequestURI, "sendInitialEvents=true")
-}
-
-// requestsOf returns what the user asked the API server for, and whether it was
-// allowed. What needs no right of a role, such as which kinds there are, is left
-// out.
-func requestsOf(t *testing.T, l *lab.Lab, user string) map[right]bool {
-	t.Helper()
-	log, err := os.ReadFile(filepath.Join(l.Dir, "logs", "audit.log"))
-	must(t, err)
-	out := map[right]bool{}
-	for line := range bytes.Lines(log) {
-		var e auditEvent
-		if !bytes.HasSuffix(line, []byte("\n")) {
-			break // it is being written
-		}
-		must(t, json.Unmarshal(line, &e))
-		allowed := e.ResponseStatus.Code != http.StatusForbidden
-		switch {
-		case e.User.Username != user:
-		case e.ObjectRef != nil && e.ObjectRef.Resource != "":
-			out[e.request()] = allowed
-			if r := e.request(); e.streams() {
-				r.verb = "list"
-				out[r] = allowed
-			}
-		case !allowed:
-			t.Errorf("%s %s is forbidden to %s", e.Verb, e.RequestURI, user)
-		}
-	}
-	return out
-}
-
-// seldom is granted for what no test brings about: client-go patches an event when
-// it is to tell the same of the same version of an object once more.
-const seldom = "patch events.events.k8s.io in all namespaces"
-
-// compare says what is used and not granted, or granted and not used.
-func compare(granted []right, requests map[right]bool) error {
-	var wrong []string
-	for r, allowed := range requests {
-		switch {
-		case !allowed:
-			wrong = append(wrong, "forbidden: "+r.String())
-		case !slices.ContainsFunc(granted, func(g right) bool { return g.covers(r) }):
-			wrong = append(wrong, "used and not granted by its roles: "+r.String())
-		}
-	}
-	used := slices.Collect(maps.Keys(requests))
-	for _, g := range granted {
-		if !slices.ContainsFunc(used, g.needs) && g.String() != seldom {
-			wrong = append(wrong, "granted and not used: "+g.String())
-		}
-	}
-	slices.Sort(wrong)
-	if len(wrong) > 0 {
-		return fmt.Errorf("of %d kinds of request and %d grants:\n%s", len(used), len(granted), strings.Join(wrong, "\n"))
-	}
-	return nil
 }
