@@ -85,7 +85,7 @@ const (
 	ConditionKubeProxyHealthy = "KubeProxyHealthy"
 )
 
-// Reasons of ConditionReady on the objects of this package. A claim that lacks an
+// Reasons of the condition Ready on the kinds of this API. A claim that lacks an
 // address has the reason that a Service in its place would have (internal/lb).
 const (
 	// ReasonAccepted: the object is in effect as written.
@@ -244,7 +244,7 @@ const (
 	ReasonStopping = "Stopping"
 )
 
-// Reasons of ConditionMoved and ConditionKubeProxyHealthy on a Speaker.
+// Reasons of the conditions Moved and KubeProxyHealthy on a Speaker.
 const (
 	// ReasonMoving: the speaker takes addresses over.
 	//

@@ -211,6 +211,24 @@ func TestImportFromTheCluster(t *testing.T) {
 	}
 }
 
+// TestImportOfKubeVip reads the ConfigMap of kube-vip's cloud provider.
+func TestImportOfKubeVip(t *testing.T) {
+	c := control.corner(t)
+	system := &corev1.Namespace{ObjectMeta: meta1("kube-system")}
+	must(t, client.IgnoreAlreadyExists(c.api.Create(t.Context(), system)))
+	if out, err := c.importing(t, "kube-vip"); err == nil || !strings.Contains(err.Error(), "nothing of kube-vip is in the cluster") {
+		t.Errorf("without its ConfigMap: %v\n%s", err, out)
+	}
+	c.apply(t, filepath.Join(importerData, "kube-vip-everything.yaml"))
+	out, err := c.importing(t, "kube-vip")
+	must(t, err)
+	want, err := os.ReadFile(filepath.Join(importerData, "kube-vip-everything.golden.yaml"))
+	must(t, err)
+	if diff := cmp.Diff(string(want), out); diff != "" {
+		t.Errorf("from the cluster comes something else than from a file (-file +cluster):\n%s", diff)
+	}
+}
+
 // TestFieldsOfMetalLB compares the list that the importer is tested with to the CRDs
 // of the MetalLB that the migration is tested with.
 func TestFieldsOfMetalLB(t *testing.T) {

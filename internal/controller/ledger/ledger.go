@@ -306,12 +306,11 @@ func (l *Ledger) Keep(svc *corev1.Service, req lb.Request) (d lb.Decision, forei
 		return lb.Decision{}, true
 	}
 	if len(l.alloc.Holds(req.Holder)) == 0 {
-		l.wake(l.alloc.Release(req.Holder, l.now())) // with nothing, it does not wait any more either
-	} else {
-		d = l.decide(req, l.alloc.Keep)
+		l.wake(l.alloc.Release(req.Holder, l.now())) // with nothing, it is not served when there is something either
+		l.waiting[req.Holder] = lb.ReasonInvalidRequest
+		return lb.Decision{}, false
 	}
-	l.waiting[req.Holder] = lb.ReasonInvalidRequest
-	return d, false
+	return l.decide(req, l.alloc.Keep), false
 }
 
 // meet adopts what a Service has that is new to the ledger, and reports whether it
