@@ -36,10 +36,10 @@ test-install: ## check the chart, the plain manifests and the image (no cluster)
 	go test -C hack/chart -count=1 ./...
 	go test -C hack/image -count=1 ./...
 
-demo: deps assets ## show it: a Service gets an address, a client reaches it, its node fails
+demo: deps ## show it: a Service gets an address, a client reaches it, its node fails
 	@go run ./test/lab/cmd/lab demo
 
-lab-up: deps assets ## bring a lab up to play with
+lab-up: deps ## bring a lab up to play with
 	@go run ./test/lab/cmd/lab up
 
 lab-down: ## take every lab down that `make demo` or `make lab-up` left
@@ -77,5 +77,5 @@ clean: lab-down ## remove labs and what was built
 deps: ## install the Debian packages that the lab needs, saying which and why
 	@./hack/deps.sh $(DEPS)
 
-assets: ## build the Kubernetes that the lab runs; takes about ten minutes, once
+assets: ## build all that labs run (Kubernetes, containerd, Helm); takes about fifteen minutes, once
 	@go run ./test/lab/cmd/lab assets

@@ -22,41 +22,58 @@ const (
 	Scheduler    = "kube-scheduler"
 	Controllers  = "kube-controller-manager"
 	Kubelet      = "kubelet"
+	Containerd   = "containerd"
+	Shim         = "containerd-shim-runc-v2"
+	Ctr          = "ctr"
+	Helm         = "helm"
 	assetsEnv    = "FAIRLEAD_KUBE_ASSETS"
 	raceEnv      = "FAIRLEAD_LAB_RACE"
 	modulePath   = "github.com/fairlead/fairlead"
 	versionFlags = "k8s.io/component-base/version."
 )
 
-// asset says which module of test/kube a binary is built from.
-type asset struct{ module, pkg string }
+// asset says what a binary is built from: a package of a module that the go.mod in
+// a folder of the repository requires.
+type asset struct{ folder, module, pkg string }
 
 var kubeAssets = map[string]asset{
-	Etcd:        {"go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3"},
-	APIServer:   {"k8s.io/kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"},
-	KubeProxy:   {"k8s.io/kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"},
-	Kubectl:     {"k8s.io/kubernetes", "k8s.io/kubernetes/cmd/kubectl"},
-	Scheduler:   {"k8s.io/kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"},
-	Controllers: {"k8s.io/kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager"},
-	Kubelet:     {"k8s.io/kubernetes", "k8s.io/kubernetes/cmd/kubelet"},
+	Etcd:        {"test/kube", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3"},
+	APIServer:   {"test/kube", kubernetes, kubernetes + "/cmd/kube-apiserver"},
+	KubeProxy:   {"test/kube", kubernetes, kubernetes + "/cmd/kube-proxy"},
+	Kubectl:     {"test/kube", kubernetes, kubernetes + "/cmd/kubectl"},
+	Scheduler:   {"test/kube", kubernetes, kubernetes + "/cmd/kube-scheduler"},
+	Controllers: {"test/kube", kubernetes, kubernetes + "/cmd/kube-controller-manager"},
+	Kubelet:     {"test/kube", kubernetes, kubernetes + "/cmd/kubelet"},
+	Containerd:  {"test/containers", containers, containers + "/cmd/containerd"},
+	Shim:        {"test/containers", containers, containers + "/cmd/containerd-shim-runc-v2"},
+	Ctr:         {"test/containers", containers, containers + "/cmd/ctr"},
+	Helm:        {"hack/chart", "helm.sh/helm/v4", "helm.sh/helm/v4/cmd/helm"},
 }
+
+const (
+	kubernetes = "k8s.io/kubernetes"
+	containers = "github.com/containerd/containerd/v2"
+)
 
 func assetsFor(o Options) []string {
 	names := []string{Etcd, APIServer, Kubectl}
 	if !o.ControlPlaneOnly {
 		names = append(names, KubeProxy)
 	}
+	if o.Pods {
+		names = append(names, Scheduler, Controllers, Kubelet, Containerd, Shim, Ctr, Helm)
+	}
 	return names
 }
 
-// Assets returns a folder with the named Kubernetes binaries; without names,
-// those of a whole lab. If FAIRLEAD_KUBE_ASSETS names a folder, it is taken as
+// Assets returns a folder with the named binaries; without names, those of every
+// kind of lab. If FAIRLEAD_KUBE_ASSETS names a folder, it is taken as
 // it is. Otherwise bin/kube of the repository is, and what is missing there, or
-// is of another version than test/kube/go.mod asks for, is built first. Since
+// is of another version than its go.mod asks for, is built first. Since
 // that takes minutes it is said on standard error, whatever Options.Log is.
 func Assets(ctx context.Context, names ...string) (string, error) {
 	if len(names) == 0 {
-		names = assetsFor(Options{})
+		names = assetsFor(Options{Pods: true})
 	}
 	if dir := os.Getenv(assetsEnv); dir != "" {
 		for _, name := range names {
@@ -87,36 +104,29 @@ func Assets(ctx context.Context, names ...string) (string, error) {
 }
 
 func buildAssets(ctx context.Context, repo, dir string, names []string) error {
-	gomod, err := os.ReadFile(filepath.Join(repo, "test", "kube", "go.mod"))
-	if err != nil {
-		return err
-	}
+	versions := map[string]string{} // of what is missing
 	var missing []string
 	for _, name := range names {
 		a, ok := kubeAssets[name]
 		if !ok {
-			return fmt.Errorf("there is no Kubernetes binary %q", name)
+			return fmt.Errorf("there is no binary %q to build", name)
 		}
-		want, err := pinned(gomod, a.module)
+		want, err := a.pinned(repo)
 		if err != nil {
 			return err
 		}
 		if builtFrom(filepath.Join(dir, name), a.module) != want {
 			missing = append(missing, name)
+			versions[name] = want
 		}
 	}
 	if len(missing) == 0 {
 		return nil
 	}
-	fmt.Fprintf(os.Stderr, "lab: building %s into bin/kube; from nothing that takes about ten minutes, once\n", strings.Join(missing, ", "))
+	fmt.Fprintf(os.Stderr, "lab: building %s into bin/kube; from nothing that takes minutes, once\n", strings.Join(missing, ", "))
 	for i, name := range missing {
-		a := kubeAssets[name]
-		version, err := pinned(gomod, a.module)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(os.Stderr, "lab: [%d/%d] %s %s\n", i+1, len(missing), name, version)
-		if err := buildAsset(ctx, repo, filepath.Join(dir, name), a, version); err != nil {
+		fmt.Fprintf(os.Stderr, "lab: [%d/%d] %s %s\n", i+1, len(missing), name, versions[name])
+		if err := buildAsset(ctx, repo, filepath.Join(dir, name), kubeAssets[name], versions[name]); err != nil {
 			return err
 		}
 	}
@@ -125,7 +135,7 @@ func buildAssets(ctx context.Context, repo, dir string, names []string) error {
 
 func buildAsset(ctx context.Context, repo, out string, a asset, version string) error {
 	ldflags := "-s -w"
-	if a.module == "k8s.io/kubernetes" {
+	if a.module == kubernetes {
 		// Without these the servers call themselves v0.0.0, and clients that
 		// look at the version believe them.
 		major, minor, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
@@ -135,17 +145,21 @@ func buildAsset(ctx context.Context, repo, out string, a asset, version string) 
 		}
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", ldflags, "-o", out, a.pkg)
-	cmd.Dir = filepath.Join(repo, "test", "kube")
+	cmd.Dir = filepath.Join(repo, a.folder)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	_, err := output(cmd)
 	return err
 }
 
-// pinned is the version of a module in a go.mod.
-func pinned(gomod []byte, module string) (string, error) {
-	m := regexp.MustCompile(`(?m)^\s*(?:require\s+)?` + regexp.QuoteMeta(module) + `\s+(v\S+)`).FindSubmatch(gomod)
+// pinned is the version of the module that the go.mod asks for.
+func (a asset) pinned(repo string) (string, error) {
+	gomod, err := os.ReadFile(filepath.Join(repo, a.folder, "go.mod"))
+	if err != nil {
+		return "", err
+	}
+	m := regexp.MustCompile(`(?m)^\s*(?:require\s+)?` + regexp.QuoteMeta(a.module) + `\s+(v\S+)`).FindSubmatch(gomod)
 	if m == nil {
-		return "", fmt.Errorf("test/kube/go.mod does not require %s", module)
+		return "", fmt.Errorf("%s/go.mod does not require %s", a.folder, a.module)
 	}
 	return string(m[1]), nil
 }

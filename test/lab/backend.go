@@ -1,11 +1,8 @@
 package lab
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +44,9 @@ type Backend struct {
 
 // AddBackend starts a backend, and adds it to its Service once it listens.
 func (l *Lab) AddBackend(ctx context.Context, spec BackendSpec) (*Backend, error) {
+	if l.opts.Pods {
+		return nil, fmt.Errorf("add backend %s: nodes of this lab run pods: use a Deployment with PodImage", spec.Name)
+	}
 	if spec.Namespace == "" {
 		spec.Namespace = metav1.NamespaceDefault
 	}
@@ -78,21 +78,10 @@ func (l *Lab) addBackend(ctx context.Context, spec BackendSpec) (*Backend, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := b.Process.wait(ctx, "listening", b.listening); err != nil {
+	if err := b.Process.wait(ctx, "listening", func(context.Context) error { return b.Process.said("listening") }); err != nil {
 		return nil, err
 	}
 	return b, b.SetReady(ctx, true)
-}
-
-func (b *Backend) listening(context.Context) error {
-	log, err := os.ReadFile(b.Process.Log())
-	if err != nil {
-		return err
-	}
-	if !bytes.Contains(log[b.Process.logAt:], []byte("listening")) {
-		return errors.New("not yet")
-	}
-	return nil
 }
 
 // askService takes the families and the ports from the Service.

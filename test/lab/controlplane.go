@@ -27,6 +27,9 @@ const (
 	Controller = "controller"
 	Speaker    = "speaker"
 	kubeProxy  = "kube-proxy"
+	scheduler  = "scheduler"
+	manager    = "controller-manager"
+	kubelet    = "kubelet"
 )
 
 type user struct {
@@ -39,6 +42,10 @@ var users = []user{
 	{Controller, "system:serviceaccount:" + Namespace + ":fairlead-controller", []string{"system:serviceaccounts", "system:serviceaccounts:" + Namespace}},
 	{Speaker, "system:serviceaccount:" + Namespace + ":fairlead-speaker", []string{"system:serviceaccounts", "system:serviceaccounts:" + Namespace}},
 	{kubeProxy, "system:kube-proxy", nil},
+	{scheduler, "system:kube-scheduler", nil},
+	{manager, "system:kube-controller-manager", nil},
+	// What a kubelet may not is none of the lab's questions.
+	{kubelet, "kubelet", []string{"system:masters"}},
 }
 
 // startControlPlane starts etcd and the API server and waits until the latter
@@ -57,7 +64,10 @@ func (l *Lab) startControlPlane(ctx context.Context) error {
 	if err := l.startEtcd(); err != nil {
 		return err
 	}
-	return l.StartAPI(ctx)
+	if err := l.StartAPI(ctx); err != nil || !l.opts.Pods {
+		return err
+	}
+	return l.startManagers()
 }
 
 func (l *Lab) startEtcd() error {
@@ -88,12 +98,15 @@ func (l *Lab) StartAPI(ctx context.Context) error {
 		"--service-account-key-file", file("serviceaccount.key"),
 		"--service-account-signing-key-file", file("serviceaccount.key"),
 		"--service-cluster-ip-range", serviceCIDRs,
-		// There are no pods here for which a token would have to be mounted.
-		"--disable-admission-plugins", "ServiceAccount",
+		"--kubelet-preferred-address-types", "InternalIP",
 		"--allow-privileged",
 		// A test may ask for more at once than a small cluster's people would.
 		"--max-requests-inflight", "3000", "--max-mutating-requests-inflight", "1000",
 		"--profiling=false",
+	}
+	if !l.opts.Pods {
+		// There are no pods for which a token would have to be mounted.
+		args = append(args, "--disable-admission-plugins", "ServiceAccount")
 	}
 	if l.opts.Audit {
 		policy := "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n"
@@ -180,8 +193,17 @@ func (l *Lab) API() (client.Client, error) { return l.api() }
 
 // Kubectl runs kubectl as the admin, on the control plane.
 func (l *Lab) Kubectl(ctx context.Context, args ...string) ([]byte, error) {
+	return l.asAdmin(ctx, Kubectl, args)
+}
+
+// Helm runs helm as the admin, on the control plane, in a lab with Options.Pods.
+func (l *Lab) Helm(ctx context.Context, args ...string) ([]byte, error) {
+	return l.asAdmin(ctx, Helm, args)
+}
+
+func (l *Lab) asAdmin(ctx context.Context, program string, args []string) ([]byte, error) {
 	env := []string{"KUBECONFIG=" + l.Kubeconfig(Admin), "HOME=" + l.Dir} // HOME for its cache
-	return l.ControlPlane.execEnv(ctx, env, nil, append([]string{filepath.Join(l.assets, Kubectl)}, args...)...)
+	return l.ControlPlane.execEnv(ctx, env, nil, append([]string{filepath.Join(l.assets, program)}, args...)...)
 }
 
 // FreezeAPI makes the API server hang: connections stay, answers do not come.

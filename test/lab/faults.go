@@ -44,7 +44,7 @@ func (h *Host) PowerOff() error {
 
 // PowerOn boots a node again: nothing of its rules and connections is left, and
 // kube-proxy starts anew. Its backends stay down, and starting a speaker is up
-// to the caller.
+// to the caller; a node that runs pods starts those that it is to run.
 func (h *Host) PowerOn(ctx context.Context) error {
 	if h.node == 0 {
 		return h.PlugCable()
@@ -61,7 +61,7 @@ func (h *Host) PowerOn(ctx context.Context) error {
 	if err := h.PlugCable(); err != nil {
 		return err
 	}
-	return h.lab.startKubeProxy(ctx, h)
+	return h.lab.startNode(ctx, h)
 }
 
 // on are the processes that a machine's power keeps alive.

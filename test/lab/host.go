@@ -53,6 +53,10 @@ func (h *Host) Exec(ctx context.Context, argv ...string) ([]byte, error) {
 }
 
 func (h *Host) execEnv(ctx context.Context, env []string, stdin []byte, argv ...string) ([]byte, error) {
+	return h.execBorn(ctx, h.asUsual, env, stdin, argv...)
+}
+
+func (h *Host) execBorn(ctx context.Context, begin birth, env []string, stdin []byte, argv ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(h.environ(argv[0]), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -63,8 +67,7 @@ func (h *Host) execEnv(ctx context.Context, env []string, stdin []byte, argv ...
 	if stdin != nil {
 		cmd.Stdin = bytes.NewReader(stdin)
 	}
-	// A child is born in the namespace of the thread that forks it.
-	err := h.Do(cmd.Start)
+	err := begin(cmd)
 	if err == nil {
 		err = cmd.Wait()
 	}

@@ -46,6 +46,12 @@ func (l *Lab) Install(ctx context.Context) error {
 	return nil
 }
 
+// Chart is the path of Fairlead's Helm chart, for Helm.
+func Chart() (string, error) {
+	repo, err := repository()
+	return filepath.Join(repo, "charts", "fairlead"), err
+}
+
 // Apply creates or updates what a YAML file says, or all YAML files in a folder
 // and below, as `kubectl apply --server-side` does.
 func (l *Lab) Apply(ctx context.Context, path string) error {

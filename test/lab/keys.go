@@ -75,7 +75,7 @@ func newKey() (*ecdsa.PrivateKey, []byte, error) {
 
 func (k *keys) write(dir string) error {
 	for name, content := range map[string][]byte{
-		"apiserver.crt": k.cert, "apiserver.key": k.key, "serviceaccount.key": k.serviceAccount,
+		"ca.crt": k.ca, "apiserver.crt": k.cert, "apiserver.key": k.key, "serviceaccount.key": k.serviceAccount,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			return err

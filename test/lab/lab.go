@@ -30,6 +30,12 @@ type Options struct {
 	// ControlPlaneOnly starts etcd and the API server, and nothing else.
 	ControlPlaneOnly bool
 
+	// Pods has nodes run pods: containerd and a kubelet on each, a scheduler and a
+	// controller manager on the control plane. Images come from archives, see
+	// LoadImages. Otherwise a node is an object and a kube-proxy, which is up in a
+	// few seconds, and its backends are those of AddBackend.
+	Pods bool
+
 	// Keep lets the lab live on when its owner ends, until `lab down` or Close.
 	Keep bool
 
@@ -67,7 +73,8 @@ type Lab struct {
 	mu        sync.Mutex // guards the fields below
 	processes map[string]*Process
 	routers   []*Router
-	closed    bool // nothing may be started or made any more
+	images    []Image // on each node
+	closed    bool    // nothing may be started or made any more
 
 	routing sync.Mutex // held while a router is added
 
@@ -81,6 +88,7 @@ type state struct {
 	ID               string    `json:"id"`
 	Nodes            int       `json:"nodes"`
 	ControlPlaneOnly bool      `json:"controlPlaneOnly,omitempty"`
+	Pods             bool      `json:"pods,omitempty"`
 	Keep             bool      `json:"keep,omitempty"`
 	Owner            int       `json:"owner"` // process id
 	Assets           string    `json:"assets"`
@@ -95,6 +103,9 @@ type state struct {
 func Start(ctx context.Context, o Options) (*Lab, error) {
 	if err := check(); err != nil {
 		return nil, err
+	}
+	if m := missing(podPackages); o.Pods && len(m) > 0 {
+		return nil, missingError(m)
 	}
 	if o.Nodes == 0 {
 		o.Nodes = 3
@@ -116,6 +127,15 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 		return nil, err
 	}
 
+	var images []Image
+	if o.Pods {
+		image, err := podImage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, image)
+	}
+
 	began := time.Now()
 	id := newID()
 	dir := filepath.Join(o.Dir, id)
@@ -132,8 +152,8 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 		_ = os.RemoveAll(dir)
 		return nil, err
 	}
-	l := newLab(state{ID: id, Nodes: o.Nodes, ControlPlaneOnly: o.ControlPlaneOnly, Assets: assets}, dir)
-	l.opts, l.reaper = o, r
+	l := newLab(state{ID: id, Nodes: o.Nodes, ControlPlaneOnly: o.ControlPlaneOnly, Pods: o.Pods, Assets: assets}, dir)
+	l.opts, l.reaper, l.images = o, r, images
 	l.close = sync.OnceValue(l.tearDown)
 
 	// From here on Close undoes whatever had been done.
@@ -272,7 +292,7 @@ func (l *Lab) Hosts() []*Host {
 func newLab(s state, dir string) *Lab {
 	l := &Lab{
 		ID: s.ID, Dir: dir, assets: s.Assets,
-		opts:      Options{Nodes: s.Nodes, ControlPlaneOnly: s.ControlPlaneOnly, Keep: s.Keep, Log: func(string, ...any) {}},
+		opts:      Options{Nodes: s.Nodes, ControlPlaneOnly: s.ControlPlaneOnly, Pods: s.Pods, Keep: s.Keep, Log: func(string, ...any) {}},
 		processes: map[string]*Process{},
 		built:     map[string]string{},
 	}
@@ -317,7 +337,7 @@ func (l *Lab) bringUp(ctx context.Context) error {
 		return err
 	}
 	return writeState(l.Dir, state{
-		ID: l.ID, Nodes: l.opts.Nodes, ControlPlaneOnly: l.opts.ControlPlaneOnly,
+		ID: l.ID, Nodes: l.opts.Nodes, ControlPlaneOnly: l.opts.ControlPlaneOnly, Pods: l.opts.Pods,
 		Keep: l.opts.Keep, Owner: os.Getpid(), Assets: l.assets, Started: time.Now().Truncate(time.Second),
 	})
 }

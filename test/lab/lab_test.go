@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,14 +23,17 @@ import (
 )
 
 // beOwner, set in the environment, makes this test binary a program that starts
-// a lab, says so and waits to be killed.
-const beOwner = "FAIRLEAD_LAB_TEST_OWNER"
+// a lab, of nodes that run pods if it is ownsPods, says so and waits to be killed.
+const (
+	beOwner  = "FAIRLEAD_LAB_TEST_OWNER"
+	ownsPods = "pods"
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beOwner) == "" {
 		os.Exit(m.Run())
 	}
-	l, err := lab.Start(context.Background(), lab.Options{Nodes: 1})
+	l, err := lab.Start(context.Background(), lab.Options{Nodes: 1, Pods: os.Getenv(beOwner) == ownsPods})
 	if err == nil {
 		_, err = l.AddRouter(context.Background(), lab.RouterSpec{Kind: lab.FRR})
 	}
@@ -276,24 +280,35 @@ func TestSideBySide(t *testing.T) {
 // TestOwnerKilled: kill -9 of its owner leaves nothing of a lab.
 func TestOwnerKilled(t *testing.T) {
 	lab.Require(t)
+	id, kill := startOwner(t, "1")
+	if left := leftovers(t, id); len(left) < 5 {
+		t.Errorf("a lab that is up consists of %v only", left)
+	}
+	kill()
+	assertGone(t, id)
+}
+
+// startOwner has another process start a lab, and returns what kills it.
+func startOwner(t *testing.T, kind string) (id string, kill func()) {
+	t.Helper()
 	self, err := os.Executable()
 	must(t, err)
 	owner := exec.Command(self)
-	owner.Env = append(os.Environ(), beOwner+"=1")
+	owner.Env = append(os.Environ(), beOwner+"="+kind)
 	owner.Stderr = os.Stderr
 	stdout, err := owner.StdoutPipe()
 	must(t, err)
 	must(t, owner.Start())
+	kill = sync.OnceFunc(func() {
+		must(t, owner.Process.Kill())
+		_ = owner.Wait() // says that it was killed
+	})
 	line, err := bufio.NewReader(stdout).ReadString('\n')
-	must(t, err)
-	id := strings.TrimSpace(line)
-	if left := leftovers(t, id); len(left) < 5 {
-		t.Errorf("a lab that is up consists of %v only", left)
+	if err != nil {
+		kill()
+		t.Fatal(err)
 	}
-
-	must(t, owner.Process.Kill())
-	_ = owner.Wait() // says that it was killed
-	assertGone(t, id)
+	return strings.TrimSpace(line), kill
 }
 
 // TestCancel: the end of the context is the end of the lab, even half way up.
@@ -368,6 +383,7 @@ func leftovers(t *testing.T, id string) []string {
 	dirs, err := filepath.Glob("/run/fairlead-lab/" + id)
 	must(t, err)
 	left = append(left, dirs...)
+	left = append(left, cgroups(t, "fl-"+id+"-*")...)
 	processes, err := filepath.Glob("/proc/[0-9]*/environ")
 	must(t, err)
 	for _, p := range processes {
@@ -377,6 +393,18 @@ func leftovers(t *testing.T, id string) []string {
 		}
 	}
 	return left
+}
+
+// cgroups are the folders of the cgroups with that name, in each hierarchy that
+// there is.
+func cgroups(t *testing.T, name string) (dirs []string) {
+	t.Helper()
+	for _, hierarchy := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		found, err := filepath.Glob(hierarchy + name)
+		must(t, err)
+		dirs = append(dirs, found...)
+	}
+	return dirs
 }
 
 func must(t *testing.T, err error) {

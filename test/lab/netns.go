@@ -147,7 +147,7 @@ func (l *Lab) hostCommands(h *Host) []string {
 		route("0.0.0.0/0", l.Router.IPv4)
 		route("::/0", l.Router.IPv6)
 	}
-	if h.node == 0 {
+	if h.node == 0 && h != l.ControlPlane { // whose API server answers pods
 		return commands
 	}
 	for _, other := range l.Nodes {

@@ -11,9 +11,30 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// joinNode makes a host a node of the cluster: the Node as a kubelet would
-// report it, and kube-proxy.
+// joinNode makes a host a node of the cluster.
 func (l *Lab) joinNode(ctx context.Context, h *Host) error {
+	if err := l.createNode(ctx, h); err != nil {
+		return fmt.Errorf("join %s: %w", h.Name, err)
+	}
+	return l.startNode(ctx, h)
+}
+
+// startNode starts what a node's machine runs, be it for the first time.
+func (l *Lab) startNode(ctx context.Context, h *Host) error {
+	if !l.opts.Pods {
+		return l.startKubeProxy(ctx, h)
+	}
+	if err := l.startRuntime(ctx, h); err != nil {
+		return err
+	}
+	if err := h.StartKubelet(ctx); err != nil {
+		return err
+	}
+	return l.startKubeProxy(ctx, h)
+}
+
+// createNode writes the Node: all that a kubelet would report, unless one does.
+func (l *Lab) createNode(ctx context.Context, h *Host) error {
 	api, err := l.API()
 	if err != nil {
 		return err
@@ -27,8 +48,8 @@ func (l *Lab) joinNode(ctx context.Context, h *Host) error {
 			PodCIDRs: []string{podCIDR4(h.node).String(), podCIDR6(h.node).String()},
 		},
 	}
-	if err := api.Create(ctx, node); err != nil {
-		return fmt.Errorf("join %s: %w", h.Name, err)
+	if err := api.Create(ctx, node); err != nil || l.opts.Pods {
+		return err
 	}
 	before := node.DeepCopy()
 	now := metav1.Now()
@@ -41,10 +62,7 @@ func (l *Lab) joinNode(ctx context.Context, h *Host) error {
 		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "LabReady",
 		LastHeartbeatTime: now, LastTransitionTime: now,
 	}}
-	if err := api.Status().Patch(ctx, node, client.MergeFrom(before)); err != nil {
-		return fmt.Errorf("join %s: %w", h.Name, err)
-	}
-	return l.startKubeProxy(ctx, h)
+	return api.Status().Patch(ctx, node, client.MergeFrom(before))
 }
 
 // startKubeProxy starts kube-proxy on a node and waits until it has written

@@ -39,6 +39,17 @@ var errClosed = errors.New("the lab is closed")
 // Start starts a program that runs until it is stopped or the lab ends. Name
 // must not be that of a process that still runs; its log is appended to.
 func (h *Host) Start(name string, argv ...string) (*Process, error) {
+	return h.start(name, h.asUsual, argv...)
+}
+
+// birth starts a command on a host, in the right namespaces.
+type birth func(*exec.Cmd) error
+
+// asUsual is the birth of a program that only the host's network is for: a child
+// is born in the namespace of the thread that forks it.
+func (h *Host) asUsual(cmd *exec.Cmd) error { return h.Do(cmd.Start) }
+
+func (h *Host) start(name string, begin birth, argv ...string) (*Process, error) {
 	l := h.lab
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,7 +75,7 @@ func (h *Host) Start(name string, argv ...string) (*Process, error) {
 	// A session of its own: Ctrl-C is for the owner, who still wants to look
 	// around in an orderly lab. It also marks the process as one of ours, see adopt.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := h.Do(cmd.Start); err != nil {
+	if err := begin(cmd); err != nil {
 		return nil, fmt.Errorf("start %s on %s: %w", name, h.Name, err)
 	}
 	p.PID = cmd.Process.Pid
@@ -146,6 +157,18 @@ func (p *Process) Ready(ctx context.Context) error {
 	return p.wait(ctx, "ready", func(ctx context.Context) error {
 		return p.host.get(ctx, "http://"+p.ready+"/readyz")
 	})
+}
+
+// said reports whether the process has written that.
+func (p *Process) said(text string) error {
+	log, err := os.ReadFile(p.log)
+	if err != nil {
+		return err
+	}
+	if !bytes.Contains(log[p.logAt:], []byte(text)) {
+		return fmt.Errorf("it has not said %q yet", text)
+	}
+	return nil
 }
 
 // wait polls until what is asked holds, and gives up when the process ends.

@@ -7,7 +7,9 @@
 # with no input at all, so there is one way to clean up and not two.
 #
 # What belongs to the lab is told by names alone: processes by FAIRLEAD_LAB=ID
-# in their environment, namespaces by the prefix fl-ID-, files by DIR.
+# in their environment, namespaces and cgroups by the prefix fl-ID-, files by DIR.
+# Containers have an environment of their own; they end with their node's first
+# process (machine.sh).
 id=$1 dir=$2
 case $id in '' | *[!a-z0-9]*) echo "reap: bad id '$id'" >&2; exit 2 ;; esac
 case $dir in */"$id") ;; *) echo "reap: '$dir' is not the folder of lab $id" >&2; exit 2 ;; esac
@@ -37,6 +39,20 @@ failed=0
 for ns in /run/netns/fl-"$id"-*; do
 	[ -e "$ns" ] || continue
 	ip netns delete "${ns##*/}" || failed=1
+done
+
+cgroups() { find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -type d -name "fl-$id-*" 2>/dev/null; }
+
+# A container that was killed is in its cgroup until it has gone altogether.
+tries=0
+while left=$(cgroups) && [ -n "$left" ]; do
+	find $left -depth -type d -exec rmdir {} + 2>/dev/null
+	tries=$((tries + 1))
+	if [ $tries -gt 100 ]; then
+		echo "reap: cgroups of lab $id are still in use:" $left >&2
+		exit 1
+	fi
+	sleep 0.02
 done
 
 # Anything mounted inside the folder goes first, or its content would go along.

@@ -47,12 +47,19 @@ var (
 	}
 )
 
+// podPackages are what nodes that run pods need beyond them; containerd and what
+// belongs to Kubernetes are built.
+var podPackages = []Package{
+	{"runc", "runc", "starts the containers of the lab's nodes"},
+	{"containernetworking-plugins", cniPlugins + "/ptp", "cables between a node and its pods"},
+}
+
 // Missing are the packages that this machine lacks for a lab.
 func Missing() []Package { return missing(packages) }
 
 // MissingForTests are the packages that this machine lacks for `make test`.
 func MissingForTests() []Package {
-	return missing(slices.Concat(packages, testPackages, frrPackages, birdPackages))
+	return missing(slices.Concat(packages, testPackages, podPackages, frrPackages, birdPackages))
 }
 
 func missing(list []Package) []Package {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,27 @@ func enterNetns(path string) error {
 		return fmt.Errorf("enter %s: %w", path, err)
 	}
 	return nil
+}
+
+// newNamespaces has a command start as the first process of a namespace of
+// process ids, with mounts of its own.
+func newNamespaces(cmd *exec.Cmd) {
+	cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWPID | unix.CLONE_NEWNS
+}
+
+// enterMachine moves the calling thread, which must be locked to its goroutine, to
+// the mounts of a process, and its future children among the process ids as well.
+func enterMachine(pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("process %d: %w", pid, err)
+	}
+	defer unix.Close(fd)
+	// Mounts cannot be changed while another thread has the same root.
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return err
+	}
+	return unix.Setns(fd, unix.CLONE_NEWNS|unix.CLONE_NEWPID)
 }
 
 // waitForExit blocks until a process that need not be a child has ended.

@@ -5,6 +5,7 @@ package lab
 import (
 	"errors"
 	"io"
+	"os/exec"
 )
 
 // These let everything that uses the lab compile, and its tests skip, where
@@ -13,6 +14,10 @@ import (
 func mayMakeNamespaces() bool { return false }
 
 func enterNetns(string) error { return errors.ErrUnsupported }
+
+func newNamespaces(*exec.Cmd) {}
+
+func enterMachine(int) error { return errors.ErrUnsupported }
 
 func waitForExit(int) {}
 

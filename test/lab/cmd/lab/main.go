@@ -24,13 +24,14 @@ import (
 const usage = `usage: lab COMMAND
 
   demo                             show what Fairlead does, in a lab that stays
-  up [--nodes N] [--bare] [--router frr|bird]...
-                                   bring up a lab that stays; --bare without Fairlead
+  up [--nodes N] [--pods] [--bare] [--router frr|bird]...
+                                   bring up a lab that stays; --pods with nodes that
+                                   run pods, --bare without Fairlead
   down [ID... | --kept | --all]    take labs down; without ID, the only one that is kept
   list                             labs on this machine
   exec ID HOST [COMMAND...]        run a command, or a shell, on a host of a lab
   backend ID SERVICE NAME NODE     add a backend to a Service ([NAMESPACE/]SERVICE)
-  assets                           build the Kubernetes binaries, if they are not there
+  assets                           build what every kind of lab runs, if it is not there
   deps [--tests] [--names]         say which Debian packages are missing, for make test as well
 `
 
@@ -80,6 +81,7 @@ func run(ctx context.Context, args []string) error {
 func up(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("lab up", flag.ContinueOnError)
 	nodes := flags.Int("nodes", 3, "how many nodes")
+	pods := flags.Bool("pods", false, "nodes with containerd and a kubelet")
 	bare := flags.Bool("bare", false, "do not install and start Fairlead")
 	var routers []lab.RouterKind
 	flags.Func("router", "add a BGP router, frr or bird; may be given several times", func(s string) error {
@@ -91,7 +93,7 @@ func up(ctx context.Context, args []string) error {
 		return err
 	}
 	log := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-	l, err := lab.Start(ctx, lab.Options{Nodes: *nodes, Keep: true, Log: log})
+	l, err := lab.Start(ctx, lab.Options{Nodes: *nodes, Pods: *pods, Keep: true, Log: log})
 	if err != nil {
 		return err
 	}
@@ -108,7 +110,11 @@ func up(ctx context.Context, args []string) error {
 	}
 	// From here on the lab stays, whatever happens: somebody who changes
 	// Fairlead wants to see why it does not start.
-	if err := install(ctx, l); err != nil {
+	start := install
+	if *pods {
+		start = installChart
+	}
+	if err := start(ctx, l); err != nil {
 		return fmt.Errorf("lab %s is up, but without Fairlead: %w", l.ID, err)
 	}
 	log("lab %s: Fairlead is running", l.ID)
@@ -122,6 +128,24 @@ func install(ctx context.Context, l *lab.Lab) error {
 		return err
 	}
 	return l.StartFairlead(ctx)
+}
+
+// installChart installs as a user does, with the image that is built from here.
+func installChart(ctx context.Context, l *lab.Lab) error {
+	image, err := lab.FairleadImage(ctx, "devel")
+	if err != nil {
+		return err
+	}
+	if err := l.LoadImages(ctx, image); err != nil {
+		return err
+	}
+	chart, err := lab.Chart()
+	if err != nil {
+		return err
+	}
+	_, err = l.Helm(ctx, "install", "fairlead", chart, "--namespace", lab.Namespace, "--create-namespace",
+		"--set", "image.tag=devel", "--wait", "--timeout", "2m")
+	return err
 }
 
 const howTo = `
@@ -241,7 +265,7 @@ func backend(ctx context.Context, args []string) error {
 func assets(ctx context.Context, _ []string) error {
 	dir, err := lab.Assets(ctx)
 	if err == nil {
-		fmt.Println("Kubernetes binaries are in", dir)
+		fmt.Println("What labs run is in", dir)
 	}
 	return err
 }
