@@ -412,7 +412,7 @@ func (a *Announcer) act() speaker.Plan {
 	for addr := range a.since {
 		s.Announced[addr] = true
 	}
-	macs := map[string]bool{}
+	macs := a.world.nodesMACs()
 	for _, node := range view.Alive {
 		if f, ok := view.Facts[node]; ok {
 			s.Speakers[node] = speaker.Speaker{

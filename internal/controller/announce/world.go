@@ -35,6 +35,7 @@ type world struct {
 	adverts   map[string]v1alpha1.L2Advertisement
 	nodes     map[string]lb.Node
 	speakers  map[string]netip.AddrPort // node -> gossip endpoint
+	macs      map[string][]string       // node -> hardware addresses of its interfaces
 	wanted    kube.SpeakerOrders        // what a user wants of this one
 	names     map[string]string         // of nodes, to keep one of each
 	routers   routerObjects
@@ -90,6 +91,7 @@ func newWorld(class kube.Class, node string) *world {
 		adverts:   map[string]v1alpha1.L2Advertisement{},
 		nodes:     map[string]lb.Node{},
 		speakers:  map[string]netip.AddrPort{},
+		macs:      map[string][]string{},
 		names:     map[string]string{},
 		routers:   newRouterObjects(),
 		version:   1, // 0 says that nobody keeps account
@@ -270,6 +272,10 @@ func (w *world) setSpeaker(s *v1alpha1.Speaker, gone bool) bool {
 		matters = orders.Drain != w.wanted.Drain || !maps.Equal(orders.Once, w.wanted.Once)
 		w.wanted = orders
 	}
+	w.macs[s.Name] = nil
+	for _, i := range s.Status.Interfaces {
+		w.macs[s.Name] = append(w.macs[s.Name], i.MAC)
+	}
 	endpoint, err := netip.ParseAddrPort(s.Status.GossipEndpoint)
 	if gone || err != nil {
 		delete(w.speakers, s.Name)
@@ -312,6 +318,20 @@ func (w *world) knownSpeakers() int {
 // node's own endpoint is left over from a renamed node.
 func (w *world) isOther(node string, endpoint netip.AddrPort) bool {
 	return node != w.node && endpoint != w.speakers[w.node]
+}
+
+// nodesMACs returns the hardware addresses that speakers have written down: also
+// of those that are not in touch yet.
+func (w *world) nodesMACs() map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[string]bool{}
+	for _, macs := range w.macs {
+		for _, mac := range macs {
+			out[mac] = true
+		}
+	}
+	return out
 }
 
 // speakerIsGone reports whether this node has no Speaker object, as after its
