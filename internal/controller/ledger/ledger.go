@@ -52,6 +52,7 @@ type Ledger struct {
 	// one has, they keep them.
 	strangers map[lb.ServiceKey]*corev1.Service
 	shunned   map[netip.Addr]bool // a foreign host has them
+	given     map[netip.Addr]bool // addresses that Services had not had before
 	// others are the addresses of Services that another controller serves.
 	others    map[lb.ServiceKey][]netip.Addr
 	conflicts map[lb.Holder][]lb.Refusal // addresses that their Services cannot keep, until that is written
@@ -68,7 +69,7 @@ func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 	return &Ledger{
 		reader: reader, class: class, now: now,
 		alloc: allocator.New(), pools: map[string]lb.Pool{}, invalid: map[string]error{},
-		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{}, waiting: map[lb.Holder]lb.Reason{}, shunned: map[netip.Addr]bool{},
+		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{}, waiting: map[lb.Holder]lb.Reason{}, shunned: map[netip.Addr]bool{}, given: map[netip.Addr]bool{},
 		others: map[lb.ServiceKey][]netip.Addr{},
 		onWake: map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
 		pace: rate.NewLimiter(crowd, few),
@@ -294,7 +295,14 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, for
 		return lb.Decision{}, true
 	}
 	delete(l.strangers, key)
-	return l.decide(req, l.alloc.Allocate), false
+	held, had := l.alloc.Holds(req.Holder), kube.IngressAddresses(svc)
+	d = l.decide(req, l.alloc.Allocate)
+	for _, g := range d.Grants {
+		if !slices.Contains(held, g) {
+			l.given[g.Addr] = !slices.Contains(had, g.Addr)
+		}
+	}
+	return d, false
 }
 
 // Keep answers a Service whose request cannot be understood: it keeps what it has.
@@ -402,11 +410,13 @@ func (l *Ledger) setOthers(key lb.ServiceKey, now []netip.Addr) {
 const shunFor = time.Hour
 
 // Shun says that a host outside of the cluster has the address, which was never
-// announced. Who did not ask for this very address is given another.
+// announced. Who did not ask for this very address is given another; but a Service
+// that came with it keeps it, as clients may know it: that host may be another load
+// balancer's, from which Fairlead is about to take over.
 func (l *Ledger) Shun(addr netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.shunned[addr] {
+	if l.given[addr] && !l.shunned[addr] {
 		l.shunned[addr] = true
 		time.AfterFunc(shunFor, func() { l.unshun(addr) })
 		l.avoid(addr)
@@ -469,6 +479,9 @@ func (l *Ledger) Release(key lb.Holder) []lb.Grant {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	had := l.alloc.Holds(key)
+	for _, g := range had {
+		delete(l.given, g.Addr)
+	}
 	delete(l.conflicts, key)
 	delete(l.waiting, key)
 	l.wake(l.alloc.Release(key, l.now()))
