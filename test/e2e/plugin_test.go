@@ -120,7 +120,7 @@ func TestPluginNamesTheCause(t *testing.T) {
 	advert := func(t *testing.T, spec v1alpha1.L2AdvertisementSpec) {
 		c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1(c.freshName("lan")), Spec: spec})
 	}
-	const some = "172.30.0.60-172.30.0.69"
+	const some = "172.30.0.40-172.30.0.49"
 
 	t.Run("nothing", func(t *testing.T) {
 		lan(t, some)
@@ -145,7 +145,7 @@ func TestPluginNamesTheCause(t *testing.T) {
 		c.doctor(t, "Service "+c.namespace+"/poor", "there is no IPAddressPool")
 	})
 	t.Run("full pool", func(t *testing.T) {
-		lan(t, "172.30.0.60-172.30.0.60")
+		lan(t, "172.30.0.40-172.30.0.40")
 		c.addresses(t, c.service(t, "first"))
 		svc := c.service(t, "second")
 		c.explain(t, svc, "Pending", "no free IPv4 address (1 in use)")
@@ -170,8 +170,8 @@ func TestPluginNamesTheCause(t *testing.T) {
 	})
 	t.Run("address taken", func(t *testing.T) {
 		lan(t, some)
-		c.addresses(t, c.service(t, "has", annotated(v1alpha1.AnnotationLoadBalancerIPs, "172.30.0.65")))
-		svc := c.service(t, "wants", annotated(v1alpha1.AnnotationLoadBalancerIPs, "172.30.0.65"))
+		c.addresses(t, c.service(t, "has", annotated(v1alpha1.AnnotationLoadBalancerIPs, "172.30.0.45")))
+		svc := c.service(t, "wants", annotated(v1alpha1.AnnotationLoadBalancerIPs, "172.30.0.45"))
 		c.explain(t, svc, "Pending", "the address is in use (by "+c.namespace+"/has)")
 	})
 	t.Run("no advertisement", func(t *testing.T) {
@@ -237,11 +237,11 @@ func TestPluginNamesTheCause(t *testing.T) {
 	t.Run("foreign host", func(t *testing.T) {
 		lan(t, some)
 		advert(t, v1alpha1.L2AdvertisementSpec{})
-		mac, _ := c.occupy(t, "172.30.0.66")
-		svc := served(t, c.service(t, "taken", annotated(v1alpha1.AnnotationLoadBalancerIPs, "172.30.0.66")))
+		mac, _ := c.occupy(t, "172.30.0.46")
+		svc := served(t, c.service(t, "taken", annotated(v1alpha1.AnnotationLoadBalancerIPs, "172.30.0.46")))
 		c.untilService(t, svc, announced, false, "Conflict")
 		c.explain(t, svc, "NotAnnounced", "a host outside of the cluster has the address", mac)
-		c.doctor(t, "address 172.30.0.66", "a host outside of the cluster has it too", "by its MAC")
+		c.doctor(t, "address 172.30.0.46", "a host outside of the cluster has it too", "by its MAC")
 	})
 	t.Run("pool with a node's address", func(t *testing.T) {
 		p := lan(t, "172.30.0.12-172.30.0.14")
