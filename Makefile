@@ -13,7 +13,7 @@ TOOL := go tool -modfile=hack/tools/go.mod
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo lab-up lab-down lint generate verify fuzz bench images clean deps assets unit test-install golden helm
+.PHONY: help build test demo lab-up lab-down lint generate verify fuzz bench images clean deps assets unit test-install golden helm story
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,11 +24,15 @@ build: ## build controller, speaker and the kubectl plugin into bin/
 
 test: DEPS := --tests
 test: deps verify assets ## check everything: generated files, lint, unit, API server and lab tests
-	CGO_ENABLED=1 go test -race -timeout 45m ./...
-	@$(MAKE) --no-print-directory test-install
+	CGO_ENABLED=1 go test -race -timeout 45m $$(go list ./... | grep -v /test/story)
+	@$(MAKE) --no-print-directory test-install story
 
 unit: ## run the tests that need neither root nor a lab
 	go test ./api/... ./cmd/... ./internal/...
+
+# Nothing else runs beside it: it starts some dozens of containers on its own.
+story: deps assets ## install, upgrade, drain, uninstall: all that a user does, on a cluster that runs pods
+	go test -count=1 -timeout 20m -v ./test/story/...
 
 # These are modules of their own. Go's cache of results does not see that files
 # outside of a module have changed: hence -count=1.

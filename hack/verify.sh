@@ -19,7 +19,7 @@ if [ $status != 0 ]; then
 	restore
 	echo "verify: out of date; run 'make generate' and 'go mod tidy', and commit the result" >&2
 fi
-for m in hack/chart hack/image; do
+for m in hack/chart hack/image test/containers; do
 	(cd "$m" && go mod tidy -diff) || { echo "verify: run 'go mod tidy' in $m" >&2; status=1; }
 done
 exit $status

@@ -196,14 +196,20 @@ func (r Requests) note(e *auditEvent) {
 	allowed := e.ResponseStatus.Code != http.StatusForbidden
 	switch {
 	case e.ObjectRef != nil && e.ObjectRef.Resource != "":
-		r[e.request()] = allowed
+		r.add(e.request(), allowed)
 		if asked := e.request(); e.streams() {
 			asked.verb = "list"
-			r[asked] = allowed
+			r.add(asked, allowed)
 		}
 	case !allowed:
-		r[right{verb: e.Verb, resource: e.RequestURI}] = false
+		r.add(right{verb: e.Verb, resource: e.RequestURI}, false)
 	}
+}
+
+// add notes a request; what was refused once stays refused.
+func (r Requests) add(what right, allowed bool) {
+	before, seen := r[what]
+	r[what] = allowed && (before || !seen)
 }
 
 // seldom is granted for what no test brings about: client-go patches an event when
