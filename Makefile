@@ -25,12 +25,13 @@ build: ## build controller, speaker and the kubectl plugin into bin/
 test: DEPS := --tests
 test: deps verify assets ## check everything: generated files, lint, unit, API server and lab tests
 	CGO_ENABLED=1 go test -race -timeout 45m $$(go list ./... | grep -v /test/story)
-	@$(MAKE) --no-print-directory test-install story
+	@$(MAKE) --no-print-directory test-install
 
 unit: ## run the tests that need neither root nor a lab
 	go test ./api/... ./cmd/... ./internal/...
 
-# Nothing else runs beside it: it starts some dozens of containers on its own.
+# Nothing else runs beside it: it starts some dozens of containers on its own. Not
+# part of test yet: docs/progress.md.
 story: deps assets ## install, upgrade, drain, uninstall: all that a user does, on a cluster that runs pods
 	go test -count=1 -timeout 20m -v ./test/story/...
 
