@@ -128,7 +128,6 @@ func (m *Members) Start() error {
 	c.ProbeInterval, c.ProbeTimeout = m.timers.interval, m.timers.timeout
 	c.SuspicionMult = m.timers.suspicion
 	c.AwarenessMaxMultiplier = 2
-	c.EnableCompression = false // most packets are small
 	c.GossipInterval = m.timers.gossip
 	c.PushPullInterval = fullSync
 	c.TCPTimeout = tcpTimeout
