@@ -102,16 +102,21 @@ func addressPart(c *cluster.Cluster, g lb.Grant) AddressPart {
 	return p
 }
 
+// wayOf begins what there is to say of a way: why it is not taken, or 0.
+func wayOf(why lb.Reason, rejected []speaker.Rejection, chosen bool) Way {
+	w := Way{Chosen: chosen, Announced: why == 0, why: why, rejected: rejected}
+	if why != 0 {
+		w.Reason = why.String()
+	}
+	return w
+}
+
 func layer2(c *cluster.Cluster, a *cluster.Announcement) Way {
 	l := &a.Layer2
-	w := Way{Chosen: len(l.Adverts) > 0, why: l.Why(), rejected: l.Rejected}
-	w.Announced = w.why == 0
+	w := wayOf(l.Why(), l.Rejected, len(l.Adverts) > 0)
 	for i := range c.View.Advertisements {
 		advert := &c.View.Advertisements[i]
 		w.Adverts = append(w.Adverts, judge(advert.Name, &advert.Scope, l.Adverts, a.Grant))
-	}
-	if w.why != 0 {
-		w.Reason = w.why.String()
 	}
 	if w.Announced {
 		w.Since, w.Moved = c.Age(l.Owner.Since), ordered(c, l.Owner.Node, a.Grant.Addr)
@@ -158,14 +163,10 @@ func ordered(c *cluster.Cluster, owner string, a netip.Addr) string {
 
 func routes(c *cluster.Cluster, a *cluster.Announcement) Way {
 	b := &a.BGP
-	w := Way{Chosen: len(b.Adverts) > 0, why: b.Why(), rejected: b.Rejected}
-	w.Announced = w.why == 0
+	w := wayOf(b.Why(), b.Rejected, len(b.Adverts) > 0)
 	for i := range c.View.BGPAdvertisements {
 		advert := &c.View.BGPAdvertisements[i]
 		w.Adverts = append(w.Adverts, judge(advert.Name, &advert.Scope, b.Adverts, a.Grant))
-	}
-	if w.why != 0 {
-		w.Reason = w.why.String()
 	}
 	for _, n := range b.Nodes {
 		can := Candidate{Node: n, Verdict: Announces}
