@@ -32,7 +32,7 @@ import (
 // gcPercent is how much garbage may lie beside what lives. Most of what lives is
 // what is known of the cluster's Services, which stays: with Go's default of 100
 // a speaker would take up to twice its size, on every node, for little less work.
-const gcPercent = 50
+const gcPercent = 25
 
 // options are the command line.
 type options struct {

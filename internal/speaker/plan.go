@@ -56,10 +56,11 @@ func (s Speaker) Equal(o Speaker) bool {
 
 // Plan is what this node is to do.
 type Plan struct {
-	Announcements []lb.L2Announcement           // sorted by address
-	Standby       []string                      // interfaces on which this node could announce an IPv4 address, sorted
-	Claims        map[netip.Addr]election.Claim // to be made now, before announcing
-	Outcomes      []Outcome                     // one per assigned address, in the order of the assignments; until the next plan
+	Announcements []lb.L2Announcement            // sorted by address
+	Users         map[netip.Addr][]lb.ServiceKey // of the addresses in Announcements
+	Standby       []string                       // interfaces on which this node could announce an IPv4 address, sorted
+	Claims        map[netip.Addr]election.Claim  // to be made now, before announcing
+	Outcomes      []Outcome                      // one per assigned address, in the order of the assignments; until the next plan
 
 	// Routes are what this node announces by BGP, sorted by prefix. Those with
 	// Drain are to go as soon as routers had time to prefer other nodes. They are
@@ -137,9 +138,17 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 	}
 	if able && claim.Owner == s.Node {
 		out.Reason = lb.ReasonAnnounced
-		p.Announcements = append(p.Announcements, lb.L2Announcement{Addr: sp.addr, Interfaces: names, Probe: claim.Epoch == firstEpoch})
+		p.announce(sp, lb.L2Announcement{Addr: sp.addr, Interfaces: names, Probe: claim.Epoch == firstEpoch})
 	}
 	return out
+}
+
+func (p *Plan) announce(sp *spot, a lb.L2Announcement) {
+	p.Announcements = append(p.Announcements, a)
+	if p.Users == nil {
+		p.Users = map[netip.Addr][]lb.ServiceKey{}
+	}
+	p.Users[sp.addr] = append([]lb.ServiceKey{sp.service}, sp.sharers...)
 }
 
 // minority reports whether this speaker sees less than half of those that there

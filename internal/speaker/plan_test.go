@@ -297,6 +297,9 @@ func TestMake(t *testing.T) {
 				Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Addr: vip,
 				Reason: tt.reason, Owner: tt.owner, Avoided: tt.avoided,
 			}}}
+			for _, a := range tt.announce {
+				want.Users = map[netip.Addr][]lb.ServiceKey{a.Addr: {s.Assignments[0].Service}}
+			}
 			if diff := cmp.Diff(want, p, compared); diff != "" {
 				t.Errorf("plan differs (-want +got):\n%s", diff)
 			}

@@ -40,6 +40,9 @@ const (
 	// which the speaker owns nothing. It is longer than the second after which
 	// the kernel repeats an ARP request that went into the void.
 	rejoinWithin = 2 * time.Second
+	// breath is the least time from one turn of the loop to the next: when a node is
+	// dead, a hundred others claim what it owned, each at its own moment.
+	breath = 10 * time.Millisecond
 	// findEvery is how often it tries then.
 	findEvery = 200 * time.Millisecond
 	// handOverWithin bounds the wait for successors on shutdown. It is within the 30 s
@@ -257,7 +260,13 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 	tick := time.NewTicker(tryAgain)
 	defer tick.Stop()
 	for {
+		next := time.After(breath)
 		a.act()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-next:
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -442,7 +451,7 @@ func (a *Announcer) act() speaker.Plan {
 			time.AfterFunc(again, a.world.changed.Poke)
 		}
 	}
-	a.tell(inForce, usersOf(plan), len(view.Alive), err)
+	a.tell(inForce, plan.Users, len(view.Alive), err)
 	return plan
 }
 
@@ -507,17 +516,6 @@ func (g *ground) stand(world uint64, speakers map[string]speaker.Speaker) uint64
 		*g = ground{version: g.version + 1, world: world, speakers: speakers}
 	}
 	return g.version
-}
-
-// usersOf returns the Services of each address that this node is to announce.
-func usersOf(p speaker.Plan) map[netip.Addr][]lb.ServiceKey {
-	users := map[netip.Addr][]lb.ServiceKey{}
-	for i := range p.Outcomes {
-		if o := &p.Outcomes[i]; o.Reason == lb.ReasonAnnounced {
-			users[o.Addr] = append([]lb.ServiceKey{o.Service}, o.Sharers...)
-		}
-	}
-	return users
 }
 
 // tell has the Speaker object say what this node announces, and what failed.
