@@ -119,6 +119,8 @@ func BenchmarkMake(b *testing.B) {
 					switch change.name {
 					case "nothing", "claims":
 						change.to.Version = 1
+					case "service", "endpoint":
+						change.to.Assignments = slices.Clone(change.to.Assignments)
 					}
 					p.Make(change.to)
 				}

@@ -344,8 +344,8 @@ func (s *Snapshot) routes(spots []spot) []lb.BGPRoute {
 		if sh == nil {
 			continue
 		}
-		for _, p := range sh.parts[lb.FamilyOf(spots[i].addr)-lb.IPv4] {
-			prefix := lb.PrefixOf(spots[i].addr, p.bits)
+		for _, p := range sh.parts[lb.FamilyOf(spots[i].Addr)-lb.IPv4] {
+			prefix := lb.PrefixOf(spots[i].Addr, p.bits)
 			c, there := found[prefix]
 			switch {
 			case !there:

@@ -109,7 +109,7 @@ const firstEpoch = 1
 // to the plan.
 func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *Plan) Outcome {
 	c := sp.candidates
-	out := Outcome{Service: sp.service, Sharers: sp.sharers, Addr: sp.addr, Avoided: c.Avoided, Best: c.Best}
+	out := Outcome{Service: sp.first.Service, Sharers: sp.sharers, Addr: sp.Addr, Avoided: c.Avoided, Best: c.Best}
 	if c.Reason != 0 {
 		out.Reason = c.Reason
 		return out
@@ -118,7 +118,7 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 		out.Reason, out.Owner = lb.ReasonNotJoined, claim.Owner
 		return out
 	}
-	elected := election.Owner(sp.addr, c.Good, c.Best, claim, load)
+	elected := election.Owner(sp.Addr, c.Good, c.Best, claim, load)
 	insists := s.insists(sp, claim)
 	if insists {
 		elected = s.Node
@@ -127,9 +127,9 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 		load.Of[claim.Owner]--
 		load.Of[elected]++ // each speaker counts what each is about to take
 	}
-	if elected == s.Node && claim.Owner != s.Node && (insists || !s.awaited(sp.addr)) {
+	if elected == s.Node && claim.Owner != s.Node && (insists || !s.awaited(sp.Addr)) {
 		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1, Minor: s.claimsMinor(claim)}
-		p.Claims[sp.addr] = claim
+		p.Claims[sp.Addr] = claim
 	}
 	out.Reason, out.Owner = lb.ReasonNotOwner, claim.Owner
 	names, able := c.Able[claim.Owner]
@@ -138,7 +138,7 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 	}
 	if able && claim.Owner == s.Node {
 		out.Reason = lb.ReasonAnnounced
-		p.announce(sp, lb.L2Announcement{Addr: sp.addr, Interfaces: names, Probe: claim.Epoch == firstEpoch})
+		p.announce(sp, lb.L2Announcement{Addr: sp.Addr, Interfaces: names, Probe: claim.Epoch == firstEpoch})
 	}
 	return out
 }
@@ -148,7 +148,7 @@ func (p *Plan) announce(sp *spot, a lb.L2Announcement) {
 	if p.Users == nil {
 		p.Users = map[netip.Addr][]lb.ServiceKey{}
 	}
-	p.Users[sp.addr] = append([]lb.ServiceKey{sp.service}, sp.sharers...)
+	p.Users[sp.Addr] = append([]lb.ServiceKey{sp.first.Service}, sp.sharers...)
 }
 
 // minority reports whether this speaker sees less than half of those that there
@@ -167,7 +167,7 @@ func (s *Snapshot) claimsMinor(replaced election.Claim) bool {
 // it who was cut off with a few, and thought that the others were dead. So an
 // address stays where most of the cluster saw it.
 func (s *Snapshot) insists(sp *spot, claim election.Claim) bool {
-	wanted := s.Take == sp.addr || claim.Minor && s.Announced[sp.addr] && !s.minority()
+	wanted := s.Take == sp.Addr || claim.Minor && s.Announced[sp.Addr] && !s.minority()
 	return wanted && claim.Owner != s.Node && slices.Contains(sp.candidates.Good, s.Node)
 }
 

@@ -19,7 +19,8 @@ type Planner struct {
 	node    string
 	joined  bool
 
-	spots    []spot
+	assigned []lb.Assignment    // nobody writes to it
+	spots    []spot             // of these
 	standby  []string           // interfaces on which this node could announce one of them
 	seats    map[netip.Addr]int // address -> index of its spot
 	claims   []election.Claim   // by spot
@@ -37,7 +38,11 @@ type Planner struct {
 func (p *Planner) Make(s Snapshot) Plan {
 	switch {
 	case s.Version == 0 || s.Version != p.version || s.Node != p.node:
-		p.spots = s.spots()
+		if !same(p.assigned, s.Assignments) {
+			p.assigned = s.Assignments
+			p.spots, p.seats = s.spots()
+		}
+		s.look(p.spots)
 		p.routes = s.routes(p.spots)
 		p.begin(&s)
 	case s.Joined != p.joined:
@@ -67,21 +72,29 @@ func (p *Planner) Make(s Snapshot) Plan {
 // begin takes all claims on the spots anew.
 func (p *Planner) begin(s *Snapshot) {
 	p.version, p.node, p.joined = s.Version, s.Node, s.Joined
-	p.seats = make(map[netip.Addr]int, len(p.spots))
-	p.claims, p.outcomes = make([]election.Claim, len(p.spots)), make([]Outcome, len(p.spots))
+	p.claims, p.outcomes = anew(p.claims, len(p.spots)), anew(p.outcomes, len(p.spots))
 	p.load, p.standby = s.load(len(p.spots)), s.standby(p.spots)
 	p.mine, p.open = map[int]bool{}, map[int]bool{}
 	for i := range p.spots {
-		p.seats[p.spots[i].addr] = i
-		p.claimed(s, i, s.Claims[p.spots[i].addr])
+		p.claimed(s, i, s.Claims[p.spots[i].Addr])
 	}
 }
+
+// anew returns n zero values, where the old ones were if there is room.
+func anew[T any](old []T, n int) []T {
+	s := slices.Grow(old[:0], n)[:n]
+	clear(s)
+	return s
+}
+
+// same reports whether the two are one slice, and not only equal.
+func same(x, y []lb.Assignment) bool { return len(x) == len(y) && len(x) > 0 && &x[0] == &y[0] }
 
 // standby returns the interfaces on which this node could announce an IPv4 address.
 func (s *Snapshot) standby(spots []spot) []string {
 	names, seen := map[string]bool{}, map[*Candidates]bool{}
 	for i := range spots {
-		if c := spots[i].candidates; spots[i].addr.Is4() && !seen[c] {
+		if c := spots[i].candidates; spots[i].Addr.Is4() && !seen[c] {
 			seen[c] = true
 			for _, name := range c.Able[s.Node] {
 				names[name] = true

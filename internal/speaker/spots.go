@@ -11,46 +11,43 @@ import (
 
 // spot is an assigned address and who can announce it.
 type spot struct {
-	addr       netip.Addr
-	service    lb.ServiceKey
-	sharers    []lb.ServiceKey // the other Services that have it
-	candidates *Candidates     // without Rejected; of many spots the same
-	portion    *portion        // what this node announces of it by BGP; nil: nothing. Of many spots the same
+	lb.Grant
+	first   *lb.Assignment  // the Service that has it
+	others  []lb.Assignment // the other Services that have it
+	sharers []lb.ServiceKey // these are
+
+	candidates *Candidates // without Rejected; of many spots the same
+	portion    *portion    // what this node announces of it by BGP; nil: nothing. Of many spots the same
 }
 
-// spots returns the assigned addresses, in the order of the assignments. There
-// may be ten thousand, but few kinds of them: candidates are looked for once for
-// each kind.
-func (s *Snapshot) spots() []spot {
+// spots returns the assigned addresses, in the order of the assignments, without
+// who can announce them; and which is where.
+func (s *Snapshot) spots() ([]spot, map[netip.Addr]int) {
 	all := make([]spot, 0, len(s.Assignments))
-	first := make(map[netip.Addr]int, len(s.Assignments)) // address -> its spot
-	shared := map[int][]lb.Assignment{}                   // spot -> all Services that have the address
+	seats := make(map[netip.Addr]int, len(s.Assignments))
 	s.grants(func(as *lb.Assignment, g lb.Grant) {
-		i, known := first[g.Addr]
+		i, known := seats[g.Addr]
 		if !known {
-			first[g.Addr] = len(all)
-			all = append(all, spot{addr: g.Addr, service: as.Service})
+			seats[g.Addr] = len(all)
+			all = append(all, spot{Grant: g, first: as})
 			return
 		}
-		if as.Service == all[i].service {
-			return // it names the address twice
+		if sp := &all[i]; as.Service != sp.first.Service { // else it names the address twice
+			sp.others, sp.sharers = append(sp.others, *as), append(sp.sharers, as.Service)
 		}
-		all[i].sharers = append(all[i].sharers, as.Service)
-		shared[i] = append(shared[i], *as)
 	})
-	k := newKinds(s)
-	b := newBGPKinds(s)
-	next := 0
-	s.grants(func(as *lb.Assignment, g lb.Grant) {
-		if first[g.Addr] != next {
-			return // one that shares it has come before
-		}
-		users := append([]lb.Assignment{*as}, shared[next]...)
-		all[next].candidates = k.candidates(users, g)
-		all[next].portion = b.portion(users, g)
-		next++
-	})
-	return all
+	return all, seats
+}
+
+// look finds who can announce the spots. There may be ten thousand, but few kinds
+// of them: candidates are looked for once for each kind.
+func (s *Snapshot) look(spots []spot) {
+	k, b := newKinds(s), newBGPKinds(s)
+	for i := range spots {
+		sp := &spots[i]
+		users := append([]lb.Assignment{*sp.first}, sp.others...)
+		sp.candidates, sp.portion = k.candidates(users, sp.Grant), b.portion(users, sp.Grant)
+	}
 }
 
 // grants calls do for each address of each Service.

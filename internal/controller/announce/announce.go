@@ -34,6 +34,8 @@ const (
 	// lookAround is how often the speaker looks for others that it lost, as in a
 	// partition.
 	lookAround = 500 * time.Millisecond
+	// seekers is how many speakers look at a time.
+	seekers = 5
 	// tryAgain is how often it retries what failed, such as to open an interface.
 	tryAgain = 2 * time.Second
 	// rejoinWithin bounds the search for others after a cable was back, during
@@ -358,17 +360,21 @@ func (a *Announcer) cameUp(now []netif.Interface) bool {
 }
 
 // lookForLost looks for speakers that are known and not among the members, until
-// ctx ends: gossip alone does not find together again after a long partition.
+// ctx ends: gossip alone does not find together again after a long partition. Those
+// who are in touch take turns, so that a few look at a time, however many they are.
 func (a *Announcer) lookForLost(ctx context.Context) {
 	tick := time.NewTicker(lookAround)
 	defer tick.Stop()
-	for {
+	for turn := 0; ; turn++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 		alive := a.members.Alive()
+		if me, _ := slices.BinarySearch(alive, a.cfg.Node); (turn+me)%(1+len(alive)/seekers) != 0 {
+			continue
+		}
 		var lost []netip.AddrPort
 		for node, endpoint := range a.world.others() {
 			if _, found := slices.BinarySearch(alive, node); !found {
