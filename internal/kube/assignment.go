@@ -56,7 +56,7 @@ func (s PoolSet) Of(a netip.Addr) (string, bool) {
 func Assignment(svc *corev1.Service, endpoints []discoveryv1.EndpointSlice, pools PoolSet) lb.Assignment {
 	out := lb.Assignment{
 		Service:    Key(svc),
-		Labels:     svc.Labels,
+		Labels:     lb.LabelsOf(svc.Labels),
 		Policy:     TrafficPolicy(svc),
 		ReadyNodes: ReadyNodes(endpoints),
 	}

@@ -108,7 +108,7 @@ func scope(pools []v1alpha1.IPAddressPool, names []string, poolSelectors, servic
 		return out, fmt.Errorf("spec.ipAddressPoolSelectors%w", err)
 	}
 	for _, p := range pools {
-		if lb.MatchesAny(bySelector, p.Labels) {
+		if lb.MatchesAny(bySelector, lb.LabelsOf(p.Labels)) {
 			out.Pools = append(out.Pools, p.Name)
 		}
 	}
@@ -144,7 +144,7 @@ type Peer struct {
 }
 
 // SelectsNode reports whether nodes with these labels have the peer.
-func (p *Peer) SelectsNode(labels map[string]string) bool {
+func (p *Peer) SelectsNode(labels lb.Labels) bool {
 	return len(p.Nodes) == 0 || lb.MatchesAny(p.Nodes, labels)
 }
 
@@ -236,7 +236,7 @@ func NewPeers(list []v1alpha1.BGPPeer) (Peers, map[string]*Fault) {
 
 // Of returns the peers that a node with these labels has, and why it has not those
 // that it should: of two that are the same router the older one is had.
-func (ps Peers) Of(labels map[string]string) ([]Peer, map[string]*Fault) {
+func (ps Peers) Of(labels lb.Labels) ([]Peer, map[string]*Fault) {
 	var out []Peer
 	faults, taken := map[string]*Fault{}, map[router]string{}
 	for i := range ps {
@@ -260,7 +260,7 @@ func (ps Peers) Of(labels map[string]string) ([]Peer, map[string]*Fault) {
 }
 
 // Names returns the sorted names of the peers that a node with these labels has.
-func (ps Peers) Names(labels map[string]string) (out []string) {
+func (ps Peers) Names(labels lb.Labels) (out []string) {
 	of, _ := ps.Of(labels)
 	for i := range of {
 		out = append(out, of[i].Name)

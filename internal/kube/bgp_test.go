@@ -133,7 +133,7 @@ func TestPeersOfANode(t *testing.T) {
 		{"a", []string{"from-another-address", "in-a-vrf", "zone-a"}, []string{"old", "young"}},
 		{"b", []string{"from-another-address", "in-a-vrf", "old"}, []string{"young"}},
 	} {
-		labels := map[string]string{"zone": tt.zone}
+		labels := lb.LabelsOf(map[string]string{"zone": tt.zone})
 		if diff := cmp.Diff(tt.want, peers.Names(labels)); diff != "" {
 			t.Errorf("zone %s (-want +got):\n%s", tt.zone, diff)
 		}

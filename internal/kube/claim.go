@@ -22,8 +22,8 @@ func ClaimRequest(c *v1alpha1.IPAddressClaim, namespaceLabels map[string]string)
 	r := lb.Request{
 		Holder:          ClaimHolder(c),
 		Created:         c.CreationTimestamp.Time,
-		Labels:          c.Labels,
-		NamespaceLabels: namespaceLabels,
+		Labels:          lb.LabelsOf(c.Labels),
+		NamespaceLabels: lb.LabelsOf(namespaceLabels),
 		RequireAll:      true,
 		Pool:            string(c.Spec.Pool),
 		Deleting:        c.DeletionTimestamp != nil,

@@ -15,7 +15,7 @@ const taintShutdown = "node.cloudprovider.kubernetes.io/shutdown"
 
 // Node returns the node as a place to announce from.
 func Node(n *corev1.Node) lb.Node {
-	out := lb.Node{Name: n.Name, Labels: n.Labels}
+	out := lb.Node{Name: n.Name, Labels: lb.LabelsOf(n.Labels)}
 	if _, ok := n.Labels[corev1.LabelNodeExcludeBalancers]; ok {
 		out.Avoid = append(out.Avoid, lb.ReasonNodeExcluded)
 	}

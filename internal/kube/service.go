@@ -74,8 +74,8 @@ func Request(svc *corev1.Service, namespaceLabels map[string]string) (lb.Request
 	r := lb.Request{
 		Holder:          Key(svc).Holder(),
 		Created:         svc.CreationTimestamp.Time,
-		Labels:          svc.Labels,
-		NamespaceLabels: namespaceLabels,
+		Labels:          lb.LabelsOf(svc.Labels),
+		NamespaceLabels: lb.LabelsOf(namespaceLabels),
 		RequireAll:      ptr.Deref(svc.Spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack) != corev1.IPFamilyPolicyPreferDualStack,
 		Claim:           svc.Annotations[v1alpha1.AnnotationClaim],
 	}

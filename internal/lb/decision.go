@@ -22,8 +22,8 @@ func (p Port) String() string { return fmt.Sprintf("%s port %d", p.Protocol, p.N
 type Request struct {
 	Holder          Holder
 	Created         time.Time // who waits is served in this order
-	Labels          map[string]string
-	NamespaceLabels map[string]string
+	Labels          Labels
+	NamespaceLabels Labels
 
 	// Families are the families wanted, the first one first. RequireAll says
 	// that some of them are not enough (RequireDualStack and SingleStack).

@@ -136,7 +136,7 @@ func (p TrafficPolicy) String() string {
 // Assignment is a Service with addresses that speakers are to announce.
 type Assignment struct {
 	Service ServiceKey
-	Labels  map[string]string
+	Labels  Labels
 	Grants  []Grant
 	Policy  TrafficPolicy
 	// ReadyNodes are the nodes with an endpoint that may get traffic, sorted. With
@@ -150,7 +150,7 @@ const AnyNode = "*"
 // Node is a Kubernetes node as a place to announce from.
 type Node struct {
 	Name   string
-	Labels map[string]string
+	Labels Labels
 	// Avoid are the reasons to prefer other nodes. They are soft: when every
 	// node that can announce has one, those nodes announce all the same.
 	Avoid []Reason

@@ -17,11 +17,11 @@ type Scope struct {
 func (s *Scope) SelectsPool(name string) bool { return s.AllPools || slices.Contains(s.Pools, name) }
 
 // Selects reports whether the scope has this grant of a Service with these labels.
-func (s *Scope) Selects(g Grant, labels map[string]string) bool {
+func (s *Scope) Selects(g Grant, labels Labels) bool {
 	return s.SelectsPool(g.Pool) && (len(s.ServiceSelectors) == 0 || MatchesAny(s.ServiceSelectors, labels))
 }
 
 // SelectsNode reports whether the scope has the node.
-func (s *Scope) SelectsNode(labels map[string]string) bool {
+func (s *Scope) SelectsNode(labels Labels) bool {
 	return len(s.NodeSelectors) == 0 || MatchesAny(s.NodeSelectors, labels)
 }

@@ -25,9 +25,9 @@ type Requirement struct {
 type Selector []Requirement
 
 // Matches reports whether labels meet every requirement.
-func (s Selector) Matches(labels map[string]string) bool {
+func (s Selector) Matches(labels Labels) bool {
 	for _, r := range s {
-		v, has := labels[r.Key]
+		v, has := labels.Lookup(r.Key)
 		switch r.Operator {
 		case In:
 			if !has || !slices.Contains(r.Values, v) {
@@ -54,6 +54,6 @@ func (s Selector) Matches(labels map[string]string) bool {
 
 // MatchesAny reports whether one of the selectors matches. No selectors match
 // nothing; whether an empty list means "all" is for the caller to say.
-func MatchesAny(selectors []Selector, labels map[string]string) bool {
+func MatchesAny(selectors []Selector, labels Labels) bool {
 	return slices.ContainsFunc(selectors, func(s Selector) bool { return s.Matches(labels) })
 }

@@ -31,7 +31,7 @@ func (f fleet) snapshot() Snapshot {
 	for i := range f.nodes {
 		name := fmt.Sprintf("node-%03d", i)
 		names = append(names, name)
-		s.Nodes[name] = lb.Node{Name: name, Labels: map[string]string{"zone": fmt.Sprint(i % 3), "kubernetes.io/hostname": name}}
+		s.Nodes[name] = lb.Node{Name: name, Labels: lb.LabelsOf(map[string]string{"zone": fmt.Sprint(i % 3), "kubernetes.io/hostname": name})}
 		s.Speakers[name] = eth0(fmt.Sprintf("10.0.%d.%d/8", i/200, 1+i%200), fmt.Sprintf("fd00::%x/64", 1+i), fmt.Sprintf("192.168.%d.1/24", i))
 	}
 	for i := range max(f.pools, 1) {
@@ -46,7 +46,7 @@ func (f fleet) snapshot() Snapshot {
 	for i := range f.services {
 		as := lb.Assignment{
 			Service: lb.ServiceKey{Namespace: fmt.Sprintf("ns-%02d", i*100/f.services), Name: fmt.Sprintf("svc-%05d", i)}, Policy: lb.TrafficCluster,
-			Labels: map[string]string{"app": fmt.Sprint(i), "tier": "web"},
+			Labels: lb.LabelsOf(map[string]string{"app": fmt.Sprint(i), "tier": "web"}),
 		}
 		for range 2 {
 			as.ReadyNodes = append(as.ReadyNodes, names[r.IntN(len(names))])

@@ -142,8 +142,8 @@ func TestRoutes(t *testing.T) {
 					a.Length4, a.Communities, a.ServiceSelectors = 24, []lb.Community{c2}, label("app", "b")
 				}),
 			}
-			s.Assignments[0].Labels = map[string]string{"app": "b"}
-			second(s, func(as *lb.Assignment) { as.Labels = map[string]string{"app": "a"} })
+			s.Assignments[0].Labels = lb.LabelsOf(map[string]string{"app": "b"})
+			second(s, func(as *lb.Assignment) { as.Labels = lb.LabelsOf(map[string]string{"app": "a"}) })
 		}, []lb.BGPRoute{{Prefix: wide, Peers: []string{"r1", "r2"}, BGPAttributes: lb.BGPAttributes{Communities: []lb.Community{c1, c2}}}}},
 		{"both families", func(s *Snapshot) {
 			s.Assignments[0].Grants = append(s.Assignments[0].Grants, lb.Grant{Addr: netip.MustParseAddr("2001:db8::1"), Pool: "lan"})

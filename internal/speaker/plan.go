@@ -56,7 +56,7 @@ func (s Speaker) Equal(o Speaker) bool {
 
 // Plan is what this node is to do.
 type Plan struct {
-	Announcements []lb.L2Announcement            // sorted by address
+	Announcements []lb.L2Announcement            // sorted by address; nobody may write to it, or to Users
 	Users         map[netip.Addr][]lb.ServiceKey // of the addresses in Announcements
 	Standby       []string                       // interfaces on which this node could announce an IPv4 address, sorted
 	Claims        map[netip.Addr]election.Claim  // to be made now, before announcing
@@ -141,6 +141,10 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 		p.announce(sp, lb.L2Announcement{Addr: sp.Addr, Interfaces: names, Probe: claim.Epoch == firstEpoch})
 	}
 	return out
+}
+
+func (p *Plan) sort() {
+	slices.SortFunc(p.Announcements, func(x, y lb.L2Announcement) int { return x.Addr.Compare(y.Addr) })
 }
 
 func (p *Plan) announce(sp *spot, a lb.L2Announcement) {

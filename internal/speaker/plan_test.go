@@ -207,7 +207,7 @@ func TestMake(t *testing.T) {
 			name: "node selectors",
 			change: func(s *Snapshot) {
 				s.Advertisements[0].NodeSelectors = []lb.Selector{{{Key: "edge", Operator: lb.Exists}}}
-				s.Nodes["n2"] = lb.Node{Name: "n2", Labels: map[string]string{"edge": ""}}
+				s.Nodes["n2"] = lb.Node{Name: "n2", Labels: lb.LabelsOf(map[string]string{"edge": ""})}
 			},
 			reason: lb.ReasonNotOwner, owner: "n2",
 			rejected: []Rejection{{"n1", lb.ReasonNodeNotSelected}, {"n3", lb.ReasonNodeNotSelected}},
@@ -216,7 +216,7 @@ func TestMake(t *testing.T) {
 			name: "preferred nodes come first, but move nothing",
 			change: func(s *Snapshot) {
 				s.Advertisements[0].Preferred = []lb.Preference{{Weight: 10, Selector: lb.Selector{{Key: "fast", Operator: lb.Exists}}}}
-				s.Nodes["n2"] = lb.Node{Name: "n2", Labels: map[string]string{"fast": ""}}
+				s.Nodes["n2"] = lb.Node{Name: "n2", Labels: lb.LabelsOf(map[string]string{"fast": ""})}
 			},
 			announce: announced, reason: lb.ReasonAnnounced, owner: "n1",
 		},
@@ -224,7 +224,7 @@ func TestMake(t *testing.T) {
 			name: "preferred nodes come first",
 			change: func(s *Snapshot) {
 				s.Advertisements[0].Preferred = []lb.Preference{{Weight: 10, Selector: lb.Selector{{Key: "fast", Operator: lb.Exists}}}}
-				s.Nodes["n2"] = lb.Node{Name: "n2", Labels: map[string]string{"fast": ""}}
+				s.Nodes["n2"] = lb.Node{Name: "n2", Labels: lb.LabelsOf(map[string]string{"fast": ""})}
 				s.Claims[vip] = election.Claim{}
 			},
 			reason: lb.ReasonNotOwner, owner: "n2",

@@ -32,6 +32,7 @@ type Planner struct {
 	// these are settled, as no other address has a say in who that is.
 	mine map[int]bool // settled, and announced by this node
 	open map[int]bool // not settled
+	kept *Plan        // what follows from mine; nil when that has changed since
 }
 
 // Make decides what this node announces.
@@ -55,17 +56,25 @@ func (p *Planner) Make(s Snapshot) Plan {
 		}
 	}
 	p.took = s.Take
-	plan := Plan{Standby: p.standby, Claims: map[netip.Addr]election.Claim{}, Outcomes: p.outcomes, Routes: p.routes}
-	for i := range p.mine {
-		s.place(&p.spots[i], p.claims[i], p.load, &plan)
+	if p.kept == nil {
+		p.kept = new(Plan)
+		for i := range p.mine {
+			s.place(&p.spots[i], p.claims[i], p.load, p.kept)
+		}
+		p.kept.sort()
+	}
+	plan := Plan{
+		Announcements: p.kept.Announcements, Users: p.kept.Users, Standby: p.standby,
+		Claims: map[netip.Addr]election.Claim{}, Outcomes: p.outcomes, Routes: p.routes,
 	}
 	if len(p.open) > 0 {
+		plan.Announcements, plan.Users = slices.Clone(plan.Announcements), maps.Clone(plan.Users)
 		load := election.Load{Of: maps.Clone(p.load.Of), Most: p.load.Most}
 		for _, i := range slices.Sorted(maps.Keys(p.open)) {
 			p.outcomes[i] = s.place(&p.spots[i], p.claims[i], load, &plan)
 		}
+		plan.sort()
 	}
-	slices.SortFunc(plan.Announcements, func(x, y lb.L2Announcement) int { return x.Addr.Compare(y.Addr) })
 	return plan
 }
 
@@ -74,7 +83,7 @@ func (p *Planner) begin(s *Snapshot) {
 	p.version, p.node, p.joined = s.Version, s.Node, s.Joined
 	p.claims, p.outcomes = anew(p.claims, len(p.spots)), anew(p.outcomes, len(p.spots))
 	p.load, p.standby = s.load(len(p.spots)), s.standby(p.spots)
-	p.mine, p.open = map[int]bool{}, map[int]bool{}
+	p.mine, p.open, p.kept = map[int]bool{}, map[int]bool{}, nil
 	for i := range p.spots {
 		p.claimed(s, i, s.Claims[p.spots[i].Addr])
 	}
@@ -113,7 +122,10 @@ func (p *Planner) claimed(s *Snapshot, i int, c election.Claim) {
 		p.load.Of[c.Owner]++
 	}
 	p.claims[i] = c
-	delete(p.mine, i)
+	if p.mine[i] {
+		delete(p.mine, i)
+		p.kept = nil
+	}
 	delete(p.open, i)
 	if !p.spots[i].settled(c) || s.insists(&p.spots[i], c) {
 		p.open[i] = true
@@ -121,7 +133,7 @@ func (p *Planner) claimed(s *Snapshot, i int, c election.Claim) {
 	}
 	p.outcomes[i] = s.place(&p.spots[i], c, p.load, &Plan{})
 	if p.outcomes[i].Reason == lb.ReasonAnnounced {
-		p.mine[i] = true
+		p.mine[i], p.kept = true, nil
 	}
 }
 

@@ -20,7 +20,7 @@ func large(t *rapid.T) Snapshot {
 	s := fleet{services: 20, nodes: 5, local: 50, dual: true, pools: rapid.IntRange(0, 3).Draw(t, "pools")}.snapshot()
 	for i := range s.Assignments {
 		as := &s.Assignments[i]
-		as.Labels = map[string]string{"tier": rapid.SampledFrom([]string{"web", "0", "1", "other"}).Draw(t, "tier")}
+		as.Labels = lb.Labels{{Key: "tier", Value: rapid.SampledFrom([]string{"web", "0", "1", "other"}).Draw(t, "tier")}}
 		as.Policy = rapid.SampledFrom([]lb.TrafficPolicy{lb.TrafficCluster, lb.TrafficLocal}).Draw(t, "policy")
 		as.ReadyNodes = rapid.SampledFrom([][]string{nil, {""}, {"node-001"}, {"", "node-002", "node-004"}, {"node-000", "node-003"}}).Draw(t, "ready")
 		switch rapid.IntRange(0, 5).Draw(t, "address") {

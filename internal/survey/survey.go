@@ -65,7 +65,7 @@ func New(o Objects) View {
 	for i := range o.Nodes {
 		n := &o.Nodes[i]
 		v.Nodes[n.Name] = kube.Node(n)
-		v.Peers[n.Name] = peers.Names(n.Labels)
+		v.Peers[n.Name] = peers.Names(lb.LabelsOf(n.Labels))
 		down[n.Name] = kube.NodeDown(n)
 	}
 	for i := range o.Speakers {

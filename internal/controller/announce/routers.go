@@ -109,10 +109,11 @@ func (w *world) setOwnNode(n *corev1.Node, gone bool) {
 	if len(addrs) == 0 {
 		addrs = w.routers.addrs
 	}
-	if !reflect.DeepEqual(w.routers.own.Labels, n.Labels) || !slices.Equal(w.routers.addrs, addrs) {
+	own := kube.Node(n)
+	if !slices.Equal(w.routers.own.Labels, own.Labels) || !slices.Equal(w.routers.addrs, addrs) {
 		w.routersChanged(true)
 	}
-	w.routers.own, w.routers.addrs = kube.Node(n), addrs
+	w.routers.own, w.routers.addrs = own, addrs
 }
 
 // routing returns what is to be had with routers, as it was when fill was last

@@ -67,7 +67,7 @@ type changes struct {
 
 // service is what matters of a Service of ours that has an address.
 type service struct {
-	labels map[string]string
+	labels lb.Labels
 	policy lb.TrafficPolicy
 	addrs  []netip.Addr
 }
@@ -113,7 +113,7 @@ func (w *world) setService(svc *corev1.Service, gone bool) bool {
 		delete(w.services, key)
 		return had && w.changes.service(key)
 	}
-	after := service{labels: svc.Labels, policy: kube.TrafficPolicy(svc), addrs: addrs}
+	after := service{labels: lb.LabelsOf(svc.Labels), policy: kube.TrafficPolicy(svc), addrs: addrs}
 	w.services[key] = after
 	return (!had || !reflect.DeepEqual(before, after)) && w.changes.service(key)
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
 )
 
 // writeEvery is the least time between two writes of one peer's status: sessions
@@ -173,12 +174,12 @@ func judge(name string, peers []v1alpha1.BGPPeer, nodes []corev1.Node, speakers 
 	notes := map[string][]string{}
 	for j := range nodes {
 		n := &nodes[j]
-		sp := speakerOf[n.Name]
-		if sp == nil || !all[i].SelectsNode(n.Labels) {
+		sp, labels := speakerOf[n.Name], lb.LabelsOf(n.Labels)
+		if sp == nil || !all[i].SelectsNode(labels) {
 			continue
 		}
 		st.wanted++
-		_, faults := all.Of(n.Labels)
+		_, faults := all.Of(labels)
 		up, reason, words := session(name, n, sp, faults[name])
 		if up {
 			st.up++

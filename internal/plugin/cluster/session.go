@@ -8,6 +8,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
 )
 
 // Session is what a node has to do with a router.
@@ -27,7 +28,7 @@ func (c *Cluster) Sessions(peer string) (out []Session) {
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
 		s := Session{Node: n.Name}
-		mine, faults := peers.Of(n.Labels)
+		mine, faults := peers.Of(lb.LabelsOf(n.Labels))
 		selected := slices.ContainsFunc(mine, func(p kube.Peer) bool { return p.Name == peer })
 		switch sp, fault := c.Speaker(n.Name), faults[peer]; {
 		case !selected && fault == nil:
