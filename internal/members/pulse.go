@@ -3,6 +3,7 @@ package members
 import (
 	"cmp"
 	"hash/fnv"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -40,22 +41,25 @@ func newRing(members []string) ring {
 }
 
 // watchers returns who watches a member: those that follow it.
-func (r ring) watchers(node string) []string { return r.next(node, 1) }
+func (r ring) watchers(node string) []string { return r.around(node, 1) }
 
 // watchedBy returns whom a member watches: those before it.
-func (r ring) watchedBy(node string) []string { return r.next(node, len(r)-1) }
+func (r ring) watchedBy(node string) []string { return r.around(node, len(r)-1) }
 
-// next returns the few that come after a member when one goes round in such steps.
-func (r ring) next(node string, step int) []string {
+func (r ring) around(node string, step int) []string {
 	at := slices.Index(r, node)
 	if at < 0 {
 		return nil
 	}
-	out := make([]string, 0, watchersOfOne)
-	for i := 1; i <= watchersOfOne && i < len(r); i++ {
-		out = append(out, r[(at+i*step)%len(r)])
+	return slices.AppendSeq(make([]string, 0, watchersOfOne), r.next(at, step))
+}
+
+// next is the few that come after a member when one goes round in such steps.
+func (r ring) next(at, step int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := 1; i <= watchersOfOne && i < len(r) && yield(r[(at+i*step)%len(r)]); i++ {
+		}
 	}
-	return out
 }
 
 // opinion is what a watcher says of those that it watches, sorted. Of one that it
@@ -190,12 +194,12 @@ func (p *pulses) judge(r ring, opinions map[string]opinion, member map[string]bo
 	}
 	for more := true; more; {
 		more = false
-		for _, node := range r {
+		for at, node := range r {
 			if node == p.node || dead[node] {
 				continue
 			}
 			hear, miss := 0, 0
-			for _, w := range r.watchers(node) {
+			for w := range r.next(at, 1) {
 				switch o := opinions[w]; {
 				case !counts(w):
 				case slices.Contains(o.Hears, node):
