@@ -222,7 +222,7 @@ func TestEndOfRIBComesLast(t *testing.T) {
 	for i := range 100 {
 		rows = append(rows, route(fmt.Sprintf("2001:db8:2::%x/128", i), nil))
 	}
-	p := s.peer(func(p *lb.BGPPeer) { p.NextHop6 = node6 })
+	p := s.peer(func(p *lb.BGPPeer) { p.NextHop6, p.Watched = node6, true })
 	e.Apply([]lb.BGPPeer{p}, rows)
 	conn := receive(t, "the session", s.conns)
 	eventually(t, "both ends", func() bool { return s.ends.Load() == 2 })
