@@ -97,6 +97,8 @@ type Announcer struct {
 	keys       [][]byte // of the gossip
 	keyFault   string   // why they are not those in the Secret
 	planner    speaker.Planner
+	crowd      crowd
+	befriended [2]uint64 // versions of what befriend told
 	ground     ground
 	leaving    bool
 	drained    bool
@@ -421,26 +423,13 @@ func (a *Announcer) act() speaker.Plan {
 	}
 	view := a.members.View()
 	s := speaker.Snapshot{
-		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{},
+		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: a.crowd.of(view),
 		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Announced: map[netip.Addr]bool{}, Take: a.take,
 	}
 	for addr := range a.since {
 		s.Announced[addr] = true
 	}
-	macs := a.world.nodesMACs()
-	for _, node := range view.Alive {
-		if f, ok := view.Facts[node]; ok {
-			s.Speakers[node] = speaker.Speaker{
-				Interfaces: f.Interfaces, Joined: f.Joined, Late: view.Late[node], Leaving: f.Leaving, Avoid: avoid(f),
-			}
-		}
-	}
-	for _, f := range view.Facts { // also of those that are not alive any more
-		for _, i := range f.Interfaces {
-			macs[i.MAC] = true
-		}
-	}
-	a.layer2.Befriend(macs)
+	a.befriend(view)
 	s.Version = a.ground.stand(a.world.fill(&s), s.Speakers)
 	plan := a.planner.Make(s)
 	if len(plan.Claims) > 0 {
@@ -459,6 +448,26 @@ func (a *Announcer) act() speaker.Plan {
 	}
 	a.tell(inForce, plan.Users, len(view.Alive), err)
 	return plan
+}
+
+// befriend tells layer 2 of the nodes' hardware addresses, if they are not those of
+// the last time.
+func (a *Announcer) befriend(v members.View) {
+	versions := [...]uint64{v.FactsVersion, a.world.macsVersion()}
+	if versions == a.befriended {
+		return
+	}
+	a.befriended = versions
+	macs := map[string]bool{}
+	for _, mac := range a.world.nodesMACs() {
+		macs[mac] = true
+	}
+	for _, f := range v.Facts { // also of those that are not alive any more
+		for _, i := range f.Interfaces {
+			macs[i.MAC] = true
+		}
+	}
+	a.layer2.Befriend(macs)
 }
 
 // countTakeOvers counts the addresses that are about to be taken over, by what is with
@@ -507,6 +516,31 @@ func (a *Announcer) obey(orders kube.SpeakerOrders, s *speaker.Snapshot, p speak
 		a.log.Info("taking over, as was asked for", "address", a.take.String())
 		a.world.changed.Poke()
 	}
+}
+
+// crowd is the speakers that are alive. It is made anew when they are others, or have
+// told something else.
+type crowd struct {
+	facts    uint64
+	alive    []string
+	late     map[string]bool
+	speakers map[string]speaker.Speaker // by node
+}
+
+// of returns them by node. Nobody may write to it.
+func (c *crowd) of(v members.View) map[string]speaker.Speaker {
+	if c.facts == v.FactsVersion && slices.Equal(c.alive, v.Alive) && maps.Equal(c.late, v.Late) {
+		return c.speakers
+	}
+	*c = crowd{facts: v.FactsVersion, alive: v.Alive, late: v.Late, speakers: make(map[string]speaker.Speaker, len(v.Alive))}
+	for _, node := range v.Alive {
+		if f, ok := v.Facts[node]; ok {
+			c.speakers[node] = speaker.Speaker{
+				Interfaces: f.Interfaces, Joined: f.Joined, Late: v.Late[node], Leaving: f.Leaving, Avoid: avoid(f),
+			}
+		}
+	}
+	return c.speakers
 }
 
 // ground is what a plan stands on and that seldom changes.
