@@ -26,15 +26,13 @@ build: ## build controller, speaker and the kubectl plugin into bin/
 test: DEPS := --tests
 test: deps verify assets ## check everything: generated files, lint, unit, API server and lab tests
 	CGO_ENABLED=1 go test -race -timeout 20m ./api/... ./cmd/... ./hack/... ./internal/...
-	CGO_ENABLED=1 go test -race -timeout 45m -p 1 $$(go list ./test/... | grep -v /test/story)
+	CGO_ENABLED=1 go test -race -timeout 45m -p 1 ./test/...
 	@$(MAKE) --no-print-directory test-install
 
 unit: ## run the tests that need neither root nor a lab
 	go test ./api/... ./cmd/... ./internal/...
 
-# Nothing else runs beside it: it starts some dozens of containers on its own. Not
-# part of test yet: docs/progress.md.
-story: deps assets ## install, upgrade, drain, uninstall: all that a user does, on a cluster that runs pods
+story: deps assets ## the part of test that a user lives: install, upgrade, drain, uninstall, on real pods
 	go test -count=1 -timeout 20m -v ./test/story/...
 
 # These are modules of their own. Go's cache of results does not see that files
