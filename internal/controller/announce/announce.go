@@ -26,6 +26,7 @@ import (
 	"github.com/fairlead/fairlead/internal/members"
 	"github.com/fairlead/fairlead/internal/metrics"
 	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead/fairlead/internal/nodecheck"
 	"github.com/fairlead/fairlead/internal/speaker"
 	"github.com/fairlead/fairlead/internal/wake"
 )
@@ -38,6 +39,9 @@ const (
 	seekers = 5
 	// tryAgain is how often it retries what failed, such as to open an interface.
 	tryAgain = 2 * time.Second
+	// checkEvery is how many of these there are from one look at the kernel to the next,
+	// while no interface or address changes.
+	checkEvery = 5
 	// rejoinWithin bounds the search for others after a cable was back, during
 	// which the speaker owns nothing. It is longer than the second after which
 	// the kernel repeats an ARP request that went into the void.
@@ -97,6 +101,10 @@ type Announcer struct {
 	keys       [][]byte // of the gossip
 	keyFault   string   // why they are not those in the Secret
 	planner    speaker.Planner
+	standby    []string // interfaces on which this node could announce
+	unchecked  int      // calls of check since it looked
+	checked    bool
+	findings   []nodecheck.Finding
 	crowd      crowd
 	befriended [2]uint64 // versions of what befriend told
 	ground     ground
@@ -284,6 +292,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.routing.paths.changed:
 		case <-a.links:
 			a.look(background)
+			a.unchecked = checkEvery
 		case <-a.members.Lapsed():
 			a.cfg.Metrics.Lapses.Inc()
 			a.rejoin(background)
@@ -293,6 +302,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 			}
 		case <-tick.C:
 			a.look(background)
+			a.check()
 		}
 	}
 }
@@ -317,6 +327,20 @@ func (a *Announcer) look(ctx context.Context) {
 	} else {
 		a.tellFacts()
 	}
+}
+
+// check looks for what defeats announcing in the node's kernel, at every few calls.
+func (a *Announcer) check() {
+	if a.unchecked++; a.unchecked < checkEvery {
+		return
+	}
+	a.unchecked = 0
+	facts, err := nodecheck.Read(a.standby)
+	if err != nil {
+		a.log.Error(err, "cannot look for what defeats announcing; going on with what was found before")
+		return
+	}
+	a.checked, a.findings = true, nodecheck.Check(facts, &a.planner, a.standby)
 }
 
 // rejoin looks for the others, when a cable is back or this process has stood
@@ -432,6 +456,7 @@ func (a *Announcer) act() speaker.Plan {
 	a.befriend(view)
 	s.Version = a.ground.stand(a.world.fill(&s), s.Speakers)
 	plan := a.planner.Make(s)
+	a.standby = plan.Standby
 	if len(plan.Claims) > 0 {
 		a.countTakeOvers(&s, plan.Claims)
 		a.members.Claim(plan.Claims)
@@ -582,6 +607,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: kube.InTouchMessage(alive),
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
+		checked: a.checked, findings: a.findings,
 	}
 	failure := ""
 	switch {

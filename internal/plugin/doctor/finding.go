@@ -48,6 +48,7 @@ var checks = []check{
 	{"gossip", gossip},
 	{"interfaces", interfaces},
 	{"kube-proxy", kubeProxy},
+	{"kernel", kernels},
 	{"conflict", conflicts},
 	{"two-owners", twoOwners},
 	{"pending", pending},
