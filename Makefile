@@ -39,6 +39,7 @@ story: deps assets ## the part of test that a user lives: install, upgrade, drai
 # outside of a module have changed: hence -count=1.
 test-install: ## check the chart, the plain manifests and the image (no cluster)
 	go test -C hack/chart -count=1 ./...
+	go test -C hack/check ./...
 	go test -C hack/image -count=1 ./...
 
 demo: deps ## show it: a Service gets an address, a client reaches it, its node fails
@@ -52,7 +53,7 @@ lab-down: ## take every lab down that `make demo` or `make lab-up` left
 
 lint: ## go vet, staticcheck, gofmt and more (.golangci.yml)
 	$(TOOL) golangci-lint run ./...
-	@for m in hack/chart hack/image; do (cd $$m && go tool -modfile=../tools/go.mod golangci-lint run ./...) || exit 1; done
+	@for m in hack/chart hack/check hack/image; do (cd $$m && go tool -modfile=../tools/go.mod golangci-lint run ./...) || exit 1; done
 
 generate: ## write deepcopy functions, CRDs, roles, what the chart has of them, and generated docs anew
 	./hack/generate.sh
@@ -60,7 +61,7 @@ generate: ## write deepcopy functions, CRDs, roles, what the chart has of them, 
 golden: ## write what the chart makes of values anew: its golden files, config/deploy
 	go test -C hack/chart -count=1 -run 'TestGolden|TestPlainManifests' . -update
 
-verify: lint ## check that generated files and go.mod are up to date, and lint
+verify: lint ## check generated files, go.mod, links in docs, licences and vulnerabilities; and lint
 	./hack/verify.sh
 
 fuzz: ## fuzz every parser for FUZZTIME
