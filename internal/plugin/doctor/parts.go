@@ -10,7 +10,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/election"
@@ -23,31 +22,15 @@ import (
 
 // The checks of Fairlead's own parts: controller, speakers, and what they stand on.
 
-// leaseSpare is how much longer than its term a lease may be old: clocks differ.
-const leaseSpare = 15 * time.Second
-
 // controller finds that nobody gives addresses.
 func controller(c *cluster.Cluster) []Finding {
-	says, evidence := "", ""
-	switch l := c.Lease; {
-	case l == nil && slices.ContainsFunc(c.Unread, func(s string) bool { return strings.HasPrefix(s, "Lease ") }):
-		return nil // nobody knows
-	case l == nil:
-		says, evidence = "no controller has ever led", fmt.Sprintf("there is no Lease %s/fairlead-controller", c.Install.Namespace)
-	case ptr.Deref(l.Spec.HolderIdentity, "") == "":
-		says, evidence = "no controller leads: the last one stopped", fmt.Sprintf("Lease %s/%s has no holder", l.Namespace, l.Name)
-	default:
-		renewed := ptr.Deref(l.Spec.RenewTime, metav1.MicroTime{}).Time
-		lasts := time.Duration(ptr.Deref(l.Spec.LeaseDurationSeconds, 0)) * time.Second
-		if c.Read.Sub(renewed) <= lasts+leaseSpare {
-			return nil
-		}
-		says = "no controller leads: the last one is gone, or cannot reach the API server"
-		evidence = fmt.Sprintf("%s renewed Lease %s/%s %s ago", *l.Spec.HolderIdentity, l.Namespace, l.Name, c.Age(metav1.NewTime(renewed)))
+	why, evidence := c.Leaderless()
+	if why == "" {
+		return nil
 	}
 	return []Finding{{
-		Severity: Problem, About: []string{"controller"}, Says: says + "; Services get no addresses, what they have goes on", Evidence: []string{evidence},
-		Mend: fmt.Sprintf("kubectl get pods -n %s, and the log of the controller", c.Install.Namespace),
+		Severity: Problem, About: []string{"controller"}, Says: why + "; Services get no addresses, what they have goes on",
+		Evidence: []string{evidence}, Mend: c.ControllerMend(),
 	}}
 }
 
