@@ -318,4 +318,14 @@ func TestInTouch(t *testing.T) {
 			t.Errorf("%q is read as %d", other, n)
 		}
 	}
+	message := WithKeyFault(InTouchMessage(3), "data.next is short")
+	if n, ok := InTouch(message); n != 3 || !ok {
+		t.Errorf("%q is read as %d, %t", message, n, ok)
+	}
+	if why, ok := KeyFault(message); why != "data.next is short" || !ok {
+		t.Errorf("of %q it reads %q, %t", message, why, ok)
+	}
+	if why, ok := KeyFault(InTouchMessage(3)); ok {
+		t.Errorf("where there is no fault it reads %q", why)
+	}
 }

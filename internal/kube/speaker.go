@@ -66,3 +66,17 @@ func InTouch(message string) (alive int, ok bool) {
 	_, err := fmt.Sscanf(message, "%d speakers in touch", &alive)
 	return alive, err == nil
 }
+
+// keyFault stands before what is wrong with the gossip keys.
+const keyFault = "; not all gossip keys are in use: "
+
+// WithKeyFault adds to such a message that not all gossip keys are in use, and why.
+// KeyFault reads it.
+func WithKeyFault(message, why string) string { return message + keyFault + why }
+
+// KeyFault returns why the message of a Ready condition says that not all gossip keys
+// are in use; ok is false when it does not.
+func KeyFault(message string) (why string, ok bool) {
+	_, why, ok = strings.Cut(message, keyFault)
+	return why, ok
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,36 +38,36 @@ type explanation struct {
 	Next  []string `json:"next"`
 }
 
+// answer reads what the plugin prints as JSON. One that comes too late is an error.
+func (c *corner) answer(t *testing.T, into any, args ...string) error {
+	t.Helper()
+	began := time.Now()
+	out, err := c.Plugin(t.Context(), append(args, "-o", "json")...)
+	took := time.Since(began)
+	if err != nil {
+		return err
+	}
+	if took > namedWithin { // a busy machine may be slow once
+		return fmt.Errorf("%v took %v, at most %v is wanted", args, took, namedWithin)
+	}
+	return json.Unmarshal(out, into)
+}
+
 // explain waits until the plugin names the cause, and returns what it says.
 func (c *corner) explain(t *testing.T, svc *corev1.Service, state string, words ...string) explanation {
 	t.Helper()
 	var e explanation
-	var took time.Duration
 	lab.Eventually(t, soon, func() error {
-		began := time.Now()
-		out, err := c.Plugin(t.Context(), "explain", "service", svc.Name, "-n", svc.Namespace, "-o", "json")
-		took = time.Since(began)
-		if err != nil {
-			return err
-		}
 		e = explanation{}
-		if err := json.Unmarshal(out, &e); err != nil {
+		if err := c.answer(t, &e, "explain", "service", svc.Name, "-n", svc.Namespace); err != nil {
 			return err
 		}
-		for _, w := range words {
-			if !strings.Contains(e.Cause, w) {
-				return fmt.Errorf("it says %s: %q, want %q", e.State, e.Cause, w)
-			}
-		}
-		if e.State != state {
-			return fmt.Errorf("it says %s: %q, want %s", e.State, e.Cause, state)
-		}
-		if took > namedWithin { // a busy machine may be slow once
-			return fmt.Errorf("the cause was named after %v, at most %v is wanted", took, namedWithin)
+		if e.State != state || !hasAll(e.Cause, words...) {
+			return fmt.Errorf("it says %s: %q, want %s, %q", e.State, e.Cause, state, words)
 		}
 		return nil
 	})
-	t.Logf("%q, named within %v", e.Cause, took.Round(time.Millisecond))
+	t.Logf("explain: %q", e.Cause)
 	if len(e.Next) == 0 {
 		t.Errorf("it says nothing to do about %q", e.Cause)
 	}
@@ -77,32 +78,31 @@ func (c *corner) explain(t *testing.T, svc *corev1.Service, state string, words 
 func (c *corner) doctor(t *testing.T, about string, words ...string) {
 	t.Helper()
 	lab.Eventually(t, soon, func() error {
-		out, err := c.Plugin(t.Context(), "doctor", "-o", "json")
-		if err != nil {
-			return err
-		}
 		var r struct {
 			Findings []struct {
-				About []string `json:"about"`
-				Says  string   `json:"says"`
-				Mend  string   `json:"mend"`
+				About    []string `json:"about"`
+				Says     string   `json:"says"`
+				Evidence []string `json:"evidence"`
+				Mend     string   `json:"mend"`
 			} `json:"findings"`
 		}
-		if err := json.Unmarshal(out, &r); err != nil {
+		if err := c.answer(t, &r, "doctor"); err != nil {
 			return err
 		}
 		for _, f := range r.Findings {
-			said := strings.Join(f.About, ", ") + ": " + f.Says + " → " + f.Mend
-			missing := false
-			for _, w := range append(words, about) {
-				missing = missing || !strings.Contains(said, w)
-			}
-			if !missing {
+			said := fmt.Sprintf("%s: %s (%s) → %s", strings.Join(f.About, ", "), f.Says, strings.Join(f.Evidence, "; "), f.Mend)
+			if hasAll(said, append(words, about)...) {
+				t.Logf("doctor: %s", said)
 				return nil
 			}
 		}
-		return fmt.Errorf("the doctor does not say %q of %s: %s", words, about, out)
+		return fmt.Errorf("the doctor does not say %q of %s: %+v", words, about, r.Findings)
 	})
+}
+
+// hasAll reports whether the text has all the words.
+func hasAll(text string, words ...string) bool {
+	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) })
 }
 
 // Each is a set-up that is broken, made for real, and what the plugin names as the

@@ -619,7 +619,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 		failure = failed.Error()
 		r.ready, r.reason, r.message = false, v1alpha1.ReasonCannotAnnounce, failure
 	case a.keyFault != "":
-		r.message += "; not all gossip keys are in use: " + a.keyFault
+		r.message = kube.WithKeyFault(r.message, a.keyFault)
 	}
 	if failure != "" && failure != a.failure {
 		a.log.Error(failed, "cannot announce on every interface; trying again")

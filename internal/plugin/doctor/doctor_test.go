@@ -53,6 +53,28 @@ func TestExamine(t *testing.T) {
 		"gossip cut": {func(c *clustertest.Cluster) {
 			c.Speaker("n3").Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(1))
 		}, []string{"Problem gossip is in touch with 1 speaker, itself included, of 3 that are ready"}},
+		"speaker killed": {func(c *clustertest.Cluster) {
+			for _, n := range []string{"n1", "n2"} {
+				c.Speaker(n).Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(2))
+			}
+		}, []string{"Problem gossip the others do not hear it, and it has not said that it stopped"}},
+		"gossip key too short": {func(c *clustertest.Cluster) {
+			for i := range c.Speakers {
+				s := &c.Speakers[i].Status
+				s.Conditions[0].Message = kube.WithKeyFault(s.Conditions[0].Message, "data.next has 5 bytes; write 32 random ones")
+				s.GossipKeys = []string{"3f9a0c51"}
+			}
+		}, []string{"Problem gossip-keys not all gossip keys are in use: data.next has 5 bytes"}},
+		"interfaces that no node has": {func(c *clustertest.Cluster) {
+			c.L2Advertisements[0].Spec.Interfaces = []v1alpha1.InterfacePattern{"bond*"}
+			c.Announce("", "172.30.0.100")
+		}, []string{"Problem announced no node can announce it", "Problem advertisement spec.interfaces: no node has an interface bond*"}},
+		"advertisements of no node": {func(c *clustertest.Cluster) {
+			c.Peer("router", "n1", "n2", "n3")
+			rack := []v1alpha1.LabelSelector{{MatchLabels: map[string]v1alpha1.LabelValue{"rack": "9"}}}
+			c.L2Advertisements[0].Spec.NodeSelectors, c.BGPAdvertisements[0].Spec.NodeSelectors = rack, rack
+			c.Announce("", "172.30.0.100")
+		}, []string{"Problem announced no node can announce it", "Problem advertisement spec.nodeSelectors: no node matches", "Problem advertisement spec.nodeSelectors: no node matches"}},
 		"interface down": {func(c *clustertest.Cluster) { c.Speaker("n3").Status.Interfaces[0].Up = false },
 			[]string{"Warning interfaces its interface eth0 is down"}},
 		"kube-proxy hangs": {func(c *clustertest.Cluster) {

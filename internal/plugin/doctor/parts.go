@@ -10,7 +10,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/election"
@@ -23,31 +22,15 @@ import (
 
 // The checks of Fairlead's own parts: controller, speakers, and what they stand on.
 
-// leaseSpare is how much longer than its term a lease may be old: clocks differ.
-const leaseSpare = 15 * time.Second
-
 // controller finds that nobody gives addresses.
 func controller(c *cluster.Cluster) []Finding {
-	says, evidence := "", ""
-	switch l := c.Lease; {
-	case l == nil && slices.ContainsFunc(c.Unread, func(s string) bool { return strings.HasPrefix(s, "Lease ") }):
-		return nil // nobody knows
-	case l == nil:
-		says, evidence = "no controller has ever led", fmt.Sprintf("there is no Lease %s/fairlead-controller", c.Install.Namespace)
-	case ptr.Deref(l.Spec.HolderIdentity, "") == "":
-		says, evidence = "no controller leads: the last one stopped", fmt.Sprintf("Lease %s/%s has no holder", l.Namespace, l.Name)
-	default:
-		renewed := ptr.Deref(l.Spec.RenewTime, metav1.MicroTime{}).Time
-		lasts := time.Duration(ptr.Deref(l.Spec.LeaseDurationSeconds, 0)) * time.Second
-		if c.Read.Sub(renewed) <= lasts+leaseSpare {
-			return nil
-		}
-		says = "no controller leads: the last one is gone, or cannot reach the API server"
-		evidence = fmt.Sprintf("%s renewed Lease %s/%s %s ago", *l.Spec.HolderIdentity, l.Namespace, l.Name, c.Age(metav1.NewTime(renewed)))
+	why, evidence := c.Leaderless()
+	if why == "" {
+		return nil
 	}
 	return []Finding{{
-		Severity: Problem, About: []string{"controller"}, Says: says + "; Services get no addresses, what they have goes on", Evidence: []string{evidence},
-		Mend: fmt.Sprintf("kubectl get pods -n %s, and the log of the controller", c.Install.Namespace),
+		Severity: Problem, About: []string{"controller"}, Says: why + "; Services get no addresses, what they have goes on",
+		Evidence: []string{evidence}, Mend: c.ControllerMend(),
 	}}
 }
 
@@ -85,20 +68,79 @@ func speakers(c *cluster.Cluster) []Finding {
 // gossip finds speakers that do not hear all others.
 func gossip(c *cluster.Cluster) []Finding {
 	var g gathered
+	hears := inTouch(c)
+	gone := wordless(hears, len(c.View.Speakers))
+	for i := range c.Speakers {
+		s := &c.Speakers[i]
+		ready, _ := cluster.Ready(s.Status.Conditions)
+		evidence := []string{fmt.Sprintf("Speaker %s (%s): %s", s.Name, s.Status.GossipEndpoint, ready.Message)}
+		n, says := hears[s.Name]
+		switch {
+		case slices.Contains(gone, s.Name):
+			g.add(Finding{
+				Severity: Problem, About: []string{"speaker " + s.Name},
+				Says:     "the others do not hear it, and it has not said that it stopped: it was killed, or hangs",
+				Evidence: evidence,
+				Mend:     fmt.Sprintf("see whether it runs: kubectl get pods -n %s -o wide --field-selector spec.nodeName=%s, and its log", c.Install.Namespace, s.Name),
+			})
+		case says && n < len(c.View.Speakers) && len(gone) == 0:
+			g.add(Finding{
+				Severity: Problem, About: []string{"speaker " + s.Name},
+				Says:     fmt.Sprintf("is in touch with %s, itself included, of %d that are ready", term.Count(n, "speaker", "speakers"), len(c.View.Speakers)),
+				Evidence: evidence,
+				Mend:     "let port 7946, UDP and TCP, through between all nodes; if one was killed a moment ago, its object still says that it is ready",
+			})
+		}
+	}
+	return g.list
+}
+
+// inTouch returns how many speakers each that is alive says it is in touch with.
+func inTouch(c *cluster.Cluster) map[string]int {
+	out := map[string]int{}
 	for i := range c.Speakers {
 		s := &c.Speakers[i]
 		ready, _ := cluster.Ready(s.Status.Conditions)
 		n, says := kube.InTouch(ready.Message)
-		if _, alive := c.View.Speakers[s.Name]; !alive || !says || n == len(c.View.Speakers) {
-			continue
+		if _, alive := c.View.Speakers[s.Name]; alive && says {
+			out[s.Name] = n
 		}
-		f := Finding{
-			Severity: Problem, About: []string{"speaker " + s.Name},
-			Says:     fmt.Sprintf("is in touch with %s, itself included, of %d that are ready", term.Count(n, "speaker", "speakers"), len(c.View.Speakers)),
-			Evidence: []string{fmt.Sprintf("Speaker %s (%s): %s", s.Name, s.Status.GossipEndpoint, ready.Message)},
-			Mend:     "let port 7946, UDP and TCP, through between all nodes; if one was killed a moment ago, its object still says that it is ready",
+	}
+	return out
+}
+
+// wordless returns the speakers, fewer than the others, that have ended and could not
+// say so: they still say that they hear all, and the others hear all but them.
+func wordless(hears map[string]int, all int) (gone []string) {
+	for node, n := range hears {
+		if n == all {
+			gone = append(gone, node)
 		}
-		g.add(f)
+	}
+	for _, n := range hears {
+		if n != all && n != all-len(gone) {
+			return nil
+		}
+	}
+	if 2*len(gone) >= len(hears) { // nobody misses anybody; or the few do not hear the many
+		return nil
+	}
+	return gone
+}
+
+// gossipKeys finds speakers that cannot use what is in the gossip Secret.
+func gossipKeys(c *cluster.Cluster) []Finding {
+	var g gathered
+	for i := range c.Speakers {
+		s := &c.Speakers[i]
+		ready, _ := cluster.Ready(s.Status.Conditions)
+		if why, faulty := kube.KeyFault(ready.Message); faulty {
+			g.add(Finding{
+				Severity: Problem, About: []string{"speaker " + s.Name}, Says: "not all gossip keys are in use: " + why,
+				Evidence: []string{fmt.Sprintf("Speaker %s: it goes on with %s", s.Name, strings.Join(s.Status.GossipKeys, ", "))},
+				Mend:     fmt.Sprintf("correct Secret %s/%s; a speaker that starts now cannot join", c.Install.Namespace, kube.GossipSecret),
+			})
+		}
 	}
 	return g.list
 }

@@ -72,11 +72,25 @@ func TestService(t *testing.T) {
 			c.AddService("shop", "db", "172.30.0.105")
 			metav1.SetMetaDataAnnotation(&c.Service("shop", "web").ObjectMeta, v1alpha1.AnnotationLoadBalancerIPs, "172.30.0.105")
 		}, Pending, "shop/db", "another address"},
+		"controller slow": {func(c *clustertest.Cluster) {
+			pending(c, "", "")
+			c.Service("shop", "web").Status.Conditions = nil
+		}, Pending, "the controller has not given it yet", "the log of the controller that leads, cp_1"},
 		"controller away": {func(c *clustertest.Cluster) {
 			pending(c, "", "")
 			c.Service("shop", "web").Status.Conditions = nil
-			c.Lease = nil
-		}, Pending, "the controller has not given it yet", "see whether the controller runs"},
+			c.Lease.Spec.HolderIdentity = nil
+		}, Pending, "a pool has an address for it, and no controller leads: the last one stopped", "see whether the controller runs"},
+		"claim of another namespace": {func(c *clustertest.Cluster) {
+			pending(c, "ClaimNotFound", "")
+			metav1.SetMetaDataAnnotation(&c.Service("shop", "web").ObjectMeta, v1alpha1.AnnotationClaim, "kept")
+			c.Claims = []v1alpha1.IPAddressClaim{{ObjectMeta: metav1.ObjectMeta{Namespace: "blog", Name: "kept"}}}
+		}, Pending, `there is no IPAddressClaim "kept" in the namespace`, "create the IPAddressClaim"},
+		"kept address that nobody announces": {func(c *clustertest.Cluster) {
+			metav1.SetMetaDataAnnotation(&c.Service("shop", "web").ObjectMeta, v1alpha1.AnnotationLoadBalancerIPs, "172.30.0.300")
+			c.L2Advertisements = nil
+			c.Announce("", "172.30.0.100")
+		}, NotAnnounced, `"172.30.0.300" is not an IP address; 172.30.0.100 is not announced: no L2Advertisement`, "correct the field"},
 		"no advertisement": {func(c *clustertest.Cluster) {
 			c.L2Advertisements = nil
 			c.Announce("", "172.30.0.100")

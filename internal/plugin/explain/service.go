@@ -272,10 +272,11 @@ func (r *ServiceReport) conclude(c *cluster.Cluster, svc *corev1.Service, d *clu
 		r.Next = []string{"add the address to a pool, and Fairlead goes on with it; or let the other controller serve it"}
 	case !d.Now.Met:
 		r.pending(d.Now.String(), refusals(d.Now.Refusals)...)
+		r.claimElsewhere(c, &d.Request, svc.Namespace)
 	case len(r.Addresses) == 0 && condition != nil && condition.Status == metav1.ConditionFalse:
 		r.pending("the controller says: "+condition.Message, advice.Reason(condition.Reason))
 	case len(r.Addresses) == 0:
-		r.State, r.Cause = Pending, "a pool has an address for it, and the controller has not given it yet"
+		r.State, r.Cause = Pending, "a pool has an address for it, and "+cmp.Or(leaderless(c), "the controller has not given it yet")
 		r.Next = []string{controllerMend(c)}
 	default:
 		r.announcement()
@@ -289,10 +290,28 @@ func (r *ServiceReport) pending(cause string, reasons ...lb.Reason) {
 	r.State, r.Cause = Pending, cause
 	if len(r.Addresses) > 0 { // it keeps what it has
 		r.announcement()
-		r.Cause = cause
+		r.Cause = cause + "; " + r.Cause
 	}
 	for _, reason := range reasons {
 		r.do(advice.For(reason))
+	}
+}
+
+// claimElsewhere notes that another namespace has the claim which the Service's own
+// lacks.
+func (r *ServiceReport) claimElsewhere(c *cluster.Cluster, req *lb.Request, namespace string) {
+	var elsewhere []string
+	for i := range c.Claims {
+		switch claim := &c.Claims[i]; {
+		case claim.Name != req.Claim:
+		case claim.Namespace == namespace:
+			return
+		default:
+			elsewhere = append(elsewhere, claim.Namespace)
+		}
+	}
+	if len(elsewhere) > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("there is an IPAddressClaim %q in %s; a Service can only name one of its own namespace", req.Claim, some(elsewhere)))
 	}
 }
 
@@ -315,10 +334,16 @@ func refusals(list []lb.Refusal) (out []lb.Reason) {
 	return out
 }
 
+// leaderless says why no controller leads, or "".
+func leaderless(c *cluster.Cluster) string {
+	why, _ := c.Leaderless()
+	return why
+}
+
 // controllerMend says what to do when the controller does not act.
 func controllerMend(c *cluster.Cluster) string {
-	if c.Lease == nil {
-		return "see whether the controller runs: kubectl get pods -n " + c.Install.Namespace
+	if leaderless(c) != "" {
+		return c.ControllerMend()
 	}
 	return fmt.Sprintf("wait a second; if nothing happens, see the log of the controller that leads, %s", leader(c))
 }
