@@ -26,7 +26,7 @@ var lines = [][]string{
 	{"internal/plugin/cli", "internal/plugin/clustertest"},
 	{"internal/plugin/addresses", "internal/plugin/doctor", "internal/plugin/explain", "internal/plugin/importer", "internal/plugin/moves"},
 	{"internal/plugin/status"},
-	{"internal/plugin/bundle"},
+	{"internal/plugin/bundle", "internal/plugin/ui"},
 	{"internal/plugin"},
 	{"cmd/controller", "cmd/kubectl-fairlead", "cmd/speaker", "hack/docs"},
 }
@@ -40,6 +40,7 @@ var onlyIn = map[string][]string{
 	"github.com/hashicorp/memberlist":                {"internal/members"},
 	"github.com/vishvananda/netlink":                 {"internal/netif"},
 	"github.com/prometheus/client_golang/prometheus": {"cmd/controller", "cmd/speaker", "internal/metrics"},
+	"github.com/chromedp":                           {"test/e2e"},
 	"go4.org/netipx":                                 {"internal/config"},
 	"github.com/google/btree":                        {"internal/allocator"},
 	"golang.org/x/sys/unix":                          {"internal/bfd", "internal/bgp", "test/bfd", "test/lab"},

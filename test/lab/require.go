@@ -33,6 +33,7 @@ var testPackages = []Package{
 	{"gcc", "gcc", "go test -race links by it"},
 	{"libc6-dev", "/usr/include/stdlib.h", "go test -race compiles against it"},
 	{"prometheus", "promtool", "tests the alerts"},
+	{"chromium", "chromium", "looks at the page of kubectl fairlead ui"},
 }
 
 // Routers with BGP need these. The lab runs their programs by itself; the
