@@ -147,7 +147,7 @@ func exampleTenants(t *testing.T, c *corner) {
 	second := c.exampleService(t, "blue", "second", "172.30.0.100", "172.30.0.119")
 	c.refused(t, blue.service(t, "greedy", exactly(ingress(second)[0].String())), "AddressInUse", "blue/second")
 	c.refused(t, red.service(t, "thief", exactly("172.30.0.120")), "NamespaceNotAllowed", `pool "blue"`)
-	c.refused(t, none.service(t, "stranger"), "NoPoolFits", `pool "tenants": not for this namespace`)
+	c.refused(t, none.service(t, "stranger"), "NamespaceNotAllowed", `pool "tenants": not for this namespace`)
 }
 
 // exampleSharedIngress: both are on one address, by a port each; a third that wants a

@@ -32,7 +32,7 @@ var packages = []Package{
 var testPackages = []Package{
 	{"gcc", "gcc", "go test -race links by it"},
 	{"libc6-dev", "/usr/include/stdlib.h", "go test -race compiles against it"},
-	{"prometheus", "promtool", "tests the alerts"},
+	{"prometheus", "promtool", "tests the alerts and the dashboards"},
 	{"chromium", "chromium", "looks at the page of kubectl fairlead ui"},
 }
 
