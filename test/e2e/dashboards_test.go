@@ -47,7 +47,7 @@ func TestDashboards(t *testing.T) {
 	f.start(t, flags)
 	t.Cleanup(func() { f.stopSpeakers(t) })
 	t.Cleanup(func() { f.stopController(t) })
-	p := c.prometheus(t)
+	p := c.prometheus(t, "")
 
 	c.pool(t, "small", "172.30.0.170-172.30.0.172")
 	c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1("all")})
@@ -117,11 +117,12 @@ func queriesOf(t *testing.T) (queries []string) {
 type prometheus struct{ web *http.Client }
 
 // prometheus starts one that reads all of Fairlead's metrics every second, with the
-// labels that the chart's monitors give them.
-func (c *corner) prometheus(t *testing.T) *prometheus {
+// labels that the chart's monitors give them, and goes by these rules as often.
+func (c *corner) prometheus(t *testing.T, rules string) *prometheus {
 	t.Helper()
 	dir := t.TempDir()
-	config := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs:\n  - job_name: controller\n    static_configs: [{targets: [%q]}]\n"+
+	must(t, os.WriteFile(dir+"/rules.yml", []byte(rules), 0o644))
+	config := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [rules.yml]\nscrape_configs:\n  - job_name: controller\n    static_configs: [{targets: [%q]}]\n"+
 		"  - job_name: speaker\n    static_configs:\n", c.ControlPlane.IPv4.String()+":"+metricsPort)
 	for _, n := range c.Nodes {
 		config += fmt.Sprintf("      - {targets: [%q], labels: {node: %s}}\n", n.IPv4.String()+":"+metricsPort, n.Name)
