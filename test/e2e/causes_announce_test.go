@@ -132,8 +132,8 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 		mac, _ := f.occupy(t, a.String())
 		_, err := f.Observer.Exec(t.Context(), "ip", "neigh", "flush", "all")
 		must(t, err)
-		// It asks for a node as one who has the address; the answer goes to the owner.
-		_, _ = f.Observer.Exec(t.Context(), "ping", "-c", "1", "-W", "1", "-I", a.String(), f.Nodes[0].IPv4.String())
+		// It asks for a node's MAC as one who has the address. Nobody serves the port.
+		_, _ = f.Observer.Exec(t.Context(), "curl", "--max-time", "1", "--interface", a.String(), "http://"+f.Nodes[0].IPv4.String()+":9")
 		f.doctor(t, "address "+a.String(), "a host outside of the cluster says that it has it too; Fairlead defends it", mac)
 		if text := f.plugin(t, "explain", "service", "web", "-n", f.namespace); !hasAll(text, "a host outside of the cluster has "+a.String()+" too", mac) {
 			t.Errorf("it says\n%s", text)
