@@ -96,6 +96,8 @@ type Announcer struct {
 	interfaces []netif.Interface
 	keys       [][]byte // of the gossip
 	keyFault   string   // why they are not those in the Secret
+	silences   silences
+	unheard    []string // speakers that only others hear, and not for a moment
 	planner    speaker.Planner
 	ground     ground
 	leaving    bool
@@ -124,6 +126,7 @@ func New(cfg Config) *Announcer {
 		proxy:    newProxyWatch(cfg.Bind),
 		routing:  newRouting(cfg.Routing, cfg.Log),
 		mover:    mover{now: time.Now},
+		silences: silences{now: time.Now, since: map[string]time.Time{}},
 		keys:     cfg.Keys,
 		links:    wake.New(),
 		rejoined: wake.New(),
@@ -420,6 +423,7 @@ func (a *Announcer) act() speaker.Plan {
 		a.tellFacts()
 	}
 	view := a.members.View()
+	a.listen(view.Unheard)
 	s := speaker.Snapshot{
 		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{},
 		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Announced: map[netip.Addr]bool{}, Take: a.take,
@@ -497,6 +501,14 @@ func avoid(f members.Facts) (out []lb.Reason) {
 	return out
 }
 
+// listen notes whom this speaker does not hear itself.
+func (a *Announcer) listen(unheard []string) {
+	var again time.Duration
+	if a.unheard, again = a.silences.note(unheard); again > 0 {
+		time.AfterFunc(again, a.world.changed.Poke)
+	}
+}
+
 // obey begins the next move that a user wants.
 func (a *Announcer) obey(orders kube.SpeakerOrders, s *speaker.Snapshot, p speaker.Plan) {
 	var again time.Duration
@@ -546,7 +558,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	r := report{
 		interfaces: a.interfaces, keys: a.keys, owned: inForce, users: users, since: since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
-		message: kube.InTouchMessage(alive),
+		message: kube.WithUnheard(kube.InTouchMessage(alive), a.unheard),
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
 	}
 	failure := ""
