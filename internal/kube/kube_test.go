@@ -318,7 +318,13 @@ func TestInTouch(t *testing.T) {
 			t.Errorf("%q is read as %d", other, n)
 		}
 	}
-	message := WithKeyFault(InTouchMessage(3), "data.next is short")
+	message := WithKeyFault(WithUnheard(InTouchMessage(3), []string{"n2", "n4"}), "data.next is short")
+	if nodes, ok := Unheard(message); nodes != "n2, n4" || !ok {
+		t.Errorf("of %q it reads %q, %t", message, nodes, ok)
+	}
+	if nodes, ok := Unheard(WithUnheard(InTouchMessage(3), nil)); ok {
+		t.Errorf("where all are heard it reads %q", nodes)
+	}
 	if n, ok := InTouch(message); n != 3 || !ok {
 		t.Errorf("%q is read as %d, %t", message, n, ok)
 	}

@@ -67,6 +67,27 @@ func InTouch(message string) (alive int, ok bool) {
 	return alive, err == nil
 }
 
+// unheard stands before the speakers that only others hear.
+const unheard = "; only others hear "
+
+// WithUnheard adds to such a message which speakers, if any, only others hear. Unheard
+// reads it.
+func WithUnheard(message string, nodes []string) string {
+	if len(nodes) == 0 {
+		return message
+	}
+	const few = 5
+	return message + unheard + Some(nodes, few)
+}
+
+// Unheard returns the speakers that the message of a Ready condition says only others
+// hear, in words; ok is false when it says of none.
+func Unheard(message string) (nodes string, ok bool) {
+	_, after, ok := strings.Cut(message, unheard)
+	nodes, _, _ = strings.Cut(after, ";")
+	return nodes, ok
+}
+
 // keyFault stands before what is wrong with the gossip keys.
 const keyFault = "; not all gossip keys are in use: "
 

@@ -22,7 +22,7 @@ var lines = [][]string{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
 		"internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/references", "internal/controller/report",
 	},
-	{"cmd/internal/program", "internal/plugin/advice", "internal/plugin/cluster", "internal/plugin/term"},
+	{"cmd/internal/program", "internal/plugin/advice", "internal/plugin/cluster", "internal/plugin/reach", "internal/plugin/term"},
 	{"internal/plugin/cli", "internal/plugin/clustertest"},
 	{"internal/plugin/addresses", "internal/plugin/doctor", "internal/plugin/explain", "internal/plugin/importer", "internal/plugin/moves"},
 	{"internal/plugin/status"},

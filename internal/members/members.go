@@ -94,6 +94,9 @@ type View struct {
 	FactsVersion uint64
 	// CutOff says that it may be this speaker that is cut off, rather than others dead.
 	CutOff bool
+	// Unheard are those alive, sorted, whom this speaker should hear itself, and only
+	// others do.
+	Unheard []string
 	// Late are those that have not joined for so long that others are to take over.
 	Late   map[string]bool
 	Claims map[netip.Addr]election.Claim
@@ -359,8 +362,20 @@ func (m *Members) Changed() <-chan struct{} { return m.changed }
 func (m *Members) View() View {
 	alive, cutOff := m.alive()
 	v := m.state.view(alive)
-	v.CutOff = cutOff
+	v.CutOff, v.Unheard = cutOff, m.unheard(alive)
 	return v
+}
+
+// unheard returns those of the living whose pulses this speaker misses.
+func (m *Members) unheard(alive []string) (out []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, node := range m.pulses.opinion.Misses {
+		if _, lives := slices.BinarySearch(alive, node); lives {
+			out = append(out, node)
+		}
+	}
+	return out
 }
 
 // Alive returns the sorted names of the speakers that are alive.

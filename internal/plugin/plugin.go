@@ -28,6 +28,7 @@ var commands = []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams
 	moves.Undrain,
 	moves.MoveTo,
 	moves.Rebalance,
+	moves.Drill,
 	importer.Command,
 	bundle.Command,
 	versionCommand,
@@ -41,7 +42,7 @@ func Command(streams genericiooptions.IOStreams) *cobra.Command {
 		Use:   "kubectl-fairlead",
 		Short: "See, explain and operate Fairlead, the LoadBalancer of this cluster",
 		Long: "See, explain and operate Fairlead, the LoadBalancer of this cluster.\n\n" +
-			"It needs nothing but your kubeconfig, and the right to read; drain, undrain, move\nand rebalance change annotations of Speakers.",
+			"It needs nothing but your kubeconfig, and the right to read; drain, undrain, move,\nrebalance and drill change annotations of Speakers.",
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl fairlead"},
 		SilenceUsage:  true, // an error about the cluster is none about the command line
 		SilenceErrors: true, // main prints it

@@ -132,8 +132,8 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 		mac, _ := f.occupy(t, a.String())
 		_, err := f.Observer.Exec(t.Context(), "ip", "neigh", "flush", "all")
 		must(t, err)
-		// It asks for a node as one who has the address; the answer goes to the owner.
-		_, _ = f.Observer.Exec(t.Context(), "ping", "-c", "1", "-W", "1", "-I", a.String(), f.Nodes[0].IPv4.String())
+		// It asks for a node's MAC as one who has the address. Nobody serves the port.
+		_, _ = f.Observer.Exec(t.Context(), "curl", "--max-time", "1", "--interface", a.String(), "http://"+f.Nodes[0].IPv4.String()+":9")
 		f.doctor(t, "address "+a.String(), "a host outside of the cluster says that it has it too; Fairlead defends it", mac)
 		if text := f.plugin(t, "explain", "service", "web", "-n", f.namespace); !hasAll(text, "a host outside of the cluster has "+a.String()+" too", mac) {
 			t.Errorf("it says\n%s", text)
@@ -168,6 +168,20 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 		must(t, f.Partition([]string{"n3"}, []string{"n1", "n2"}))
 		f.doctor(t, "speaker n3", "port 7946, UDP and TCP")
 	})
+	t.Run("gossip port filtered between two nodes", func(t *testing.T) {
+		f.filterGossip(t, "n1", "n2")
+		for node, other := range map[string]string{"n1": "n2", "n2": "n1"} {
+			sp := &v1alpha1.Speaker{ObjectMeta: meta1(node)}
+			lab.Eventually(t, 2*soon, func() error { // one packet that is lost is not worth a word
+				if err := f.api.Get(t.Context(), client.ObjectKeyFromObject(sp), sp); err != nil {
+					return err
+				}
+				return says(sp.Status.Conditions, ready, true, v1alpha1.ReasonAnnouncing, "3 speakers in touch; only others hear "+other)
+			})
+			f.doctor(t, "speaker "+node, "does not hear "+other+", and others do", "port 7946, UDP and TCP")
+		}
+	})
+	f.untilWhole(t)
 	t.Run("gossip key too short", func(t *testing.T) {
 		f.patchKeys(t, `{"next": "c2hvcnQ="}`)
 		t.Cleanup(func() { f.dropNextKey(t) })
@@ -188,6 +202,21 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 			return says(sp.Status.Conditions, v1alpha1.ConditionKubeProxyHealthy, false, v1alpha1.ReasonNoAnswer, "port 10256")
 		})
 		f.doctor(t, "node n2", "kube-proxy, which answered before, does not answer", "the log of kube-proxy")
+	})
+}
+
+// filterGossip drops what two nodes say to each other by gossip, and nothing else,
+// until the test ends.
+func (c *corner) filterGossip(t *testing.T, one, other string) {
+	t.Helper()
+	n, a := c.Node(one), c.Node(other).IPv4
+	_, err := n.Exec(t.Context(), "nft", fmt.Sprintf("table ip gossip_filter { "+
+		"chain in { type filter hook input priority 0; ip saddr %s th dport 7946 drop; }; "+
+		"chain out { type filter hook output priority 0; ip daddr %s th dport 7946 drop; }; }", a, a))
+	must(t, err)
+	t.Cleanup(func() {
+		_, err := n.Exec(context.Background(), "nft", "delete", "table", "ip", "gossip_filter")
+		must(t, err)
 	})
 }
 

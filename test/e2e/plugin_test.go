@@ -441,3 +441,63 @@ func TestPluginMoves(t *testing.T) {
 		}
 	})
 }
+
+// A drill moves the address on the network and back again, and what it measures is
+// what a client sees.
+func TestPluginDrills(t *testing.T) {
+	f := newFailover(t)
+	a := f.addresses[0]
+	w := f.begin(t, a)
+	out, err := f.Plugin(t.Context(), "drill", "web", "-n", f.namespace)
+	if err == nil || !strings.Contains(err.Error(), "--yes") {
+		t.Errorf("without anybody to ask it says %v: %s", err, out)
+	}
+	served(t, f.ControlPlane, a)
+	next, text := "", f.plugin(t, "drill", "web", "-n", f.namespace, "--yes", "--back")
+	for _, n := range f.Nodes {
+		if strings.Contains(text, fmt.Sprintf("%s is announced by %s, after ", a, n.Name)) && n.Name != w.owner {
+			next = n.Name
+		}
+	}
+	for _, want := range []string{
+		a.String() + ":80 takes connections from here", next + ", which comes next after " + w.owner + ", is to take over and then to give back",
+		w.owner + " → " + next, fmt.Sprintf("%s is announced by %s, after ", a, w.owner),
+		fmt.Sprintf("from %s to %s, ", w.owner, next), fmt.Sprintf("from %s to %s, ", next, w.owner),
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it does not say %q:\n%s", want, text)
+		}
+	}
+	if got := onlyOwner(t, w.seen, settled); got != w.owner {
+		t.Errorf("the address is back, and %s answers, want %s", got, w.owner)
+	}
+
+	var r struct {
+		Measured []struct {
+			From, To        string
+			Asked, Answered int
+			LongestGap      string
+		} `json:"measured"`
+	}
+	must(t, json.Unmarshal([]byte(f.plugin(t, "drill", "web", "-n", f.namespace, "--yes", "-o", "json")), &r))
+	if len(r.Measured) != 1 || r.Measured[0].From != w.owner || r.Measured[0].To != next {
+		t.Fatalf("it measured %+v, want a move from %s to %s", r.Measured, w.owner, next)
+	}
+	gap, err := time.ParseDuration(r.Measured[0].LongestGap)
+	must(t, err)
+	if m := r.Measured[0]; m.Asked < 50 || m.Answered < m.Asked/2 || gap >= longestOutage {
+		t.Errorf("it measured %+v, want no gap of %v", m, longestOutage)
+	}
+	if got := onlyOwner(t, w.seen, settled, w.owner); got != next {
+		t.Errorf("%s answers, want %s", got, next)
+	}
+	w.lostNothing(t)
+
+	// A Service that cannot be reached from where the plugin runs moves all the same.
+	idle := f.service(t, "udp", ports("UDP/80"))
+	f.backend(t, idle, "n1")
+	f.untilService(t, idle, announced, true, "Announced")
+	if text := f.plugin(t, "drill", "udp", "-n", f.namespace, "--yes"); !hasAll(text, "no TCP port to connect to", " says: took over ") {
+		t.Errorf("it says\n%s", text)
+	}
+}

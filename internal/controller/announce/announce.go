@@ -100,6 +100,8 @@ type Announcer struct {
 	interfaces []netif.Interface
 	keys       [][]byte // of the gossip
 	keyFault   string   // why they are not those in the Secret
+	silences   silences
+	unheard    []string // speakers that only others hear, and not for a moment
 	planner    speaker.Planner
 	standby    []string // interfaces on which this node could announce
 	unchecked  int      // calls of check since it looked
@@ -134,6 +136,7 @@ func New(cfg Config) *Announcer {
 		proxy:    newProxyWatch(cfg.Bind),
 		routing:  newRouting(cfg.Routing, cfg.Log),
 		mover:    mover{now: time.Now},
+		silences: silences{now: time.Now, since: map[string]time.Time{}},
 		keys:     cfg.Keys,
 		links:    wake.New(),
 		rejoined: wake.New(),
@@ -446,6 +449,7 @@ func (a *Announcer) act() speaker.Plan {
 		a.tellFacts()
 	}
 	view := a.members.View()
+	a.listen(view.Unheard)
 	s := speaker.Snapshot{
 		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: a.crowd.of(view),
 		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Announced: map[netip.Addr]bool{}, Take: a.take,
@@ -531,6 +535,14 @@ func avoid(f members.Facts) (out []lb.Reason) {
 	return out
 }
 
+// listen notes whom this speaker does not hear itself.
+func (a *Announcer) listen(unheard []string) {
+	var again time.Duration
+	if a.unheard, again = a.silences.note(unheard); again > 0 {
+		time.AfterFunc(again, a.world.changed.Poke)
+	}
+}
+
 // obey begins the next move that a user wants.
 func (a *Announcer) obey(orders kube.SpeakerOrders, s *speaker.Snapshot, p speaker.Plan) {
 	var again time.Duration
@@ -605,7 +617,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	r := report{
 		interfaces: a.interfaces, keys: a.keys, owned: inForce, users: users, since: since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
-		message: kube.InTouchMessage(alive),
+		message: kube.WithUnheard(kube.InTouchMessage(alive), a.unheard),
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
 		checked: a.checked, findings: a.findings,
 	}

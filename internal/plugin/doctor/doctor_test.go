@@ -58,6 +58,11 @@ func TestExamine(t *testing.T) {
 				c.Speaker(n).Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(2))
 			}
 		}, []string{"Problem gossip the others do not hear it, and it has not said that it stopped"}},
+		"gossip filtered between two": {func(c *clustertest.Cluster) {
+			for node, other := range map[string]string{"n1": "n2", "n2": "n1"} {
+				c.Speaker(node).Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.WithUnheard(kube.InTouchMessage(3), []string{other}))
+			}
+		}, []string{"Warning gossip does not hear n2, and others do", "Warning gossip does not hear n1, and others do"}},
 		"gossip key too short": {func(c *clustertest.Cluster) {
 			for i := range c.Speakers {
 				s := &c.Speakers[i].Status

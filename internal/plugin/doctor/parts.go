@@ -91,6 +91,12 @@ func gossip(c *cluster.Cluster) []Finding {
 				Mend:     "let port 7946, UDP and TCP, through between all nodes; if one was killed a moment ago, its object still says that it is ready",
 			})
 		}
+		if deafTo, is := kube.Unheard(ready.Message); is && says {
+			g.add(Finding{
+				Severity: Warning, About: []string{"speaker " + s.Name}, Says: "does not hear " + deafTo + ", and others do: something is between them",
+				Evidence: evidence, Mend: "let port 7946, UDP and TCP, through between these nodes, both ways; until then a third one has to tell that they live",
+			})
+		}
 	}
 	return g.list
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -26,7 +27,7 @@ const once = "now"
 
 // command returns a command that moves addresses.
 func command(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams, cmd *cobra.Command, run func(context.Context, *runner, []string) error) *cobra.Command {
-	r := &runner{o: cli.New(flags, streams)}
+	r := &runner{o: cli.New(flags, streams), dialer: &net.Dialer{}}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := r.begin(cmd.Context()); err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/plugin/cli"
 	"github.com/fairlead/fairlead/internal/plugin/cluster"
+	"github.com/fairlead/fairlead/internal/plugin/reach"
 	"github.com/fairlead/fairlead/internal/plugin/term"
 	"github.com/fairlead/fairlead/internal/survey"
 )
@@ -31,6 +32,8 @@ type Result struct {
 	Moved []Moved  `json:"moved,omitempty"`
 	Says  []string `json:"says,omitempty"` // the speakers, of what they did
 	Took  string   `json:"took,omitempty"`
+	// Measured is what a drill saw of each move.
+	Measured []Measured `json:"measured,omitempty"`
 }
 
 // Moved is an address that has another owner now.
@@ -51,6 +54,7 @@ type runner struct {
 	client  client.Client
 	cluster *cluster.Cluster
 	page    *term.Page
+	dialer  reach.Dialer // for drills
 	result  Result
 
 	yes, dry bool
