@@ -100,13 +100,14 @@ func New(c *cluster.Cluster, name string, events []corev1.Event) *Document {
 	r := status.New(c)
 	d := &Document{
 		Cluster: name, Class: c.Class.Name, Leader: r.Controller, Services: r.Services, Addresses: r.Addresses,
-		Problems: slices.Clone(r.Findings), Nodes: r.Speakers, Peers: []Peer{}, Pools: []Pool{}, Tellers: [][]string{{}}, Unread: r.Unread,
+		Problems: append([]doctor.Finding{}, r.Findings...), Nodes: append([]status.Speaker{}, r.Speakers...), Peers: []Peer{}, Pools: []Pool{}, Tellers: [][]string{{}}, Unread: r.Unread,
 	}
 	if c.Class.Classless {
 		d.Class += " and none"
 	}
 	for i := range d.Problems {
 		d.Problems[i].Evidence = nil // it tells ages, and the doctor has it
+		d.Problems[i].About = append([]string{}, d.Problems[i].About...)
 	}
 	list := addresses.New(c, "")
 	held := d.held(c, list.Addresses)

@@ -82,6 +82,19 @@ func TestDocumentHasNoClock(t *testing.T) {
 	}
 }
 
+// The page goes through lists, of which each may be empty.
+func TestDocumentHasNoNull(t *testing.T) {
+	for name, c := range map[string]*clustertest.Cluster{"well": clustertest.Small(), "empty": {}} {
+		body, err := json.Marshal(New(c.New(), name, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(body), "null") {
+			t.Errorf("%s: %s", name, body)
+		}
+	}
+}
+
 func TestStates(t *testing.T) {
 	c, events := eventful()
 	d := New(c.New(), "lab", events)

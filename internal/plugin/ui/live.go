@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -23,6 +24,9 @@ import (
 
 // reporter is who tells events about Services.
 const reporter = "fairlead-controller"
+
+// patience is how long the API server may take to answer what is asked of it directly.
+const patience = 3 * time.Second
 
 // live is the cluster as watches keep it: each kind is watched from the first time
 // that it is listed. Single objects are asked for anew each time, which also shows
@@ -55,6 +59,13 @@ func newLive(cfg *rest.Config) (*live, error) {
 	return &live{Reader: direct, watches: watches, changed: make(chan struct{}, 1), known: map[reflect.Type]bool{}}, nil
 }
 
+// Get asks the API server for an object.
+func (l *live) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return l.Reader.Get(ctx, key, o, opts...)
+}
+
 // List lists what is watched, sorted. What may not be read is an error each time: a
 // watch of it would be waited for in vain.
 func (l *live) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
@@ -74,7 +85,7 @@ func (l *live) List(ctx context.Context, list client.ObjectList, opts ...client.
 
 // watch begins to watch what is in the list.
 func (l *live) watch(ctx context.Context, list client.ObjectList) error {
-	if err := l.Reader.List(ctx, list, client.Limit(1)); err != nil {
+	if err := l.try(ctx, list); err != nil {
 		return err
 	}
 	gvk, err := apiutil.GVKForObject(list, kube.NewScheme())
@@ -96,6 +107,13 @@ func (l *live) watch(ctx context.Context, list client.ObjectList) error {
 	defer l.mu.Unlock()
 	l.known[reflect.TypeOf(list)] = true
 	return nil
+}
+
+// try finds out whether what is in the list may be read.
+func (l *live) try(ctx context.Context, list client.ObjectList) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return l.Reader.List(ctx, list, client.Limit(1))
 }
 
 // note notes that something has changed.

@@ -20,9 +20,15 @@ const views = new Map(); // pool and family -> its view
 
 // ---- words
 
+// states are what a cell can mean, in a word and in a sentence.
 const states = {
-  free: "free", used: "used", silent: "used, not announced", retiring: "retiring: no longer in the pool",
-  claimed: "kept by a claim", withheld: "not to be used", conflict: "a foreign host has it",
+  free: ["free", "a pool can give it"],
+  used: ["used", "a Service has it, and it is announced"],
+  silent: ["not announced", "a Service has it, and nobody announces it"],
+  retiring: ["retiring", "a Service has it, and the pool no more"],
+  claimed: ["claimed", "a claim keeps it, and no Service uses it"],
+  withheld: ["withheld", "it is in the pool and not to be given"],
+  conflict: ["conflict", "a host outside of the cluster has it"],
 };
 
 // age says how long ago that was, as kubectl does.
@@ -90,9 +96,10 @@ function show(next) {
 }
 
 function summary() {
-  const part = (label, words) => [make("span", {}, `${label} `, make("b", { textContent: words })), " · "];
+  const part = (label, words, title = "") => [make("span", { title }, `${label} `, make("b", { textContent: words })), " · "];
+  const leader = doc.leader ?? "nobody"; // its host and, behind the last _, which run of it
   return [
-    ...part("cluster", doc.cluster || "?"), ...part("class", doc.class), ...part("leader", doc.leader || "nobody"),
+    ...part("cluster", doc.cluster || "?"), ...part("class", doc.class), ...part("leader", leader.replace(/_[^_]*$/, ""), leader),
     `${count(doc.nodes.length, "node", "nodes")}, ${count(doc.services, "Service", "Services")}, ${count(doc.addresses, "address", "addresses")}`,
   ];
 }
@@ -135,7 +142,7 @@ function nodes([list]) {
     const more = mine.length - fewChips;
     return make("tr", { className: "row" },
       cell(mark[0], `mark ${mark[1]}`), cell(n.node), cell(String(n.addresses), "n"),
-      make("td", {}, make("div", { className: "chips" }, mine.slice(0, fewChips).map(chip), more > 0 && make("span", { className: "faint", textContent: `+${more}` }))),
+      make("td", { className: "announces" }, make("div", { className: "chips" }, mine.slice(0, fewChips).map(chip), more > 0 && make("span", { className: "faint", textContent: `+${more}` }))),
       cell(n.sessions || "-"), cell(n.version || "-", "faint"), cell(`${n.drained ? "drained; " : ""}${n.says}`, `says ${n.ready ? "" : "bad"}`));
   });
   return [table(["", "node", "L2", "announces", "BGP", "version", ""], rows)];
@@ -286,7 +293,7 @@ function addMap(view, p) {
 
 function titleOf(address) {
   const a = held.get(address);
-  return a ? `${address}: ${[states[a.st], ...(a.s ?? []), a.n].filter(Boolean).join(", ")}` : address;
+  return a ? `${address}: ${[states[a.st][0], ...(a.s ?? []), a.n].filter(Boolean).join(", ")}` : address;
 }
 
 // step is the cell that a key leads to.
@@ -409,7 +416,7 @@ function aboutAddress(address) {
   return [
     make("h2", {}, make("i", { className: `cell ${a?.st ?? ""}` }), address),
     a ? fields(
-      ["State", states[a.st]], ["Service", a.s?.join(", ")], ["Pool", a.pool.name], ["Given", a.t && [since(a.t), " ago"]],
+      ["State", states[a.st].join(": ")], ["Service", a.s?.join(", ")], ["Pool", a.pool.name], ["Given", a.t && [since(a.t), " ago"]],
       ["Layer 2", a.n && [a.n, a.o ? [", since ", since(a.o)] : []].flat(2)], ["Routers", told.length > 0 && `told by ${some(told, 8)}`], ["Claim", a.k], ["Why", a.w],
     ) : "",
     make("pre", { textContent: explained.address === address ? explained.text : "…" }),
@@ -441,7 +448,7 @@ function matches(a, words) {
 function search() {
   const words = $("search").value.trim().toLowerCase();
   const found = words && doc ? [...held.values()].filter((a) => matches(a, words)) : [];
-  document.body.classList.toggle("searching", words !== "");
+  $("pools").classList.toggle("searching", words !== "");
   for (const e of document.querySelectorAll("i.hit")) e.classList.remove("hit");
   for (const a of found) {
     const view = views.get(`${a.pool.name} ${a.pool.family}`);
@@ -483,7 +490,7 @@ function setTheme(name) {
 function begin() {
   setTheme(themes.includes(localStorage.getItem("theme")) ? localStorage.getItem("theme") : "auto");
   $("theme").addEventListener("click", () => setTheme(themes[(themes.indexOf(localStorage.getItem("theme")) + 1) % themes.length]));
-  $("legend").append(...Object.entries(states).map(([name, words]) => make("li", {}, make("i", { className: `cell ${name}` }), words)));
+  $("legend").append(...Object.entries(states).map(([name, [word, sentence]]) => make("li", { title: sentence }, make("i", { className: `cell ${name}` }), word)));
   $("search").addEventListener("input", search);
   $("search").addEventListener("keydown", (event) => event.key === "Enter" && enter());
   document.addEventListener("click", (event) => {
