@@ -449,7 +449,7 @@ func (a *Announcer) act() speaker.Plan {
 		a.tellFacts()
 	}
 	view := a.members.View()
-	a.listen(view.Unheard)
+	a.unheard = a.silences.note(view.Unheard)
 	s := speaker.Snapshot{
 		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: a.crowd.of(view),
 		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Announced: map[netip.Addr]bool{}, Take: a.take,
@@ -533,14 +533,6 @@ func avoid(f members.Facts) (out []lb.Reason) {
 		out = append(out, lb.ReasonProxyUnhealthy)
 	}
 	return out
-}
-
-// listen notes whom this speaker does not hear itself.
-func (a *Announcer) listen(unheard []string) {
-	var again time.Duration
-	if a.unheard, again = a.silences.note(unheard); again > 0 {
-		time.AfterFunc(again, a.world.changed.Poke)
-	}
 }
 
 // obey begins the next move that a user wants.

@@ -18,20 +18,16 @@ type silences struct {
 }
 
 // note takes in who is not heard now, and returns those who have not been for long.
-// Where again is not 0, there may be more of them after that time.
-func (s *silences) note(unheard []string) (long []string, again time.Duration) {
+func (s *silences) note(unheard []string) (long []string) {
 	now := s.now()
 	maps.DeleteFunc(s.since, func(node string, _ time.Time) bool { return !slices.Contains(unheard, node) })
 	for _, node := range unheard {
 		if _, known := s.since[node]; !known {
 			s.since[node] = now
 		}
-		switch left := unheardFor - now.Sub(s.since[node]); {
-		case left <= 0:
+		if now.Sub(s.since[node]) >= unheardFor {
 			long = append(long, node)
-		default:
-			again = max(again, left)
 		}
 	}
-	return long, again
+	return long
 }
