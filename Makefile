@@ -26,21 +26,20 @@ build: ## build controller, speaker and the kubectl plugin into bin/
 test: DEPS := --tests
 test: deps verify assets ## check everything: generated files, lint, unit, API server and lab tests
 	CGO_ENABLED=1 go test -race -timeout 20m ./api/... ./cmd/... ./hack/... ./internal/...
-	CGO_ENABLED=1 go test -race -timeout 45m -p 1 $$(go list ./test/... | grep -v /test/story)
+	CGO_ENABLED=1 go test -race -timeout 45m -p 1 ./test/...
 	@$(MAKE) --no-print-directory test-install
 
 unit: ## run the tests that need neither root nor a lab
 	go test ./api/... ./cmd/... ./internal/...
 
-# Nothing else runs beside it: it starts some dozens of containers on its own. Not
-# part of test yet: docs/progress.md.
-story: deps assets ## install, upgrade, drain, uninstall: all that a user does, on a cluster that runs pods
+story: deps assets ## the part of test that a user lives: install, upgrade, drain, uninstall, on real pods
 	go test -count=1 -timeout 20m -v ./test/story/...
 
 # These are modules of their own. Go's cache of results does not see that files
 # outside of a module have changed: hence -count=1.
 test-install: ## check the chart, the plain manifests and the image (no cluster)
 	go test -C hack/chart -count=1 ./...
+	go test -C hack/check ./...
 	go test -C hack/image -count=1 ./...
 
 demo: deps ## show it: a Service gets an address, a client reaches it, its node fails
@@ -54,7 +53,7 @@ lab-down: ## take every lab down that `make demo` or `make lab-up` left
 
 lint: ## go vet, staticcheck, gofmt and more (.golangci.yml)
 	$(TOOL) golangci-lint run ./...
-	@for m in hack/chart hack/image; do (cd $$m && go tool -modfile=../tools/go.mod golangci-lint run ./...) || exit 1; done
+	@for m in hack/chart hack/check hack/image; do (cd $$m && go tool -modfile=../tools/go.mod golangci-lint run ./...) || exit 1; done
 
 generate: ## write deepcopy functions, CRDs, roles, what the chart has of them, and generated docs anew
 	./hack/generate.sh
@@ -62,7 +61,7 @@ generate: ## write deepcopy functions, CRDs, roles, what the chart has of them, 
 golden: ## write what the chart makes of values anew: its golden files, config/deploy
 	go test -C hack/chart -count=1 -run 'TestGolden|TestPlainManifests' . -update
 
-verify: lint ## check that generated files and go.mod are up to date, and lint
+verify: lint ## check generated files, go.mod, links in docs, licences and vulnerabilities; and lint
 	./hack/verify.sh
 
 fuzz: ## fuzz every parser for FUZZTIME

@@ -1,7 +1,21 @@
 #!/bin/sh
-# Checks that what is generated, and the go.mod files, are up to date.
+# Checks that what is generated and the go.mod files are up to date, that links in
+# the documentation lead somewhere, and that the libraries in our programs may be
+# shipped: by their licences, and without a known vulnerability in what we call.
 set -eu
 cd "$(dirname "$0")/.."
+
+# The list of vulnerabilities is on the network, or where GOVULNDB says: without
+# it, nothing can be said, which must not keep anybody from working. The small scan
+# is there to know that at once; it does not see what the programs call.
+vulnerabilities() {
+	scan() { go tool -modfile=hack/tools/go.mod govulncheck -db "${GOVULNDB:-https://vuln.go.dev}" "$@" 2>&1; }
+	found=$(scan -C cmd/controller -scan module || true)
+	case $found in
+	*"fetching vulnerabilities: "*) echo "verify: not checked for vulnerabilities: ${found##*fetching vulnerabilities: }" >&2 ;;
+	*) found=$(scan ./cmd/...) || { printf '%s\n' "$found" >&2; return 1; } ;;
+	esac
+}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -19,7 +33,9 @@ if [ $status != 0 ]; then
 	restore
 	echo "verify: out of date; run 'make generate' and 'go mod tidy', and commit the result" >&2
 fi
-for m in hack/chart hack/image test/containers; do
+for m in hack/chart hack/check hack/image test/containers; do
 	(cd "$m" && go mod tidy -diff) || { echo "verify: run 'go mod tidy' in $m" >&2; status=1; }
 done
+go run -C hack/check . || status=1
+vulnerabilities || status=1
 exit $status

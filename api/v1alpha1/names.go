@@ -83,6 +83,10 @@ const (
 	// ConditionKubeProxyHealthy says whether the node's kube-proxy is healthy. It is
 	// not there on nodes whose kube-proxy was never heard of.
 	ConditionKubeProxyHealthy = "KubeProxyHealthy"
+
+	// ConditionNetworkSound says whether anything was found in the node's kernel that
+	// defeats announcing.
+	ConditionNetworkSound = "NetworkSound"
 )
 
 // Reasons of the condition Ready on the kinds of this API. A claim that lacks an
@@ -287,6 +291,52 @@ const (
 	//
 	// Mend: see whether kube-proxy runs on the node.
 	ReasonNoAnswer = "NoAnswer"
+)
+
+// Reasons of the condition NetworkSound on a Speaker.
+const (
+	// ReasonSound: nothing was found in the node's kernel that defeats announcing.
+	//
+	// On: Speaker NetworkSound
+	//
+	// Mend: nothing to do.
+	ReasonSound = "Sound"
+
+	// ReasonStrictARPMissing: kube-proxy in IPVS mode has the Services' addresses on an
+	// interface, and the kernel answers for all of them.
+	//
+	// On: Speaker NetworkSound
+	//
+	// Mend: set ipvs.strictARP: true in kube-proxy's configuration, and restart it.
+	ReasonStrictARPMissing = "StrictARPMissing"
+
+	// ReasonAddressHeld: an interface of the node has a Service's address itself.
+	//
+	// On: Speaker NetworkSound
+	//
+	// Mend: take the address from the interface; the message says which.
+	ReasonAddressHeld = "AddressHeld"
+
+	// ReasonNotForwarding: the node does not forward packets.
+	//
+	// On: Speaker NetworkSound
+	//
+	// Mend: set the sysctl that the message names.
+	ReasonNotForwarding = "NotForwarding"
+
+	// ReasonStrictReversePath: the node drops what comes from where it would not answer to.
+	//
+	// On: Speaker NetworkSound
+	//
+	// Mend: set rp_filter of the interface to 2.
+	ReasonStrictReversePath = "StrictReversePath"
+
+	// ReasonWireless: the node announces on Wi-Fi.
+	//
+	// On: Speaker NetworkSound
+	//
+	// Mend: announce on a cable: spec.interfaces of the L2Advertisement.
+	ReasonWireless = "Wireless"
 )
 
 // Reasons of the events that are recorded about Services.

@@ -20,8 +20,9 @@ func main() {
 
 // pages are the pages that are written, by their names.
 var pages = map[string]func(root string) (string, error){
-	"reasons.md": reasonsPage,
-	"metrics.md": metricsPage,
+	"configuration.md": configurationPage,
+	"reasons.md":       reasonsPage,
+	"metrics.md":       metricsPage,
 }
 
 func generate(root string) error {

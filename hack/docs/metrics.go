@@ -17,6 +17,9 @@ What Fairlead counts. Written by ` + "`make generate`" + ` from internal/metrics
 The controller has them on port 7472, each speaker on port 7474, at ` + "`/metrics`" + `. The chart has PodMonitors, ServiceMonitors and a
 PrometheusRule for the Prometheus operator (` + "`monitoring`" + ` in its values); the rules are in
 [charts/fairlead/files/rules.yaml](../charts/fairlead/files/rules.yaml), to be loaded without the operator too.
+Two dashboards for Grafana, an overview and one of a node, are in [charts/fairlead/dashboards](../charts/fairlead/dashboards), to be imported
+by hand; with ` + "`monitoring.dashboards.enabled`" + ` the chart puts them into ConfigMaps where Grafana's sidecar finds them. They too need
+the label ` + "`node`" + ` on the speakers' metrics.
 
 No label has an address or a Service in it, of which there may be thousands: those are in the Services' conditions and events, and in the
 status of pools and Speakers.

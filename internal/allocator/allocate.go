@@ -296,7 +296,7 @@ func (a *Allocator) pickFrom(p *pool, h *holding, req *lb.Request, f lb.Family, 
 	if refusal != nil {
 		return no, 0, *refusal
 	}
-	return no, 0, lb.Refusal{Reason: lb.ReasonExhausted, Count: p.assigned[f]}
+	return no, 0, lb.Refusal{Reason: lb.ReasonExhausted, Count: p.assigned[f], Foreign: a.foreign(p, f)}
 }
 
 // regain finds an address of the pool that the holder is about to lose, and can

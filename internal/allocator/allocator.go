@@ -56,6 +56,17 @@ func (a *Allocator) isShunned(addr netip.Addr) bool {
 	return is
 }
 
+// foreign returns how many addresses of the pool nobody is given because somebody
+// else has them.
+func (a *Allocator) foreign(p *pool, f lb.Family) (n int) {
+	for addr := range a.shunned {
+		if lb.FamilyOf(addr) == f && a.owners[addr] == nil && a.poolOf(addr) == p {
+			n++
+		}
+	}
+	return n
+}
+
 // Unshun ends what Shun began. Those who waited for an address are returned.
 func (a *Allocator) Unshun(addr netip.Addr, now time.Time) []lb.Holder {
 	if !a.isShunned(addr) {

@@ -352,7 +352,7 @@ func TestShunnedAddress(t *testing.T) {
 	w.Unshun(bad, epoch)
 	got = append(got, w.ask("c", nil).String())
 	want := []string{
-		`10.0.0.2 from pool "p"`, `10.0.0.3 from pool "p"`, `no address: pool "p": no free IPv4 address (2 in use)`,
+		`10.0.0.2 from pool "p"`, `10.0.0.3 from pool "p"`, `no address: pool "p": no free IPv4 address (2 in use; other hosts answer for 1)`,
 		`10.0.0.1 from pool "p"`, `10.0.0.1 from pool "p"`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

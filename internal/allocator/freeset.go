@@ -93,7 +93,7 @@ func (s *freeSet) atOrBefore(a netip.Addr) (found *lb.Range) {
 
 // has reports whether a is free, cooling or not.
 func (s *freeSet) has(a netip.Addr) bool {
-	if s.avoidBuggy && isBuggy(a) {
+	if s.avoidBuggy && lb.Buggy(a) {
 		return false
 	}
 	if s.cools(a) {
@@ -108,7 +108,7 @@ func (s *freeSet) has(a netip.Addr) bool {
 func (s *freeSet) lowest(now time.Time) (netip.Addr, bool) {
 	s.warm(now)
 	for r, ok := s.ranges.Min(); ok; r, ok = s.ranges.Min() {
-		if !s.avoidBuggy || !isBuggy(r.From) {
+		if !s.avoidBuggy || !lb.Buggy(r.From) {
 			return r.From, true
 		}
 		s.cut(r, r.From)
@@ -133,7 +133,7 @@ func (s *freeSet) take(a netip.Addr) bool {
 		return true
 	}
 	r := s.atOrBefore(a)
-	if r == nil || !r.Contains(a) || s.avoidBuggy && isBuggy(a) {
+	if r == nil || !r.Contains(a) || s.avoidBuggy && lb.Buggy(a) {
 		return false
 	}
 	s.cut(r, a)
@@ -161,7 +161,7 @@ func (s *freeSet) cut(r *lb.Range, a netip.Addr) {
 
 // put returns a, which must not be in the set, to be given last for a while.
 func (s *freeSet) put(a netip.Addr, now time.Time) {
-	if s.avoidBuggy && isBuggy(a) {
+	if s.avoidBuggy && lb.Buggy(a) {
 		return
 	}
 	s.cooling = append(s.cooling, cooled{a, now})
@@ -203,16 +203,6 @@ func size(r lb.Range) uint64 {
 		return saturatingAdd(loTo-loFrom, 1)
 	}
 	return math.MaxUint64
-}
-
-// isBuggy reports whether a ends in .0 or .255, which some old clients take for
-// a network or broadcast address of the class C network around it.
-func isBuggy(a netip.Addr) bool {
-	if !a.Is4() {
-		return false
-	}
-	last := a.As4()[3]
-	return last == 0 || last == 255
 }
 
 // buggyIn returns how many addresses of r are buggy.

@@ -191,7 +191,7 @@ func (m *model) pick(h lb.Holder, req lb.Request, f lb.Family, next []netip.Addr
 			users := m.at(a)
 			switch {
 			case lb.FamilyOf(a) != f || exact && a != want || !m.may(h, req, a, false):
-			case len(users) == 0 && p.AvoidBuggyIPs && isBuggy(a):
+			case len(users) == 0 && p.AvoidBuggyIPs && lb.Buggy(a):
 			case !m.seated(h, a) && m.full(p, h, f, next):
 			case !exact && len(users) > 0 && req.ShareKey == "" && !slices.Contains(m.leaving[h], a):
 			case !best.IsValid() || m.before(p.Name, h, a, best, now):

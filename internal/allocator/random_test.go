@@ -278,7 +278,7 @@ func (p *pair) usage(t *rapid.T, pool lb.Pool, used map[netip.Addr]bool) {
 	}
 	free, assigned := map[lb.Family]uint64{}, map[lb.Family]int{}
 	for _, addr := range addresses(pool) {
-		if !used[addr] && (!pool.AvoidBuggyIPs || !isBuggy(addr)) && !p.m.overlapped(pool) {
+		if !used[addr] && (!pool.AvoidBuggyIPs || !lb.Buggy(addr)) && !p.m.overlapped(pool) {
 			free[lb.FamilyOf(addr)]++
 		}
 	}

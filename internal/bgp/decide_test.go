@@ -130,11 +130,15 @@ func TestNeedsReset(t *testing.T) {
 	for name, edit := range map[string]func(*lb.BGPPeer){
 		"connectTime": func(p *lb.BGPPeer) { p.ConnectTime++ },
 		"passive":     func(p *lb.BGPPeer) { p.Passive = true },
+		"bfdProfile":  func(p *lb.BGPPeer) { p.Watched = true },
 		"next hops":   func(p *lb.BGPPeer) { p.NextHop4, p.NextHop6 = router4, router6 },
 	} {
 		if needsReset(peer(nil), peer(edit)) {
 			t.Errorf("%s resets", name)
 		}
+	}
+	if !needsReset(peer(func(p *lb.BGPPeer) { p.Watched = true }), peer(nil)) {
+		t.Error("no bfdProfile any more does not reset")
 	}
 	for name, edit := range map[string]func(*lb.BGPPeer){
 		"myASN":           func(p *lb.BGPPeer) { p.MyASN++ },

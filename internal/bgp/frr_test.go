@@ -523,6 +523,31 @@ func TestGracefulRestart(t *testing.T) {
 	f.wantNoPath("198.51.100.2/32") // with the End-of-RIB, long before the restart time
 }
 
+// A router that hears no more of a node keeps the routes only if BFD would have told
+// it of the node's death.
+func TestSilence(t *testing.T) {
+	f := newRouter(t).frr(frrConfig(64513, "192.0.2.11", "64512"))
+	path := frrPath{Path: "64512", NextHop: "192.0.2.11"}
+	silent := func(t *testing.T, watched bool) {
+		e := newEngine(t)
+		e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { p.HoldTime, p.Watched = 3*time.Second, watched })}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
+		established(t, e, "tor")
+		f.wantPath("198.51.100.1/32", path)
+		ip(t, "route add blackhole 192.0.2.1/32")
+		t.Cleanup(func() { ip(t, "route del blackhole 192.0.2.1/32") })
+	}
+	t.Run("without BFD", func(t *testing.T) {
+		silent(t, false)
+		f.wantNoPath("198.51.100.1/32")
+	})
+	t.Run("with BFD", func(t *testing.T) {
+		silent(t, true)
+		stale := path
+		stale.Stale = true
+		f.wantPath("198.51.100.1/32", stale)
+	})
+}
+
 // A speaker that is killed says nothing to anybody, and its routes stay until the
 // next one is there, which changes nothing in the router's choice.
 func TestKilled(t *testing.T) {

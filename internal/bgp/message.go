@@ -129,7 +129,7 @@ type opening struct {
 	// extendedNextHop says that IPv4 routes may have IPv6 next hops (RFC 8950).
 	extendedNextHop bool
 	// restart says that routes are kept while the other side restarts (RFC 4724),
-	// and restartNotified also after a NOTIFICATION (RFC 8538).
+	// and restartNotified also after a NOTIFICATION, where we asked for it (RFC 8538).
 	restart, restartNotified bool
 }
 
@@ -197,6 +197,10 @@ const innerHold = 65535 * time.Second
 // outwardOpen makes GoBGP's OPEN the peer's: with its router ID and hold time,
 // and true words about restarting. Our routes lead to kube-proxy, which forwards
 // whatever becomes of BGP: so forwarding state is always preserved.
+//
+// A router that takes notifications for restarts takes the end of the hold time for
+// one, too (RFC 8538, 4.1), and leads to a node that died for as long as a restart may
+// take. So this is asked for only where BFD tells it of the death.
 func outwardOpen(m message, p *lb.BGPPeer, restarted bool) (message, error) {
 	parsed, open, err := parseOpen(m)
 	if err != nil {
@@ -206,6 +210,10 @@ func outwardOpen(m message, p *lb.BGPPeer, restarted bool) (message, error) {
 	open.HoldTime = uint16(p.HoldTime / time.Second)
 	capabilities(open, func(c gobgp.ParameterCapabilityInterface) {
 		if gr, ok := c.(*gobgp.CapGracefulRestart); ok {
+			gr.Flags &^= restartNotification
+			if p.Watched {
+				gr.Flags |= restartNotification
+			}
 			if restarted {
 				gr.Flags |= restartState
 			}
@@ -224,6 +232,7 @@ func inwardOpen(m message, p *lb.BGPPeer) (message, opening, error) {
 		return nil, opening{}, err
 	}
 	o := newOpening(open)
+	o.restartNotified = o.restartNotified && p.Watched
 	if o.hold == 0 || p.HoldTime == 0 {
 		open.HoldTime = uint16(innerHold / time.Second)
 		m, err = parsed.Serialize()

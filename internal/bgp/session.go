@@ -382,11 +382,15 @@ func (s *session) afterLine(err error) {
 }
 
 // needsReset reports whether a changed peer needs a new session: all but what
-// matters only at the next attempt, and what is in routes.
+// matters only at the next attempt, and what is in routes. A router that was told
+// that BFD watches is to know when it does not any more.
 func needsReset(a, b lb.BGPPeer) bool {
 	for _, p := range []*lb.BGPPeer{&a, &b} {
 		p.ConnectTime, p.Passive = 0, false
 		p.NextHop4, p.NextHop6 = netip.Addr{}, netip.Addr{}
+	}
+	if b.Watched {
+		a.Watched = true
 	}
 	return a != b
 }

@@ -222,7 +222,7 @@ func TestEndOfRIBComesLast(t *testing.T) {
 	for i := range 100 {
 		rows = append(rows, route(fmt.Sprintf("2001:db8:2::%x/128", i), nil))
 	}
-	p := s.peer(func(p *lb.BGPPeer) { p.NextHop6 = node6 })
+	p := s.peer(func(p *lb.BGPPeer) { p.NextHop6, p.Watched = node6, true })
 	e.Apply([]lb.BGPPeer{p}, rows)
 	conn := receive(t, "the session", s.conns)
 	eventually(t, "both ends", func() bool { return s.ends.Load() == 2 })
@@ -262,34 +262,36 @@ func TestGoodbyes(t *testing.T) {
 	restart := append([]gobgp.ParameterCapabilityInterface{gobgp.NewCapGracefulRestart(false, false, 120, nil)}, none...)
 	notified := append([]gobgp.ParameterCapabilityInterface{gobgp.NewCapGracefulRestart(false, true, 120, nil)}, none...)
 	routers := []struct {
-		name string
-		caps []gobgp.ParameterCapabilityInterface
-	}{{"plain", none}, {"RFC 4724", restart}, {"RFC 8538", notified}}
+		name    string
+		caps    []gobgp.ParameterCapabilityInterface
+		watched bool // by BFD
+	}{{"plain", none, true}, {"RFC 4724", restart, true}, {"RFC 8538", notified, true}, {"RFC 8538, without BFD", notified, false}}
 	goodbyes := []struct {
 		name string
-		do   func(*Engine, *sink)
-		want [3]string // by router; empty: the connection is closed without a word
+		do   func(*Engine, lb.BGPPeer)
+		want [3]string // by router, the last is as the one of RFC 4724; empty: the connection is closed without a word
 	}{
 		{
-			name: "stop for an upgrade", do: func(e *Engine, _ *sink) { e.Close() },
+			name: "stop for an upgrade", do: func(e *Engine, _ lb.BGPPeer) { e.Close() },
 			want: [3]string{"6/2", "", "6/2"},
 		},
 		{
-			name: "another hold time", do: func(e *Engine, s *sink) {
-				e.Apply([]lb.BGPPeer{s.peer(func(p *lb.BGPPeer) { p.HoldTime = 30 * time.Second })}, nil)
+			name: "another hold time", do: func(e *Engine, p lb.BGPPeer) {
+				p.HoldTime = 30 * time.Second
+				e.Apply([]lb.BGPPeer{p}, nil)
 			},
 			want: [3]string{"6/6", "", "6/6"},
 		},
 		{
-			name: "peer deleted", do: func(e *Engine, _ *sink) { e.Apply(nil, nil) },
+			name: "peer deleted", do: func(e *Engine, _ lb.BGPPeer) { e.Apply(nil, nil) },
 			want: [3]string{"6/3", "6/3", "6/9 6/3"},
 		},
 		{
-			name: "BFD", do: func(e *Engine, _ *sink) { e.Lost("tor", "BFD: down") },
+			name: "BFD", do: func(e *Engine, _ lb.BGPPeer) { e.Lost("tor", "BFD: down") },
 			want: [3]string{"6/10", "6/10", "6/9 6/10"},
 		},
 		{
-			name: "drain", do: func(e *Engine, _ *sink) { e.Drain(t.Context(), 0, "bye") },
+			name: "drain", do: func(e *Engine, _ lb.BGPPeer) { e.Drain(t.Context(), 0, "bye") },
 			want: [3]string{"6/2 bye", "6/2 bye", "6/9 6/2 bye"},
 		},
 	}
@@ -298,10 +300,11 @@ func TestGoodbyes(t *testing.T) {
 			t.Run(g.name+"/"+r.name, func(t *testing.T) {
 				s := newSink(t, func(s *sink) { s.caps = r.caps })
 				e := newEngine(t)
-				e.Apply([]lb.BGPPeer{s.peer(nil)}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
+				p := s.peer(func(p *lb.BGPPeer) { p.Watched = r.watched })
+				e.Apply([]lb.BGPPeer{p}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
 				established(t, e, "tor")
 				conn := receive(t, "the session", s.conns)
-				g.do(e, s)
+				g.do(e, p)
 				eventually(t, "the connection to be closed", func() bool { return gone(conn) })
 				got := ""
 				select {
@@ -316,8 +319,9 @@ func TestGoodbyes(t *testing.T) {
 					}
 				default:
 				}
-				if got != g.want[i] {
-					t.Errorf("the router hears %q, want %q", got, g.want[i])
+				want := append(g.want[:], g.want[1])[i]
+				if got != want {
+					t.Errorf("the router hears %q, want %q", got, want)
 				}
 			})
 		}

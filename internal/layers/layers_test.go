@@ -16,7 +16,7 @@ const module = "github.com/fairlead/fairlead/"
 var lines = [][]string{
 	{"internal/lb", "internal/version", "internal/wake"},
 	{"api/v1alpha1", "internal/config", "internal/allocator", "internal/election", "internal/netif", "internal/bfd/session"},
-	{"internal/kube", "internal/speaker", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics"},
+	{"internal/kube", "internal/speaker", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics", "internal/nodecheck"},
 	{"internal/controller/ledger", "internal/survey"},
 	{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
@@ -26,7 +26,7 @@ var lines = [][]string{
 	{"internal/plugin/cli", "internal/plugin/clustertest"},
 	{"internal/plugin/addresses", "internal/plugin/doctor", "internal/plugin/explain", "internal/plugin/importer", "internal/plugin/moves"},
 	{"internal/plugin/status"},
-	{"internal/plugin/bundle"},
+	{"internal/plugin/bundle", "internal/plugin/ui"},
 	{"internal/plugin"},
 	{"cmd/controller", "cmd/kubectl-fairlead", "cmd/speaker", "hack/docs"},
 }
@@ -40,13 +40,14 @@ var onlyIn = map[string][]string{
 	"github.com/hashicorp/memberlist":                {"internal/members"},
 	"github.com/vishvananda/netlink":                 {"internal/netif"},
 	"github.com/prometheus/client_golang/prometheus": {"cmd/controller", "cmd/speaker", "internal/metrics"},
+	"github.com/chromedp":                           {"test/e2e"},
 	"go4.org/netipx":                                 {"internal/config"},
 	"github.com/google/btree":                        {"internal/allocator"},
 	"golang.org/x/sys/unix":                          {"internal/bfd", "internal/bgp", "test/bfd", "test/lab"},
 }
 
 // kubernetes may be known to these and what is below them.
-var kubernetes = []string{"api/", "internal/kube", "internal/survey", "internal/controller/", "internal/plugin", "cmd/", "test/"}
+var kubernetes = []string{"api/", "internal/kube", "internal/survey", "internal/controller/", "internal/plugin", "cmd/", "hack/docs", "test/"}
 
 // pure packages know no clock but the times they are given, and do no I/O.
 var pure = map[string][]string{

@@ -34,6 +34,7 @@ type BGPPeer struct {
 	Password Secret     // TCP MD5 (RFC 2385); empty is none
 
 	GracefulRestart bool
+	Watched         bool // by BFD, which tells a node that died from a speaker that restarts
 	Multihop        bool // an external router more than one hop away
 	TTLSecurity     bool // GTSM (RFC 5082)
 	Passive         bool // the router connects

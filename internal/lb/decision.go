@@ -193,14 +193,15 @@ func joinAddrs(as []netip.Addr) string {
 // Refusal says why a pool did not give an address of a family. Beside the
 // reason it has what the reason's words need.
 type Refusal struct {
-	Pool   string // "" when no one pool refused, as with ReasonNoPool
-	Family Family
-	Reason Reason
-	Addr   netip.Addr // the address that could not be had
-	By     Holder     // who has it
-	Port   Port       // that both want
-	Count  int        // addresses in use, or the quota
-	Other  string     // the older pool, the claim, the key, the field that forbids
+	Pool    string // "" when no one pool refused, as with ReasonNoPool
+	Family  Family
+	Reason  Reason
+	Addr    netip.Addr // the address that could not be had
+	By      Holder     // who has it
+	Port    Port       // that both want
+	Count   int        // addresses in use, or the quota
+	Foreign int        // addresses that hosts outside of the cluster answer for
+	Other   string     // the older pool, the claim, the key, the field that forbids
 }
 
 // String returns a phrase such as `pool "a": no free IPv4 address (50 in use)`.
@@ -232,6 +233,9 @@ func (r Refusal) words() string {
 	case ReasonFamilyAbsent:
 		return fmt.Sprintf("has no %s addresses", r.Family)
 	case ReasonExhausted:
+		if r.Foreign > 0 {
+			return fmt.Sprintf("no free %s address (%d in use; other hosts answer for %d)", r.Family, r.Count, r.Foreign)
+		}
 		return fmt.Sprintf("no free %s address (%d in use)", r.Family, r.Count)
 	case ReasonQuota:
 		return fmt.Sprintf("the namespace has all %d addresses that it can have (maxPerNamespace)", r.Count)

@@ -61,3 +61,13 @@ func (p *Pool) Contains(a netip.Addr) bool {
 	i, found := slices.BinarySearchFunc(p.Ranges, a, func(r Range, a netip.Addr) int { return r.From.Compare(a) })
 	return found || i > 0 && p.Ranges[i-1].Contains(a)
 }
+
+// Buggy reports whether a ends in .0 or .255, which some old clients take for
+// a network or broadcast address of the class C network around it.
+func Buggy(a netip.Addr) bool {
+	if !a.Is4() {
+		return false
+	}
+	last := a.As4()[3]
+	return last == 0 || last == 255
+}

@@ -89,7 +89,9 @@ type Members struct {
 // only until the next View.
 type View struct {
 	Alive []string         // sorted names of the nodes whose speakers are alive, this one too
-	Facts map[string]Facts // by node, of those alive and those that were
+	Facts map[string]Facts // by node, of those alive and those that were; nobody may write to it
+	// FactsVersion is another one when Facts are not what they were.
+	FactsVersion uint64
 	// CutOff says that it may be this speaker that is cut off, rather than others dead.
 	CutOff bool
 	// Unheard are those alive, sorted, whom this speaker should hear itself, and only
@@ -388,7 +390,6 @@ func (m *Members) alive() (alive []string, cutOff bool) {
 	opinions := m.state.opinions()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	opinions[m.cfg.Node] = m.pulses.opinion
 	return m.roster.alive(&m.pulses, opinions), m.pulses.cutOff()
 }
 

@@ -200,7 +200,11 @@ func (p *pulses) judge(r ring, opinions map[string]opinion, member map[string]bo
 			}
 			hear, miss := 0, 0
 			for w := range r.next(at, 1) {
-				switch o := opinions[w]; {
+				o := opinions[w]
+				if w == p.node {
+					o = p.opinion
+				}
+				switch {
 				case !counts(w):
 				case slices.Contains(o.Hears, node):
 					hear++

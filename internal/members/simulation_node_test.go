@@ -662,7 +662,6 @@ func (n *simNode) beat() {
 // alive is Members.alive.
 func (n *simNode) alive() []string {
 	opinions := n.state.opinions()
-	opinions[n.name] = n.pulses.opinion
 	return n.roster.alive(&n.pulses, opinions)
 }
 

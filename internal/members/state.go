@@ -85,6 +85,10 @@ type state struct {
 	shown map[netip.Addr]election.Claim // what view gave out; only view writes to it
 	moved map[netip.Addr]bool           // addresses whose claim changed since then
 	wire  []byte                        // what encoded gave out, nil when that has changed
+	// Facts change seldom, too. What follows from them is made anew then.
+	version uint64
+	plain   map[string]Facts
+	said    map[string]opinion
 }
 
 func newState(now func() time.Time) *state {
@@ -106,7 +110,8 @@ func (s *state) merge(m message) (news message) {
 		if f.Version > s.facts[node].Version {
 			s.facts[node], news.Facts[node] = f, f
 			s.noteJoining(node, f.Joined)
-			s.wire = nil
+			s.wire, s.plain, s.said = nil, nil, nil
+			s.version++
 		}
 	}
 	for addr, c := range m.Claims {
@@ -154,15 +159,17 @@ func (s *state) nodes() []string {
 	return slices.Collect(maps.Keys(s.facts))
 }
 
-// opinions returns what each node says of those that it watches.
+// opinions returns what each node says of those that it watches. Nobody may write to it.
 func (s *state) opinions() map[string]opinion {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make(map[string]opinion, len(s.facts))
-	for node, f := range s.facts {
-		out[node] = f.opinion
+	if s.said == nil {
+		s.said = make(map[string]opinion, len(s.facts))
+		for node, f := range s.facts {
+			s.said[node] = f.opinion
+		}
 	}
-	return out
+	return s.said
 }
 
 // blank reports whether no claim has been heard of.
@@ -205,10 +212,13 @@ func (s *state) view(alive []string) View {
 	v := View{Alive: alive, Fresh: s.fresh(), Late: s.late()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v.Facts = make(map[string]Facts, len(s.facts))
-	for node, f := range s.facts {
-		v.Facts[node] = f.Facts
+	if s.plain == nil {
+		s.plain = make(map[string]Facts, len(s.facts))
+		for node, f := range s.facts {
+			s.plain[node] = f.Facts
+		}
 	}
+	v.Facts, v.FactsVersion = s.plain, s.version
 	for a := range s.moved {
 		s.shown[a] = s.claims[a]
 	}

@@ -77,6 +77,66 @@ func List() ([]Interface, error) {
 	return out, nil
 }
 
+// Held returns the addresses that this host has, on whatever interface, and on which.
+func Held() (map[netip.Addr]string, error) {
+	links, err := dump(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	names := nameOf(links)
+	out := make(map[netip.Addr]string, len(addrs))
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok {
+			out[ip.Unmap()] = names[a.LinkIndex]
+		}
+	}
+	return out, nil
+}
+
+// DefaultRoutes returns the names of the interfaces by which IPv4 leaves for what is
+// in no other route.
+func DefaultRoutes() (map[string]bool, error) {
+	links, err := dump(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	names, out := nameOf(links), map[string]bool{}
+	for _, r := range routes {
+		if ones, _ := prefixLength(r.Dst); ones > 0 {
+			continue
+		}
+		for _, hop := range append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: r.LinkIndex}) {
+			if name, ok := names[hop.LinkIndex]; ok {
+				out[name] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+func prefixLength(n *net.IPNet) (ones, bits int) {
+	if n == nil {
+		return 0, 0
+	}
+	return n.Mask.Size()
+}
+
+func nameOf(links []netlink.Link) map[int]string {
+	out := make(map[int]string, len(links))
+	for _, l := range links {
+		out[l.Attrs().Index] = l.Attrs().Name
+	}
+	return out
+}
+
 // dump calls list until the kernel's answer is of one piece: it is not while
 // interfaces come and go, which is when one asks.
 func dump[T any](list func() ([]T, error)) ([]T, error) {

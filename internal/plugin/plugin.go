@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead/fairlead/internal/plugin/importer"
 	"github.com/fairlead/fairlead/internal/plugin/moves"
 	"github.com/fairlead/fairlead/internal/plugin/status"
+	"github.com/fairlead/fairlead/internal/plugin/ui"
 )
 
 // commands are all there are, in the order in which help lists them.
@@ -22,6 +23,7 @@ var commands = []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams
 	addresses.Command,
 	explain.Command,
 	doctor.Command,
+	ui.Command,
 	moves.Drain,
 	moves.Undrain,
 	moves.MoveTo,

@@ -26,7 +26,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"status", "addresses", "explain", "doctor", "drain", "undrain", "move", "rebalance", "drill", "bundle", "version", "completion", "--context", "--namespace"} {
+	for _, name := range []string{"status", "addresses", "explain", "doctor", "ui", "drain", "undrain", "move", "rebalance", "drill", "bundle", "version", "completion", "--context", "--namespace"} {
 		if !strings.Contains(out, name) {
 			t.Errorf("help does not mention %s:\n%s", name, out)
 		}

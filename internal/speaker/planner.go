@@ -78,6 +78,17 @@ func (p *Planner) Make(s Snapshot) Plan {
 	return plan
 }
 
+// Has reports whether the last snapshot assigned the address.
+func (p *Planner) Has(a netip.Addr) bool {
+	_, has := p.seats[a]
+	return has
+}
+
+// HasFamily reports whether the last snapshot assigned an address of the family.
+func (p *Planner) HasFamily(f lb.Family) bool {
+	return slices.ContainsFunc(p.spots, func(sp spot) bool { return lb.FamilyOf(sp.Addr) == f })
+}
+
 // begin takes all claims on the spots anew.
 func (p *Planner) begin(s *Snapshot) {
 	p.version, p.node, p.joined = s.Version, s.Node, s.Joined

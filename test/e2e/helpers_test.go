@@ -59,7 +59,7 @@ const (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, s := range []*shared{&cluster, &control, &routed, &bare} {
+	for _, s := range []*shared{&cluster, &control, &routed, &bare, &seen} {
 		if err := s.stop(code != 0); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = max(code, 1)

@@ -25,6 +25,10 @@ type ProbeOptions struct {
 	// FreshPort asks from a new source port each time, so that each probe is a
 	// new connection to kube-proxy. ProbeHTTP always does.
 	FreshPort bool
+
+	// OneByOne has ProbeHTTP ask only after the question before was answered, or
+	// given up, so that no more than one connection is open at a time.
+	OneByOne bool
 }
 
 // Probe is a client that asks again and again until it is stopped.
@@ -96,6 +100,10 @@ func (h *Host) ProbeHTTP(to netip.AddrPort, opts ...ProbeOptions) *Probe {
 	p, ctx := newProbe(opts)
 	p.idle.Go(func() {
 		p.tick(ctx, func(seq int) {
+			if p.opts.OneByOne {
+				p.askHTTP(h, to, seq)
+				return
+			}
 			p.idle.Go(func() { p.askHTTP(h, to, seq) })
 		})
 	})

@@ -32,7 +32,8 @@ var packages = []Package{
 var testPackages = []Package{
 	{"gcc", "gcc", "go test -race links by it"},
 	{"libc6-dev", "/usr/include/stdlib.h", "go test -race compiles against it"},
-	{"prometheus", "promtool", "tests the alerts"},
+	{"prometheus", "promtool", "tests the alerts and the dashboards"},
+	{"chromium", "chromium", "looks at the page of kubectl fairlead ui"},
 }
 
 // Routers with BGP need these. The lab runs their programs by itself; the

@@ -231,7 +231,7 @@ func (c *cluster) load(t *testing.T, service string) load {
 	}
 	to := netip.AddrPortFrom(a, 80)
 	served(t, from, to)
-	options := lab.ProbeOptions{Interval: 20 * time.Millisecond, Patience: patience, FreshPort: true}
+	options := lab.ProbeOptions{Interval: 20 * time.Millisecond, Patience: patience, FreshPort: true, OneByOne: true}
 	l.udp, l.http = from.ProbeUDP(to, options), from.ProbeHTTP(to, options)
 	t.Cleanup(func() { l.udp.Stop(); l.http.Stop() })
 	return l

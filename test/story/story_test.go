@@ -37,6 +37,7 @@ func TestStory(t *testing.T) {
 		{"kubelet and cable of the owner die", (*cluster).loseNode},
 		{"roles grant what was asked for", (*cluster).compareRoles},
 		{"helm uninstall keeps what users made", (*cluster).uninstall},
+		{"plain manifests find it again", (*cluster).applyManifests},
 		{"helm install finds it again", (*cluster).installAgain},
 		{"an upgrade from the commit before loses nothing", (*cluster).upgradeFromBefore},
 	} {
@@ -333,6 +334,20 @@ func (c *cluster) kinds(t *testing.T) []string {
 	t.Helper()
 	all := strings.Fields(c.kubectl(t, "get", "customresourcedefinitions", "-o", "name"))
 	return slices.DeleteFunc(all, func(name string) bool { return !strings.HasSuffix(name, ".fairlead.dev") })
+}
+
+// applyManifests takes what there is for who has no Helm, and away again.
+func (c *cluster) applyManifests(t *testing.T) {
+	had := c.assigned(t)
+	c.kubectl(t, "apply", "--server-side", "-k", "../../config/default")
+	c.untilFairleadRuns(t, c.first)
+	c.still(t, had)
+	for _, a := range had["web"] {
+		served(t, c.Client, netip.AddrPortFrom(netip.MustParseAddr(a), 80))
+	}
+	c.kubectl(t, "delete", "-k", "../../config/deploy")
+	c.kubectl(t, "delete", "-k", "../../config/rbac")
+	c.still(t, had)
 }
 
 // installAgain installs the chart of the commit before, if it is known.

@@ -26,6 +26,7 @@ import (
 	"github.com/fairlead/fairlead/internal/members"
 	"github.com/fairlead/fairlead/internal/metrics"
 	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead/fairlead/internal/nodecheck"
 	"github.com/fairlead/fairlead/internal/speaker"
 	"github.com/fairlead/fairlead/internal/wake"
 )
@@ -38,6 +39,9 @@ const (
 	seekers = 5
 	// tryAgain is how often it retries what failed, such as to open an interface.
 	tryAgain = 2 * time.Second
+	// checkEvery is how many of these there are from one look at the kernel to the next,
+	// while no interface or address changes.
+	checkEvery = 5
 	// rejoinWithin bounds the search for others after a cable was back, during
 	// which the speaker owns nothing. It is longer than the second after which
 	// the kernel repeats an ARP request that went into the void.
@@ -99,6 +103,12 @@ type Announcer struct {
 	silences   silences
 	unheard    []string // speakers that only others hear, and not for a moment
 	planner    speaker.Planner
+	standby    []string // interfaces on which this node could announce
+	unchecked  int      // calls of check since it looked
+	checked    bool
+	findings   []nodecheck.Finding
+	crowd      crowd
+	befriended [2]uint64 // versions of what befriend told
 	ground     ground
 	leaving    bool
 	drained    bool
@@ -285,6 +295,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.routing.paths.changed:
 		case <-a.links:
 			a.look(background)
+			a.unchecked = checkEvery
 		case <-a.members.Lapsed():
 			a.cfg.Metrics.Lapses.Inc()
 			a.rejoin(background)
@@ -294,6 +305,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 			}
 		case <-tick.C:
 			a.look(background)
+			a.check()
 		}
 	}
 }
@@ -318,6 +330,20 @@ func (a *Announcer) look(ctx context.Context) {
 	} else {
 		a.tellFacts()
 	}
+}
+
+// check looks for what defeats announcing in the node's kernel, at every few calls.
+func (a *Announcer) check() {
+	if a.unchecked++; a.unchecked < checkEvery {
+		return
+	}
+	a.unchecked = 0
+	facts, err := nodecheck.Read(a.standby)
+	if err != nil {
+		a.log.Error(err, "cannot look for what defeats announcing; going on with what was found before")
+		return
+	}
+	a.checked, a.findings = true, nodecheck.Check(facts, &a.planner, a.standby)
 }
 
 // rejoin looks for the others, when a cable is back or this process has stood
@@ -425,28 +451,16 @@ func (a *Announcer) act() speaker.Plan {
 	view := a.members.View()
 	a.listen(view.Unheard)
 	s := speaker.Snapshot{
-		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{},
+		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: a.crowd.of(view),
 		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Announced: map[netip.Addr]bool{}, Take: a.take,
 	}
 	for addr := range a.since {
 		s.Announced[addr] = true
 	}
-	macs := a.world.nodesMACs()
-	for _, node := range view.Alive {
-		if f, ok := view.Facts[node]; ok {
-			s.Speakers[node] = speaker.Speaker{
-				Interfaces: f.Interfaces, Joined: f.Joined, Late: view.Late[node], Leaving: f.Leaving, Avoid: avoid(f),
-			}
-		}
-	}
-	for _, f := range view.Facts { // also of those that are not alive any more
-		for _, i := range f.Interfaces {
-			macs[i.MAC] = true
-		}
-	}
-	a.layer2.Befriend(macs)
+	a.befriend(view)
 	s.Version = a.ground.stand(a.world.fill(&s), s.Speakers)
 	plan := a.planner.Make(s)
+	a.standby = plan.Standby
 	if len(plan.Claims) > 0 {
 		a.countTakeOvers(&s, plan.Claims)
 		a.members.Claim(plan.Claims)
@@ -463,6 +477,26 @@ func (a *Announcer) act() speaker.Plan {
 	}
 	a.tell(inForce, plan.Users, len(view.Alive), err)
 	return plan
+}
+
+// befriend tells layer 2 of the nodes' hardware addresses, if they are not those of
+// the last time.
+func (a *Announcer) befriend(v members.View) {
+	versions := [...]uint64{v.FactsVersion, a.world.macsVersion()}
+	if versions == a.befriended {
+		return
+	}
+	a.befriended = versions
+	macs := map[string]bool{}
+	for _, mac := range a.world.nodesMACs() {
+		macs[mac] = true
+	}
+	for _, f := range v.Facts { // also of those that are not alive any more
+		for _, i := range f.Interfaces {
+			macs[i.MAC] = true
+		}
+	}
+	a.layer2.Befriend(macs)
 }
 
 // countTakeOvers counts the addresses that are about to be taken over, by what is with
@@ -521,6 +555,31 @@ func (a *Announcer) obey(orders kube.SpeakerOrders, s *speaker.Snapshot, p speak
 	}
 }
 
+// crowd is the speakers that are alive. It is made anew when they are others, or have
+// told something else.
+type crowd struct {
+	facts    uint64
+	alive    []string
+	late     map[string]bool
+	speakers map[string]speaker.Speaker // by node
+}
+
+// of returns them by node. Nobody may write to it.
+func (c *crowd) of(v members.View) map[string]speaker.Speaker {
+	if c.facts == v.FactsVersion && slices.Equal(c.alive, v.Alive) && maps.Equal(c.late, v.Late) {
+		return c.speakers
+	}
+	*c = crowd{facts: v.FactsVersion, alive: v.Alive, late: v.Late, speakers: make(map[string]speaker.Speaker, len(v.Alive))}
+	for _, node := range v.Alive {
+		if f, ok := v.Facts[node]; ok {
+			c.speakers[node] = speaker.Speaker{
+				Interfaces: f.Interfaces, Joined: f.Joined, Late: v.Late[node], Leaving: f.Leaving, Avoid: avoid(f),
+			}
+		}
+	}
+	return c.speakers
+}
+
 // ground is what a plan stands on and that seldom changes.
 type ground struct {
 	version  uint64 // another one with each change
@@ -560,6 +619,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: kube.WithUnheard(kube.InTouchMessage(alive), a.unheard),
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
+		checked: a.checked, findings: a.findings,
 	}
 	failure := ""
 	switch {

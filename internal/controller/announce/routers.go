@@ -59,7 +59,9 @@ func (o *routerObjects) facts(node string, nodes map[string]lb.Node, pools map[s
 	mine, faults := all.Of(o.own.Labels)
 	out.faults = faults
 	for _, p := range mine {
+		profile, watched := o.profiles[p.BFD]
 		as, fault := p.On(node, o.addrs, o.secrets)
+		as.Watched = watched
 		if fault == nil {
 			out.peers = append(out.peers, as)
 			fault = p.ProfileFault(o.profiles)
@@ -67,7 +69,7 @@ func (o *routerObjects) facts(node string, nodes map[string]lb.Node, pools map[s
 		if fault != nil {
 			out.faults[p.Name] = fault
 		}
-		if profile, ok := o.profiles[p.BFD]; ok {
+		if watched {
 			out.bfd[p.Name] = profile
 		}
 	}

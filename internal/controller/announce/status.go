@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -19,6 +20,7 @@ import (
 	"github.com/fairlead/fairlead/internal/layer2"
 	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead/fairlead/internal/nodecheck"
 )
 
 const (
@@ -42,7 +44,9 @@ type report struct {
 	moved      moved
 	sessions   []v1alpha1.SpeakerBGPSession
 	proxy      string // the reason of ConditionKubeProxyHealthy, or ""
-	anew       bool   // the object may not be there any more
+	checked    bool   // findings are known
+	findings   []nodecheck.Finding
+	anew       bool // the object may not be there any more
 }
 
 // statusWriter writes this node's Speaker object. It works beside the loop that
@@ -212,9 +216,33 @@ func (w *statusWriter) fill(s *v1alpha1.SpeakerStatus, r report) {
 	if r.moved.reason != "" {
 		kube.SetCondition(&s.Conditions, v1alpha1.ConditionMoved, r.moved.reason == v1alpha1.ReasonMoved, r.moved.reason, r.moved.message, 0)
 	}
+	if r.checked {
+		sound(s, r.findings)
+	}
 	if r.proxy != "" {
 		kube.SetCondition(&s.Conditions, v1alpha1.ConditionKubeProxyHealthy, r.proxy == v1alpha1.ReasonHealthy, r.proxy, proxyWords[r.proxy], 0)
 	}
+}
+
+// sound is the condition that says what was found in the node's kernel, of which
+// the reason is the worst.
+func sound(s *v1alpha1.SpeakerStatus, findings []nodecheck.Finding) {
+	reason, words := v1alpha1.ReasonSound, []string{"nothing was found in the node's kernel that defeats announcing"}
+	if len(findings) > 0 {
+		reason, words = soundReasons[findings[0].Kind], nil
+	}
+	for _, f := range findings {
+		words = append(words, f.Words)
+	}
+	kube.SetCondition(&s.Conditions, v1alpha1.ConditionNetworkSound, len(findings) == 0, reason, strings.Join(words, ". "), 0)
+}
+
+var soundReasons = map[nodecheck.Kind]string{
+	nodecheck.StrictARPMissing:  v1alpha1.ReasonStrictARPMissing,
+	nodecheck.AddressHeld:       v1alpha1.ReasonAddressHeld,
+	nodecheck.NotForwarding:     v1alpha1.ReasonNotForwarding,
+	nodecheck.StrictReversePath: v1alpha1.ReasonStrictReversePath,
+	nodecheck.Wireless:          v1alpha1.ReasonWireless,
 }
 
 // proxyWords explain the reasons of ConditionKubeProxyHealthy.

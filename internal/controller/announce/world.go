@@ -35,9 +35,9 @@ type world struct {
 	adverts   map[string]v1alpha1.L2Advertisement
 	nodes     map[string]lb.Node
 	speakers  map[string]netip.AddrPort // node -> gossip endpoint
-	macs      map[string][]string       // node -> hardware addresses of its interfaces
-	wanted    kube.SpeakerOrders        // what a user wants of this one
-	names     map[string]string         // of nodes, to keep one of each
+	macs      macs
+	wanted    kube.SpeakerOrders // what a user wants of this one
+	names     map[string]string  // of nodes, to keep one of each
 	routers   routerObjects
 
 	// What fill found out the last time, and what has changed since. What it gave
@@ -91,7 +91,7 @@ func newWorld(class kube.Class, node string) *world {
 		adverts:   map[string]v1alpha1.L2Advertisement{},
 		nodes:     map[string]lb.Node{},
 		speakers:  map[string]netip.AddrPort{},
-		macs:      map[string][]string{},
+		macs:      macs{of: map[string][]string{}},
 		names:     map[string]string{},
 		routers:   newRouterObjects(),
 		version:   1, // 0 says that nobody keeps account
@@ -272,10 +272,7 @@ func (w *world) setSpeaker(s *v1alpha1.Speaker, gone bool) bool {
 		matters = orders.Drain != w.wanted.Drain || !maps.Equal(orders.Once, w.wanted.Once)
 		w.wanted = orders
 	}
-	w.macs[s.Name] = nil
-	for _, i := range s.Status.Interfaces {
-		w.macs[s.Name] = append(w.macs[s.Name], i.MAC)
-	}
+	w.macs.set(s)
 	endpoint, err := netip.ParseAddrPort(s.Status.GossipEndpoint)
 	if gone || err != nil {
 		delete(w.speakers, s.Name)
@@ -321,17 +318,35 @@ func (w *world) isOther(node string, endpoint netip.AddrPort) bool {
 }
 
 // nodesMACs returns the hardware addresses that speakers have written down: also
-// of those that are not in touch yet.
-func (w *world) nodesMACs() map[string]bool {
+// those that are not in touch yet.
+func (w *world) nodesMACs() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	out := map[string]bool{}
-	for _, macs := range w.macs {
-		for _, mac := range macs {
-			out[mac] = true
-		}
+	return slices.Concat(slices.Collect(maps.Values(w.macs.of))...)
+}
+
+// macsVersion is another one when nodesMACs returns others.
+func (w *world) macsVersion() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.macs.version
+}
+
+// macs are the hardware addresses of nodes' interfaces, as speakers wrote them down.
+type macs struct {
+	version uint64 // another one with each change
+	of      map[string][]string
+}
+
+func (m *macs) set(s *v1alpha1.Speaker) {
+	var now []string
+	for _, i := range s.Status.Interfaces {
+		now = append(now, i.MAC)
 	}
-	return out
+	if !slices.Equal(m.of[s.Name], now) {
+		m.of[s.Name] = now
+		m.version++
+	}
 }
 
 // speakerIsGone reports whether this node has no Speaker object, as after its

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -50,19 +51,41 @@ func (o *Options) RegisterFormat(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"json", "yaml", "wide"}, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
 }
 
-// Client returns a client of the API server that the flags and the kubeconfig say.
-func (o *Options) Client() (client.Client, error) {
+// Config says how to reach the API server that the flags and the kubeconfig say.
+func (o *Options) Config() (*rest.Config, error) {
 	cfg, err := o.flags.ToRESTConfig()
 	if err != nil {
 		return nil, err // it names the file and the context
 	}
 	cfg.QPS = -1 // a report is a dozen lists at once
 	cfg.UserAgent = "kubectl-fairlead/" + version.String()
+	return cfg, nil
+}
+
+// Client returns a client of the API server.
+func (o *Options) Client() (client.Client, error) {
+	cfg, err := o.Config()
+	if err != nil {
+		return nil, err
+	}
 	c, err := client.New(cfg, client.Options{Scheme: kube.NewScheme()})
 	if err != nil {
 		return nil, fmt.Errorf("reach the API server: %w", err)
 	}
 	return c, nil
+}
+
+// Context returns the name that the kubeconfig has for the cluster and its user; ""
+// where there is none.
+func (o *Options) Context() string {
+	if o.flags.Context != nil && *o.flags.Context != "" {
+		return *o.flags.Context
+	}
+	raw, err := o.flags.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return "" // whoever reads the cluster says why
+	}
+	return raw.CurrentContext
 }
 
 // Namespace returns the namespace that the flags and the kubeconfig say.

@@ -33,8 +33,20 @@ type BGP struct {
 	Silent  []string // those of Nodes that have none
 }
 
-// Announcement finds who announces an address that Services of ours have.
+// Announcement finds who announces an address that Services of ours have. It is not to
+// be changed: others are given the same.
 func (c *Cluster) Announcement(g lb.Grant) Announcement {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a, known := c.found[g.Addr]
+	if !known {
+		a = c.announcement(g)
+		c.found[g.Addr] = a
+	}
+	return a
+}
+
+func (c *Cluster) announcement(g lb.Grant) Announcement {
 	a := Announcement{Grant: g, Users: c.Users[g.Addr]}
 	a.Layer2 = c.layer2(a.Users, g)
 	a.BGP = c.bgp(a.Users, g)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"net/netip"
 	"slices"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -29,13 +30,16 @@ type Cluster struct {
 
 	services  map[lb.ServiceKey]*corev1.Service
 	endpoints map[lb.ServiceKey][]discoveryv1.EndpointSlice
+
+	mu    sync.Mutex
+	found map[netip.Addr]Announcement // guarded by mu: several reports of one cluster ask for the same
 }
 
 // New returns what follows from the objects.
 func New(o Objects, in Install) *Cluster {
 	c := &Cluster{
 		Objects: o, Install: in, PoolSet: kube.NewPoolSet(o.Pools), Users: map[netip.Addr][]lb.Assignment{},
-		services: map[lb.ServiceKey]*corev1.Service{}, endpoints: map[lb.ServiceKey][]discoveryv1.EndpointSlice{},
+		services: map[lb.ServiceKey]*corev1.Service{}, endpoints: map[lb.ServiceKey][]discoveryv1.EndpointSlice{}, found: map[netip.Addr]Announcement{},
 	}
 	c.View = survey.New(survey.Objects{
 		Pools: o.Pools, L2Advertisements: o.L2Advertisements, BGPAdvertisements: o.BGPAdvertisements, BGPPeers: o.BGPPeers,

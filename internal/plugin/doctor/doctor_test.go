@@ -86,6 +86,10 @@ func TestExamine(t *testing.T) {
 			s := &c.Speaker("n3").Status
 			s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionKubeProxyHealthy, false, v1alpha1.ReasonNoAnswer, "kube-proxy, which answered before, does not answer"))
 		}, []string{"Problem kube-proxy does not answer"}},
+		"IPVS without strictARP": {func(c *clustertest.Cluster) {
+			s := &c.Speaker("n3").Status
+			s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionNetworkSound, false, v1alpha1.ReasonStrictARPMissing, "kube-proxy in IPVS mode has 192.0.2.100"))
+		}, []string{"Problem kernel kube-proxy in IPVS mode has 192.0.2.100"}},
 		"foreign host": {func(c *clustertest.Cluster) {
 			c.Announce("", "172.30.0.100")
 			c.Speaker("n1").Status.Conflicts = []v1alpha1.SpeakerConflict{{Address: "172.30.0.100", Interface: "eth0", MAC: "02:00:5e:00:53:99"}}

@@ -49,6 +49,7 @@ var checks = []check{
 	{"gossip-keys", gossipKeys},
 	{"interfaces", interfaces},
 	{"kube-proxy", kubeProxy},
+	{"kernel", kernels},
 	{"conflict", conflicts},
 	{"two-owners", twoOwners},
 	{"pending", pending},

@@ -188,6 +188,22 @@ func kubeProxy(c *cluster.Cluster) (out []Finding) {
 	return out
 }
 
+// kernels finds nodes whose kernels defeat announcing, as their speakers say.
+func kernels(c *cluster.Cluster) (out []Finding) {
+	for i := range c.Speakers {
+		s := &c.Speakers[i]
+		n := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionNetworkSound)
+		if n != nil && n.Status == metav1.ConditionFalse {
+			out = append(out, Finding{
+				Severity: Problem, About: []string{"node " + s.Name}, Says: n.Message,
+				Evidence: []string{fmt.Sprintf("Speaker %s: %s is False, %s, for %s", s.Name, n.Type, n.Reason, c.Age(n.LastTransitionTime))},
+				Mend:     "on node " + s.Name + ", as it says; the speaker looks again within ten seconds",
+			})
+		}
+	}
+	return out
+}
+
 // conflicts finds hosts outside of the cluster that have addresses of ours.
 func conflicts(c *cluster.Cluster) (out []Finding) {
 	for _, address := range slices.Sorted(maps.Keys(c.View.Conflicts)) {

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/plugin/cluster"
 	"github.com/fairlead/fairlead/internal/plugin/term"
 )
@@ -86,9 +87,8 @@ func (r *AddressReport) free(c *cluster.Cluster, pool string) {
 	r.State, r.Cause = Free, fmt.Sprintf("it is free, and of pool %q", pool)
 	p := c.Pool(pool)
 	ready, known := cluster.Ready(p.Status.Conditions)
-	last := r.Address.AsSlice()[len(r.Address.AsSlice())-1]
 	switch {
-	case p.Spec.AvoidBuggyIPs && r.Address.Is4() && (last == 0 || last == 255):
+	case p.Spec.AvoidBuggyIPs && lb.Buggy(r.Address):
 		r.State, r.Cause = Withheld, fmt.Sprintf("pool %q has it, and does not give it, as spec.avoidBuggyIPs is true", pool)
 	case known && ready.Status != "True":
 		r.State, r.Cause = Withheld, fmt.Sprintf("pool %q has it, and does not give it: %s", pool, ready.Message)

@@ -126,12 +126,12 @@ func eventsOf(ctx context.Context, c client.Reader, key lb.ServiceKey) ([]corev1
 	if err != nil {
 		return nil, fmt.Errorf("Events: %w", err)
 	}
-	slices.SortStableFunc(list.Items, func(x, y corev1.Event) int { return lastSeen(&y).Compare(lastSeen(&x).Time) })
+	slices.SortStableFunc(list.Items, func(x, y corev1.Event) int { return LastSeen(&y).Compare(LastSeen(&x).Time) })
 	return list.Items, nil
 }
 
-// lastSeen is when the event happened last. Events have changed how they say that.
-func lastSeen(e *corev1.Event) metav1.Time {
+// LastSeen is when the event happened last. Events have changed how they say that.
+func LastSeen(e *corev1.Event) metav1.Time {
 	switch {
 	case e.Series != nil:
 		return metav1.NewTime(e.Series.LastObservedTime.Time)

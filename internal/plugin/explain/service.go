@@ -443,7 +443,7 @@ func (a *AddressPart) remedies() (out []string) {
 func history(c *cluster.Cluster, events []corev1.Event) (out []string) {
 	const most = 8
 	for _, e := range events[:min(len(events), most)] {
-		out = append(out, fmt.Sprintf("%s ago: %s: %s", c.Age(lastSeen(&e)), e.Reason, e.Message))
+		out = append(out, fmt.Sprintf("%s ago: %s: %s", c.Age(LastSeen(&e)), e.Reason, e.Message))
 	}
 	return out
 }

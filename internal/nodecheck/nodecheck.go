@@ -1,0 +1,133 @@
+// Package nodecheck finds what in a node's kernel defeats announcing: what makes
+// the node answer for addresses that another announces, or drop what it should
+// forward.
+//
+// Check is pure; Read is where the kernel is asked.
+package nodecheck
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+// ipvsInterface is where kube-proxy in IPVS mode puts the addresses of all Services.
+const ipvsInterface = "kube-ipvs0"
+
+// Facts is what the kernel says. By the names of interfaces are those that can
+// announce.
+type Facts struct {
+	Held         map[netip.Addr]string // addresses that the node has itself, and on which interface
+	ARPIgnore    map[string]int        // net.ipv4.conf.*.arp_ignore, as it is in force
+	ReversePath  map[string]int        // net.ipv4.conf.*.rp_filter, as it is in force
+	Forwarding   map[lb.Family]bool    // whether the node forwards
+	DefaultRoute map[string]bool       // interfaces that lead to the rest of the world
+	Wireless     map[string]bool
+}
+
+// Kind is what is wrong. The zero Kind is nothing.
+type Kind uint8
+
+// What can be wrong, the worst first.
+const (
+	StrictARPMissing  Kind = iota + 1 // IPVS without strictARP: the node answers for every Service's address
+	AddressHeld                       // an interface of the node has a Service's address
+	NotForwarding                     // the node does not forward
+	StrictReversePath                 // the node drops what does not come from where answers would go
+	Wireless                          // the address is announced on Wi-Fi
+)
+
+// Finding is something that is wrong.
+type Finding struct {
+	Kind  Kind
+	Words string // what, as the kernel says it, and the mend
+}
+
+// Services are the addresses that Services have.
+type Services interface {
+	Has(netip.Addr) bool
+	HasFamily(lb.Family) bool
+}
+
+// Check finds what is wrong on a node that announces on these interfaces, or could;
+// the worst first.
+func Check(f Facts, s Services, interfaces []string) []Finding {
+	out := slices.Concat(held(f, s, interfaces), forwarding(f, s), reversePath(f, interfaces), wireless(f, interfaces))
+	slices.SortStableFunc(out, func(x, y Finding) int { return cmp.Compare(x.Kind, y.Kind) })
+	return out
+}
+
+// held finds addresses of Services that the node has itself. Its kernel answers for
+// them by ARP wherever arp_ignore lets it; by NDP it always does, unless that is on a
+// dummy interface, which kube-ipvs0 is.
+func held(f Facts, s Services, interfaces []string) (out []Finding) {
+	var byIPVS []netip.Addr
+	for _, a := range slices.SortedFunc(maps.Keys(f.Held), netip.Addr.Compare) {
+		on := f.Held[a]
+		switch {
+		case !s.Has(a):
+		case on == ipvsInterface:
+			if a.Is4() {
+				byIPVS = append(byIPVS, a)
+			}
+		default:
+			out = append(out, Finding{AddressHeld, fmt.Sprintf(
+				"%s is configured on %s: the kernel answers for it, whoever announces it; take it away: ip addr del %s dev %s", a, on, netip.PrefixFrom(a, a.BitLen()), on)})
+		}
+	}
+	answers := slices.DeleteFunc(slices.Clone(interfaces), func(i string) bool { return f.ARPIgnore[i] > 0 })
+	if len(byIPVS) > 0 && len(answers) > 0 {
+		out = append(out, Finding{StrictARPMissing, fmt.Sprintf(
+			"kube-proxy in IPVS mode has %s (%d addresses of Services) on %s, and net.ipv4.conf.%s.arp_ignore is 0: the kernel answers for them, whoever announces them; "+
+				"set ipvs.strictARP: true in kube-proxy's configuration, and restart it", byIPVS[0], len(byIPVS), ipvsInterface, answers[0])})
+	}
+	return out
+}
+
+// forwarding finds that the node does not forward, without which kube-proxy leads
+// nobody to pods on other nodes.
+func forwarding(f Facts, s Services) (out []Finding) {
+	for _, x := range []struct {
+		family lb.Family
+		key    string
+	}{{lb.IPv4, "net.ipv4.ip_forward"}, {lb.IPv6, "net.ipv6.conf.all.forwarding"}} {
+		if on, known := f.Forwarding[x.family]; known && !on && s.HasFamily(x.family) {
+			out = append(out, Finding{NotForwarding, fmt.Sprintf("%s is 0: what is for pods on other nodes is dropped; set it to 1: sysctl -w %s=1", x.key, x.key)})
+		}
+	}
+	return out
+}
+
+// strict is rp_filter's value that asks for the very interface.
+const strict = 1
+
+// reversePath finds interfaces on which questions from elsewhere are dropped, as
+// the answers would leave by another.
+func reversePath(f Facts, interfaces []string) (out []Finding) {
+	if len(f.DefaultRoute) == 0 {
+		return nil
+	}
+	for _, i := range interfaces {
+		if f.ReversePath[i] == strict && !f.DefaultRoute[i] {
+			out = append(out, Finding{StrictReversePath, fmt.Sprintf(
+				"net.ipv4.conf.%s.rp_filter is 1, and the default route is by %s: the kernel drops what clients beyond %s's network ask; set it to 2 (loose)",
+				i, strings.Join(slices.Sorted(maps.Keys(f.DefaultRoute)), ", "), i)})
+		}
+	}
+	return out
+}
+
+func wireless(f Facts, interfaces []string) (out []Finding) {
+	for _, i := range interfaces {
+		if f.Wireless[i] {
+			out = append(out, Finding{Wireless, fmt.Sprintf(
+				"%s is Wi-Fi: many access points keep gratuitous ARP from others, so that they notice a failover late; announce on a cable, by spec.interfaces of the L2Advertisement", i)})
+		}
+	}
+	return out
+}

@@ -1,0 +1,116 @@
+package nodecheck
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead/fairlead/internal/lb"
+)
+
+type services []netip.Addr
+
+func (s services) Has(a netip.Addr) bool {
+	for _, x := range s {
+		if x == a {
+			return true
+		}
+	}
+	return false
+}
+
+func (s services) HasFamily(f lb.Family) bool {
+	for _, x := range s {
+		if lb.FamilyOf(x) == f {
+			return true
+		}
+	}
+	return false
+}
+
+func TestCheck(t *testing.T) {
+	vip, vip6, own := netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("2001:db8::100"), netip.MustParseAddr("192.0.2.1")
+	tests := []struct {
+		name   string
+		change func(*Facts)
+		want   []Kind
+	}{
+		{"nothing", func(*Facts) {}, nil},
+		{"IPVS, strictARP", func(f *Facts) { f.Held[vip], f.ARPIgnore["eth0"] = ipvsInterface, 1 }, nil},
+		{"IPVS", func(f *Facts) { f.Held[vip] = ipvsInterface }, []Kind{StrictARPMissing}},
+		{"IPVS, IPv6 alone", func(f *Facts) { f.Held[vip6] = ipvsInterface }, nil},
+		{"an address that no Service has", func(f *Facts) { f.Held[netip.MustParseAddr("192.0.2.101")] = "lo" }, nil},
+		{"a Service's address on lo", func(f *Facts) { f.Held[vip] = "lo" }, []Kind{AddressHeld}},
+		{"no forwarding", func(f *Facts) { f.Forwarding[lb.IPv4] = false }, []Kind{NotForwarding}},
+		{"forwarding unknown", func(f *Facts) { delete(f.Forwarding, lb.IPv4) }, nil},
+		{"strict where the default route is", func(f *Facts) { f.ReversePath["eth0"] = 1 }, nil},
+		{"strict elsewhere", func(f *Facts) { f.ReversePath["eth1"] = 1 }, []Kind{StrictReversePath}},
+		{"loose elsewhere", func(f *Facts) { f.ReversePath["eth1"] = 2 }, nil},
+		{"no default route", func(f *Facts) { f.ReversePath["eth1"], f.DefaultRoute = 1, nil }, nil},
+		{"Wi-Fi", func(f *Facts) { f.Wireless["eth1"] = true }, []Kind{Wireless}},
+		{"the worst first", func(f *Facts) {
+			f.Wireless["eth0"], f.Held[vip], f.Forwarding[lb.IPv6] = true, ipvsInterface, false
+		}, []Kind{StrictARPMissing, NotForwarding, Wireless}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := Facts{
+				Held: map[netip.Addr]string{own: "eth0"}, ARPIgnore: map[string]int{"eth1": 1}, ReversePath: map[string]int{},
+				Forwarding:   map[lb.Family]bool{lb.IPv4: true, lb.IPv6: true},
+				DefaultRoute: map[string]bool{"eth0": true}, Wireless: map[string]bool{},
+			}
+			tt.change(&f)
+			var got []Kind
+			for _, x := range Check(f, services{vip, vip6}, []string{"eth0", "eth1"}) {
+				got = append(got, x.Kind)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Without Services of a family it does not matter whether the node forwards it.
+func TestForwardingOfNobody(t *testing.T) {
+	f := Facts{Forwarding: map[lb.Family]bool{lb.IPv6: false}}
+	if got := Check(f, services{netip.MustParseAddr("192.0.2.100")}, nil); len(got) > 0 {
+		t.Errorf("found %v", got)
+	}
+}
+
+// What holds for all interfaces holds for each.
+func TestRead(t *testing.T) {
+	root := t.TempDir()
+	for name, value := range map[string]string{
+		"proc/sys/net/ipv4/ip_forward":             "1\n",
+		"proc/sys/net/ipv4/conf/all/rp_filter":     "1\n",
+		"proc/sys/net/ipv4/conf/eth0/rp_filter":    "0\n",
+		"proc/sys/net/ipv4/conf/eth0/arp_ignore":   "2\n",
+		"proc/sys/net/ipv4/conf/wlan0/rp_filter":   "2\n",
+		"sys/class/net/wlan0/wireless/placeholder": "",
+	} {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := read(root, []string{"eth0", "wlan0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Held, got.DefaultRoute = nil, nil // this machine's own
+	want := Facts{
+		ARPIgnore: map[string]int{"eth0": 2, "wlan0": 0}, ReversePath: map[string]int{"eth0": 1, "wlan0": 2},
+		Forwarding: map[lb.Family]bool{lb.IPv4: true}, Wireless: map[string]bool{"eth0": false, "wlan0": true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,54 @@
+package nodecheck
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
+)
+
+// Read asks the kernel, about these interfaces. Files that are not there are left
+// out: a container may not see all of them.
+func Read(interfaces []string) (Facts, error) { return read("/", interfaces) }
+
+func read(root string, interfaces []string) (Facts, error) {
+	f := Facts{ARPIgnore: map[string]int{}, ReversePath: map[string]int{}, Forwarding: map[lb.Family]bool{}, Wireless: map[string]bool{}}
+	var err error
+	if f.Held, err = netif.Held(); err != nil {
+		return f, err
+	}
+	if f.DefaultRoute, err = netif.DefaultRoutes(); err != nil {
+		return f, err
+	}
+	for family, key := range map[lb.Family]string{lb.IPv4: "ipv4/ip_forward", lb.IPv6: "ipv6/conf/all/forwarding"} {
+		if v, ok := sysctl(root, key); ok {
+			f.Forwarding[family] = v != 0
+		}
+	}
+	for _, i := range interfaces {
+		f.ARPIgnore[i], f.ReversePath[i] = inForce(root, i, "arp_ignore"), inForce(root, i, "rp_filter")
+		_, err := os.Stat(filepath.Join(root, "sys/class/net", i, "wireless"))
+		f.Wireless[i] = err == nil
+	}
+	return f, nil
+}
+
+// inForce returns the higher of an interface's own value and that for all, which
+// is what the kernel goes by.
+func inForce(root, i, key string) int {
+	own, _ := sysctl(root, "ipv4/conf/"+i+"/"+key)
+	all, _ := sysctl(root, "ipv4/conf/all/"+key)
+	return max(own, all)
+}
+
+func sysctl(root, key string) (int, bool) {
+	b, err := os.ReadFile(filepath.Join(root, "proc/sys/net", key))
+	if err != nil {
+		return 0, false
+	}
+	v, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	return v, err == nil
+}
