@@ -40,7 +40,7 @@ var onlyIn = map[string][]string{
 	"github.com/hashicorp/memberlist":                {"internal/members"},
 	"github.com/vishvananda/netlink":                 {"internal/netif"},
 	"github.com/prometheus/client_golang/prometheus": {"cmd/controller", "cmd/speaker", "internal/metrics"},
-	"github.com/chromedp":                           {"test/e2e"},
+	"github.com/chromedp":                            {"test/e2e"},
 	"go4.org/netipx":                                 {"internal/config"},
 	"github.com/google/btree":                        {"internal/allocator"},
 	"golang.org/x/sys/unix":                          {"internal/bfd", "internal/bgp", "test/bfd", "test/lab"},
