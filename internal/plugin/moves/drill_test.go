@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,10 +72,12 @@ func TestRehearse(t *testing.T) {
 // announces the address, if there is one.
 type obedient struct {
 	client.Client
-	outage   time.Duration
+	outage  time.Duration
+	refuses bool
+
+	mu       sync.Mutex // guards the fields below
 	lostFrom time.Time
 	lostTill time.Time
-	refuses  bool
 }
 
 const takes = 300 * time.Millisecond
@@ -93,6 +96,8 @@ func (s *obedient) patch(ctx context.Context, c client.WithWatch, o client.Objec
 	if err := c.Patch(ctx, o, p, opts...); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.lostFrom = time.Now().Add(reach.Every / 2) // not in the moment of an attempt
 	s.lostTill = s.lostFrom.Add(s.outage)
 	time.AfterFunc(takes, func() { s.obey(context.WithoutCancel(ctx), c, o.GetName()) })
@@ -126,6 +131,8 @@ func (s *obedient) obey(ctx context.Context, c client.Client, node string) {
 
 // DialContext is a client's connection to the address.
 func (s *obedient) DialContext(context.Context, string, string) (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if now := time.Now(); !now.Before(s.lostFrom) && now.Before(s.lostTill) {
 		return nil, errors.New("connection refused")
 	}
