@@ -375,3 +375,23 @@ func TestUnshunnedTwice(t *testing.T) {
 		t.Errorf("%d addresses are available, want 2", u.Available[lb.IPv4])
 	}
 }
+
+// TestKeyGivenUpBeforeTheOtherHasLeft: who has to give up a shared address, and has not
+// said so yet, cannot keep it after all when the one that stays shares no more.
+func TestKeyGivenUpBeforeTheOtherHasLeft(t *testing.T) {
+	w := newWorld(t, lb.Pool{Name: "p", Ranges: ranges("10.0.0.1", "10.0.0.1")})
+	ask := func(name, key string, port uint16) lb.Decision {
+		d, _ := w.Allocate(lb.Request{
+			Holder: svc("default", name), Created: epoch, Families: []lb.Family{lb.IPv4}, RequireAll: true,
+			ShareKey: key, Ports: []lb.Port{{Protocol: "TCP", Number: port}},
+		}, epoch)
+		return d
+	}
+	ask("leaves", "x", 443)
+	ask("stays", "x", 80)
+	ask("leaves", "x", 80) // a port of the other's
+	ask("stays", "", 80)
+	if got, want := ask("leaves", "x", 443).String(), `no address: pool "p": no free IPv4 address (1 in use)`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

@@ -163,7 +163,7 @@ func (a *Allocator) forbids(h *holding, users []*holding, addr netip.Addr) *lb.R
 // differs says why two Services cannot share the address, whatever the pool
 // allows.
 func differs(mine *lb.Request, other *holding, addr netip.Addr) *lb.Refusal {
-	theirs := &other.more.request
+	theirs := &other.extra().request
 	r := lb.Refusal{Addr: addr, By: other.holder()}
 	switch {
 	case mine.ShareKey == "":
