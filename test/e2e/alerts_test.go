@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"os"
-	"os/exec"
 	"regexp"
 	"slices"
 	"testing"
@@ -23,16 +22,8 @@ func rules(t *testing.T) string {
 // raised by what Prometheus reads of the programs, and by nothing before. TwoOwners,
 // BFDFlapping and OwnersUneven speak of minutes: promtool tests them (hack/chart).
 func TestAlerts(t *testing.T) {
-	if _, err := exec.LookPath("prometheus"); err != nil {
-		t.Skip("there is no prometheus; Debian's package of that name brings it (make deps)")
-	}
-	c := seen.corner(t)
-	f := &fairlead{corner: c}
-	flags := []string{"--metrics-bind-address=:" + metricsPort}
-	f.start(t, flags)
-	t.Cleanup(func() { f.stopSpeakers(t) })
-	t.Cleanup(func() { f.stopController(t) })
-	p := c.prometheus(t, rules(t))
+	f, p := monitored(t, rules(t))
+	c := f.corner
 	p.finds(t, `count(fairlead_speaker_members) == 3`)
 	p.finds(t, `sum(leader_election_master_status) == 1`)
 
@@ -89,7 +80,7 @@ func TestAlerts(t *testing.T) {
 	f.stopController(t)
 	p.raises(t, "NoLeader", "")
 	var err error
-	f.controller, err = c.StartController(t.Context(), flags...)
+	f.controller, err = c.StartController(t.Context(), metricsToOthers...)
 	must(t, err)
 	p.calms(t, "NoLeader")
 }

@@ -35,19 +35,27 @@ var seen = shared{prepare: func(l *lab.Lab, ctx context.Context) error {
 	return err
 }}
 
-// TestDashboards: every query of the dashboards finds something in what Prometheus
-// has read of a cluster in which there is something of everything.
-func TestDashboards(t *testing.T) {
+// metricsToOthers has a program tell them.
+var metricsToOthers = []string{"--metrics-bind-address=:" + metricsPort}
+
+// monitored starts Fairlead, and a Prometheus that watches it and goes by these rules.
+func monitored(t *testing.T, rules string) (*fairlead, *prometheus) {
+	t.Helper()
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		t.Skip("there is no prometheus; Debian's package of that name brings it (make deps)")
 	}
-	c := seen.corner(t)
-	f := &fairlead{corner: c}
-	flags := []string{"--metrics-bind-address=:" + metricsPort}
-	f.start(t, flags)
+	f := &fairlead{corner: seen.corner(t)}
+	f.start(t, metricsToOthers)
 	t.Cleanup(func() { f.stopSpeakers(t) })
 	t.Cleanup(func() { f.stopController(t) })
-	p := c.prometheus(t, "")
+	return f, f.prometheus(t, rules)
+}
+
+// TestDashboards: every query of the dashboards finds something in what Prometheus
+// has read of a cluster in which there is something of everything.
+func TestDashboards(t *testing.T) {
+	f, p := monitored(t, "")
+	c := f.corner
 
 	c.pool(t, "small", "172.30.0.170-172.30.0.172")
 	c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1("all")})
