@@ -49,13 +49,9 @@ func (i Interface) MatchesAny(globs []string) bool {
 // Ethernet address and broadcast that are not ports of a bridge or bond (their
 // master has the traffic).
 func List() ([]Interface, error) {
-	links, err := dump(netlink.LinkList)
+	links, addrs, err := linksAndAddresses()
 	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
-	}
-	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
-	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
+		return nil, err
 	}
 	kind := map[int]string{}
 	for _, l := range links {
@@ -79,13 +75,9 @@ func List() ([]Interface, error) {
 
 // Held returns the addresses that this host has, on whatever interface, and on which.
 func Held() (map[netip.Addr]string, error) {
-	links, err := dump(netlink.LinkList)
+	links, addrs, err := linksAndAddresses()
 	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
-	}
-	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
-	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
+		return nil, err
 	}
 	names := nameOf(links)
 	out := make(map[netip.Addr]string, len(addrs))
@@ -100,9 +92,9 @@ func Held() (map[netip.Addr]string, error) {
 // DefaultRoutes returns the names of the interfaces by which IPv4 leaves for what is
 // in no other route.
 func DefaultRoutes() (map[string]bool, error) {
-	links, err := dump(netlink.LinkList)
+	links, err := listLinks()
 	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
+		return nil, err
 	}
 	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
@@ -110,7 +102,7 @@ func DefaultRoutes() (map[string]bool, error) {
 	}
 	names, out := nameOf(links), map[string]bool{}
 	for _, r := range routes {
-		if ones, _ := prefixLength(r.Dst); ones > 0 {
+		if !isDefault(r) {
 			continue
 		}
 		for _, hop := range append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: r.LinkIndex}) {
@@ -122,11 +114,32 @@ func DefaultRoutes() (map[string]bool, error) {
 	return out, nil
 }
 
-func prefixLength(n *net.IPNet) (ones, bits int) {
-	if n == nil {
-		return 0, 0
+func isDefault(r netlink.Route) bool {
+	if r.Dst == nil {
+		return true
 	}
-	return n.Mask.Size()
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0
+}
+
+func linksAndAddresses() ([]netlink.Link, []netlink.Addr, error) {
+	links, err := listLinks()
+	if err != nil {
+		return nil, nil, err
+	}
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, nil, fmt.Errorf("list addresses: %w", err)
+	}
+	return links, addrs, nil
+}
+
+func listLinks() ([]netlink.Link, error) {
+	links, err := dump(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	return links, nil
 }
 
 func nameOf(links []netlink.Link) map[int]string {

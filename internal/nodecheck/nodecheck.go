@@ -63,8 +63,8 @@ func Check(f Facts, s Services, interfaces []string) []Finding {
 }
 
 // held finds addresses of Services that the node has itself. Its kernel answers for
-// them by ARP wherever arp_ignore lets it; by NDP it always does, unless that is on a
-// dummy interface, which kube-ipvs0 is.
+// them by ARP on every interface where arp_ignore lets it; by NDP only on the one that
+// has the address, which for kube-ipvs0 is none that anybody asks on.
 func held(f Facts, s Services, interfaces []string) (out []Finding) {
 	var byIPVS []netip.Addr
 	for _, a := range slices.SortedFunc(maps.Keys(f.Held), netip.Addr.Compare) {
