@@ -39,7 +39,7 @@ func TestStory(t *testing.T) {
 		{"helm uninstall keeps what users made", (*cluster).uninstall},
 		{"plain manifests find it again", (*cluster).applyManifests},
 		{"helm install finds it again", (*cluster).installAgain},
-		{"an upgrade from the commit before loses nothing", (*cluster).upgradeFromBefore},
+		{"an upgrade from the commit before loses nothing", (*cluster).upgrade},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.tell(c, t) }) {
 			return
@@ -158,7 +158,7 @@ func (c *cluster) look(t *testing.T, n *lab.Host, program string, pid int, may s
 	}
 }
 
-// upgrade brings a new version of everything.
+// upgrade brings a new version of everything that is installed, with all of it in use.
 func (c *cluster) upgrade(t *testing.T) {
 	had := c.assigned(t)
 	c.under(t, []string{"web", "local", "public"}, func() {
@@ -366,16 +366,6 @@ func (c *cluster) installAgain(t *testing.T) {
 		}
 	}
 	c.untilVia(t, c.addresses(t, "public")[0], len(c.Nodes))
-}
-
-// upgradeFromBefore upgrades that to what is here, with everything in use.
-func (c *cluster) upgradeFromBefore(t *testing.T) {
-	had := c.assigned(t)
-	c.under(t, []string{"web", "local", "public"}, func() {
-		c.helm(t, "upgrade", "fairlead", c.chart, "--set", "image.tag="+c.next)
-		c.untilFairleadRuns(t, c.next)
-	})
-	c.still(t, had)
 }
 
 // compareRoles looks into the API server's log of all that the programs asked for
