@@ -13,7 +13,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/plugin/cli"
@@ -157,29 +156,20 @@ func (r *runner) probe(ctx context.Context, at netip.AddrPort) bool {
 // leg has one move made, and tells what became of connections meanwhile.
 func (r *runner) leg(ctx context.Context, m Move, at netip.AddrPort, reached bool) error {
 	if !reached {
-		return r.order(ctx, m)
+		return r.take(ctx, m.To, []Move{m})
 	}
 	asking, stop := context.WithCancel(ctx)
 	defer stop()
 	seen := make(chan reach.Report, 1)
 	go func() { seen <- reach.Measure(asking, r.dialer, at) }()
 	pause(ctx, lead)
-	err := r.order(ctx, m)
+	err := r.take(ctx, m.To, []Move{m})
 	if err == nil {
 		pause(ctx, settling)
 	}
 	stop()
 	r.measured(m, at, <-seen)
 	return err
-}
-
-// order has a node take an address over, and waits until it has.
-func (r *runner) order(ctx context.Context, m Move) error {
-	address := m.Address.String()
-	if err := r.annotate(ctx, m.To, v1alpha1.AnnotationTake, &address); err != nil {
-		return err
-	}
-	return r.obeyed(ctx, m.To, v1alpha1.AnnotationTake, []Move{m})
 }
 
 // measured tells what was seen of a move.

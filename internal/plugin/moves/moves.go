@@ -156,16 +156,26 @@ func MoveTo(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStr
 		if goOn, err := r.propose(headline(to+" is to take over", plan), plan); err != nil || !goOn {
 			return err
 		}
-		order := list(plan.Moves)
-		if err := r.annotate(ctx, to, v1alpha1.AnnotationTake, &order); err != nil {
-			return err
-		}
-		return r.obeyed(ctx, to, v1alpha1.AnnotationTake, plan.Moves)
+		return r.take(ctx, to, plan.Moves)
 	})
 	cmd.Flags().StringVar(&to, "to", "", "the node that is to announce it")
 	_ = cmd.MarkFlagRequired("to") // fails only for a flag that is not there
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	return cmd
+}
+
+// take has a node take addresses over, and waits until it has.
+func (r *runner) take(ctx context.Context, node string, moves []Move) error {
+	return r.order(ctx, node, v1alpha1.AnnotationTake, list(moves), moves)
+}
+
+// order has the speaker of a node do something by an annotation, and waits until these
+// moves are made.
+func (r *runner) order(ctx context.Context, node, annotation, value string, moves []Move) error {
+	if err := r.annotate(ctx, node, annotation, &value); err != nil {
+		return err
+	}
+	return r.obeyed(ctx, node, annotation, moves)
 }
 
 // list joins the addresses as the annotation has them.
@@ -203,13 +213,9 @@ func Rebalance(flags *genericclioptions.ConfigFlags, streams genericiooptions.IO
 		if goOn, err := r.propose(headline("nodes take their share", plan), plan); err != nil || !goOn {
 			return err
 		}
-		value := once
 		for _, node := range order {
-			if err := r.annotate(ctx, node, v1alpha1.AnnotationRebalance, &value); err != nil {
-				return err
-			}
 			mine := slices.DeleteFunc(slices.Clone(plan.Moves), func(m Move) bool { return m.To != node })
-			if err := r.obeyed(ctx, node, v1alpha1.AnnotationRebalance, mine); err != nil {
+			if err := r.order(ctx, node, v1alpha1.AnnotationRebalance, once, mine); err != nil {
 				return err
 			}
 		}
