@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/wake"
 )
 
 // reporter is who tells events about Services.
@@ -34,7 +35,7 @@ const patience = 3 * time.Second
 type live struct {
 	client.Reader // asks the API server
 	watches       cache.Cache
-	changed       chan struct{} // has a value when something has changed
+	changed       wake.Signal
 
 	mu    sync.Mutex
 	known map[reflect.Type]bool // types of the lists that are answered from watches
@@ -56,7 +57,7 @@ func newLive(cfg *rest.Config) (*live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch the cluster: %w", err)
 	}
-	return &live{Reader: direct, watches: watches, changed: make(chan struct{}, 1), known: map[reflect.Type]bool{}}, nil
+	return &live{Reader: direct, watches: watches, changed: wake.New(), known: map[reflect.Type]bool{}}, nil
 }
 
 // Get asks the API server for an object.
@@ -98,7 +99,7 @@ func (l *live) watch(ctx context.Context, list client.ObjectList) error {
 		return err
 	}
 	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { l.note() }, UpdateFunc: func(_, _ any) { l.note() }, DeleteFunc: func(any) { l.note() },
+		AddFunc: func(any) { l.changed.Poke() }, UpdateFunc: func(_, _ any) { l.changed.Poke() }, DeleteFunc: func(any) { l.changed.Poke() },
 	})
 	if err != nil {
 		return err
@@ -114,14 +115,6 @@ func (l *live) try(ctx context.Context, list client.ObjectList) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return l.Reader.List(ctx, list, client.Limit(1))
-}
-
-// note notes that something has changed.
-func (l *live) note() {
-	select {
-	case l.changed <- struct{}{}:
-	default: // that is known
-	}
 }
 
 // sortList sorts a list by namespace and name, as an API server does.
