@@ -10,6 +10,8 @@ REVISION := $(shell git rev-parse HEAD 2>/dev/null)
 CREATED := $(or $(SOURCE_DATE_EPOCH),$(shell git show -s --format=%ct HEAD 2>/dev/null),0)
 IMAGE ?= ghcr.io/fairlead/fairlead
 TOOL := go tool -modfile=hack/tools/go.mod
+# The linter's cache names files by their paths: of another clone's, removed since, it tells what is not so.
+export GOLANGCI_LINT_CACHE := $(CURDIR)/bin/golangci-lint
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
