@@ -251,6 +251,31 @@ func TestAnnouncesOftenAtFirstThenEveryMinute(t *testing.T) {
 	})
 }
 
+// A crowd of addresses is not announced in one burst, which neighbours lose.
+func TestManyAddressesAreAnnouncedAFewAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		const many = 10 * atOnce
+		all := make([]netip.Addr, many)
+		for i, a := 0, vip; i < many; i, a = i+1, a.Next() {
+			all[i] = a
+		}
+		h.apply(t, eth0, all...)
+		time.Sleep(announceAt[1] - 1)
+		synctest.Wait()
+		_, announced := h.wires[0].seen()
+		if len(announced) != many {
+			t.Fatalf("%d of %d addresses were announced at first", len(announced), many)
+		}
+		const most = 2 * atOnce // at the beginning it is woken twice
+		for i := most; i < many; i++ {
+			if announced[i] < announced[i-most]+breather {
+				t.Fatalf("more than %d addresses were announced within %v: %v", most, breather, announced)
+			}
+		}
+	})
+}
+
 func TestAddressGivenUpAndTakenAgainIsAnnouncedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)

@@ -47,6 +47,14 @@ const (
 	quietFor = time.Minute
 )
 
+// Of many addresses that are due together, as after a node's death, a few at a time
+// are seen to: who is to hear of them, and of what else is asked meanwhile, has room
+// for some hundred frames. It would lose the same ones each time.
+const (
+	atOnce   = 16
+	breather = 2 * time.Millisecond // from these to the next
+)
+
 // maybeLater is how long the link waits before it asks again whether it may speak.
 const maybeLater = 50 * time.Millisecond
 
@@ -308,7 +316,8 @@ func (l *link) announce(ctx context.Context) {
 	}
 }
 
-// keepAppointments does what is due and returns how long to wait for the next.
+// keepAppointments does what is due, if that is not too much at once, and returns how
+// long to wait for the next.
 func (l *link) keepAppointments() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -317,14 +326,18 @@ func (l *link) keepAppointments() time.Duration {
 	}
 	gateway := sync.OnceValues(l.gateway) // one look serves all that is due
 	wait := announceEvery
-	for l.due.Len() > 0 {
+	for kept := 0; l.due.Len() > 0; {
 		next := l.due[0]
 		if wait = time.Until(next.at); wait > 0 {
+			break
+		}
+		if wait = breather; kept == atOnce {
 			break
 		}
 		heap.Pop(&l.due)
 		if l.tenureOf(next.addr) == next.tenure { // otherwise it is void
 			l.keep(next, gateway)
+			kept++
 		}
 	}
 	if l.draft != nil {
