@@ -1,0 +1,255 @@
+package netif
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+)
+
+// List returns the interfaces that can announce, sorted by name: those with an
+// Ethernet address and broadcast that are not ports of a bridge or bond (their
+// master has the traffic).
+func List() ([]Interface, error) {
+	links, addrs, err := linksAndAddresses()
+	if err != nil {
+		return nil, err
+	}
+	kind := kindOf(links)
+	var out []Interface
+	for _, l := range links {
+		a := l.Attrs()
+		ethernet := len(a.HardwareAddr) == 6 && a.Flags&net.FlagBroadcast != 0 && a.Flags&net.FlagLoopback == 0
+		port := a.MasterIndex != 0 && kind[a.MasterIndex] != "vrf"
+		if !ethernet || port {
+			continue
+		}
+		out = append(out, Interface{
+			Name: a.Name, Index: a.Index, MAC: a.HardwareAddr.String(), Prefixes: prefixesOf(a.Index, addrs), Up: isUp(a),
+		})
+	}
+	slices.SortFunc(out, func(x, y Interface) int { return strings.Compare(x.Name, y.Name) })
+	return out, nil
+}
+
+// Held returns the addresses that this host has, on whatever interface, and on which.
+func Held() (map[netip.Addr]string, error) {
+	links, addrs, err := linksAndAddresses()
+	if err != nil {
+		return nil, err
+	}
+	names := nameOf(links)
+	out := make(map[netip.Addr]string, len(addrs))
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok {
+			out[ip.Unmap()] = names[a.LinkIndex]
+		}
+	}
+	return out, nil
+}
+
+// DefaultRoutes returns the names of the interfaces by which IPv4 leaves for what is
+// in no other route.
+func DefaultRoutes() (map[string]bool, error) {
+	links, err := listLinks()
+	if err != nil {
+		return nil, err
+	}
+	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	names, out := nameOf(links), map[string]bool{}
+	for _, r := range routes {
+		if !isDefault(r) {
+			continue
+		}
+		for _, hop := range append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: r.LinkIndex}) {
+			if name, ok := names[hop.LinkIndex]; ok {
+				out[name] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+// PortsThatSuppressARP returns, by the bridge's name, the ports by which gratuitous ARP
+// does not leave: those with neigh_suppress (bridge(8)).
+func PortsThatSuppressARP() (map[string][]string, error) {
+	links, err := listLinks()
+	if err != nil {
+		return nil, err
+	}
+	names, kind, out := nameOf(links), kindOf(links), map[string][]string{}
+	for _, l := range links {
+		master := l.Attrs().MasterIndex
+		if kind[master] != "bridge" {
+			continue
+		}
+		options, err := netlink.LinkGetProtinfo(l)
+		if err != nil { // it has gone
+			continue
+		}
+		if options.NeighSuppress {
+			out[names[master]] = append(out[names[master]], l.Attrs().Name)
+		}
+	}
+	return out, nil
+}
+
+func isDefault(r netlink.Route) bool {
+	if r.Dst == nil {
+		return true
+	}
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0
+}
+
+func linksAndAddresses() ([]netlink.Link, []netlink.Addr, error) {
+	links, err := listLinks()
+	if err != nil {
+		return nil, nil, err
+	}
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, nil, fmt.Errorf("list addresses: %w", err)
+	}
+	return links, addrs, nil
+}
+
+func listLinks() ([]netlink.Link, error) {
+	links, err := dump(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	return links, nil
+}
+
+func nameOf(links []netlink.Link) map[int]string {
+	out := make(map[int]string, len(links))
+	for _, l := range links {
+		out[l.Attrs().Index] = l.Attrs().Name
+	}
+	return out
+}
+
+func kindOf(links []netlink.Link) map[int]string {
+	out := make(map[int]string, len(links))
+	for _, l := range links {
+		out[l.Attrs().Index] = l.Type()
+	}
+	return out
+}
+
+// dump calls list until the kernel's answer is of one piece: it is not while
+// interfaces come and go, which is when one asks.
+func dump[T any](list func() ([]T, error)) ([]T, error) {
+	const attempts = 10
+	var out []T
+	var err error
+	for range attempts {
+		if out, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return out, err
+		}
+	}
+	return nil, err
+}
+
+// isUp reports whether frames can leave. Some drivers leave the operational
+// state unknown; for those the administrative state must do.
+func isUp(a *netlink.LinkAttrs) bool {
+	return a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown)
+}
+
+// prefixesOf returns the addresses of an interface with their subnets, sorted. Host routes (/32,
+// /128) and link-local subnets are left out: they say nothing about where a
+// Service's address belongs.
+func prefixesOf(index int, addrs []netlink.Addr) []netip.Prefix {
+	var out []netip.Prefix
+	for _, a := range addrs {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		ones, _ := a.Mask.Size()
+		p := netip.PrefixFrom(ip.Unmap(), ones)
+		if a.LinkIndex != index || !ok || !p.IsValid() || p.IsSingleIP() || p.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, comparePrefixes)
+	return slices.Compact(out)
+}
+
+func comparePrefixes(x, y netip.Prefix) int {
+	if c := x.Addr().Compare(y.Addr()); c != 0 {
+		return c
+	}
+	return x.Bits() - y.Bits()
+}
+
+// Watch calls changed once at the start and whenever links or addresses may
+// have changed, until ctx ends. It fails when the kernel cannot be asked at all.
+func Watch(ctx context.Context, changed func()) error {
+	for ctx.Err() == nil {
+		if err := watch(ctx, changed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watch is Watch until the kernel ends a subscription, as it does with one that
+// does not keep up. What was missed is made good by the call at the next start.
+func watch(ctx context.Context, changed func()) error {
+	done := make(chan struct{})
+	defer close(done)
+	links := make(chan netlink.LinkUpdate, 64)
+	if err := netlink.LinkSubscribe(links, done); err != nil {
+		return fmt.Errorf("subscribe to interfaces: %w", err)
+	}
+	addrs := make(chan netlink.AddrUpdate, 64)
+	if err := netlink.AddrSubscribe(addrs, done); err != nil {
+		return fmt.Errorf("subscribe to addresses: %w", err)
+	}
+	for ok := true; ok; {
+		changed()
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok = <-links:
+		case _, ok = <-addrs:
+		}
+	}
+	return nil
+}
+
+// Gateway returns the IPv4 router by which an interface reaches the rest of the
+// world, as the kernel knows it; ok is false when there is none, or the kernel has
+// not spoken with it lately.
+func Gateway(index int) (addr netip.Addr, mac net.HardwareAddr, ok bool) {
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: index}, netlink.RT_FILTER_OIF)
+	})
+	if err != nil {
+		return addr, nil, false
+	}
+	for _, r := range routes {
+		if ones, _ := r.Dst.Mask.Size(); r.Gw == nil || ones != 0 {
+			continue
+		}
+		neighbours, err := dump(func() ([]netlink.Neigh, error) { return netlink.NeighList(index, netlink.FAMILY_V4) })
+		if err != nil {
+			return addr, nil, false
+		}
+		for _, n := range neighbours {
+			if a, is := netip.AddrFromSlice(n.IP.To4()); is && n.IP.Equal(r.Gw) && len(n.HardwareAddr) == 6 {
+				return a, n.HardwareAddr, true
+			}
+		}
+	}
+	return addr, nil, false
+}
