@@ -384,6 +384,14 @@ func (m *Members) Alive() []string {
 	return alive
 }
 
+// LastSign returns when a speaker that died in the last seconds gave its last sign
+// of life, which this one heard itself or knows from others; zero of any other.
+func (m *Members) LastSign(node string) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.roster.signs[node]
+}
+
 // alive returns the sorted names of the members that are alive, and whether this
 // speaker may be cut off.
 func (m *Members) alive() (alive []string, cutOff bool) {

@@ -155,6 +155,15 @@ func (p *pulses) hear(node string, at stamp, now time.Time) {
 	}
 }
 
+// lastSign returns when one that is dead since now gave its last sign of life: as
+// heard, or as its watchers must have, who say that they miss it after so long.
+func (p *pulses) lastSign(node string, now time.Time) time.Time {
+	if w := p.watched[node]; w.heard {
+		return w.since
+	}
+	return now.Add(-p.timers.silence)
+}
+
 // synced notes that everything was exchanged with a speaker. It may have been
 // started anew since, by a clock that was set back.
 func (p *pulses) synced(node string, now time.Time) {

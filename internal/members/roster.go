@@ -17,10 +17,13 @@ type roster struct {
 	known map[string]time.Time // node -> since when memberlist takes it for dead; zero for its members
 	until map[string]time.Time // node -> as long as when it is taken to be alive
 	order ring                 // of those known, nil when it has to be made anew
+
+	lived []string             // who was alive at the last look
+	signs map[string]time.Time // node that was alive and is not, while in the ring -> its last sign of life
 }
 
 func newRoster(now func() time.Time, doubt time.Duration) roster {
-	return roster{now: now, doubt: doubt, known: map[string]time.Time{}, until: map[string]time.Time{}}
+	return roster{now: now, doubt: doubt, known: map[string]time.Time{}, until: map[string]time.Time{}, signs: map[string]time.Time{}}
 }
 
 // joined notes that memberlist takes a node for a member.
@@ -45,6 +48,7 @@ func (r *roster) ring() ring {
 	for node, since := range r.known {
 		if !since.IsZero() && r.now().Sub(since) > remembered {
 			delete(r.known, node)
+			delete(r.signs, node)
 			r.order = nil
 		}
 	}
@@ -82,5 +86,23 @@ func (r *roster) alive(p *pulses, opinions map[string]opinion) []string {
 		}
 	}
 	slices.Sort(alive)
-	return slices.Compact(alive)
+	alive = slices.Compact(alive)
+	r.mourn(alive, p)
+	return alive
+}
+
+// mourn notes when those who are not alive any more gave their last sign of life.
+func (r *roster) mourn(alive []string, p *pulses) {
+	if slices.Equal(alive, r.lived) {
+		return
+	}
+	for _, node := range r.lived {
+		if _, lives := slices.BinarySearch(alive, node); !lives {
+			r.signs[node] = p.lastSign(node, r.now())
+		}
+	}
+	for _, node := range alive {
+		delete(r.signs, node)
+	}
+	r.lived = alive
 }

@@ -1,6 +1,7 @@
 package members
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -43,5 +44,36 @@ func TestRoster(t *testing.T) {
 		}
 		r.joined("n2")
 		alive(nil, "n1", "n2")
+	})
+}
+
+// A watcher knows when it last heard one that has died; who hears of the death knows
+// how long watchers wait.
+func TestLastSignOfLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoster(time.Now, testTimers.silence)
+		p := newPulses("n1", testTimers)
+		start := time.Now()
+		p.hear("n2", stamp{beat: 1}, start)
+		for _, n := range []string{"n1", "n2", "n3"} {
+			r.joined(n)
+		}
+		signs := func(want map[string]time.Time) {
+			t.Helper()
+			r.alive(&p, nil)
+			if !maps.Equal(r.signs, want) {
+				t.Errorf("the last signs of life are %v, want %v", r.signs, want)
+			}
+		}
+		signs(map[string]time.Time{})
+		r.died("n2")
+		r.died("n3")
+		time.Sleep(time.Second)
+		signs(map[string]time.Time{"n2": start, "n3": start.Add(time.Second - testTimers.silence)})
+		time.Sleep(time.Second)
+		r.joined("n2")
+		signs(map[string]time.Time{"n3": start.Add(time.Second - testTimers.silence)})
+		time.Sleep(remembered)
+		signs(map[string]time.Time{})
 	})
 }

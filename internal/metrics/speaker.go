@@ -10,6 +10,9 @@ const (
 	TakenAsAsked     = "asked"   // a user wants it
 )
 
+// failoverBuckets are seconds: a fail-over takes 0.2, 0.4 or 3 s, as --failover says.
+var failoverBuckets = []float64{.1, .2, .3, .4, .5, .6, .8, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 10}
+
 // Speaker is what one speaker counts.
 type Speaker struct {
 	Members   prometheus.Gauge       // speakers that are alive, this one too
@@ -17,6 +20,7 @@ type Speaker struct {
 	Conflicts prometheus.Gauge       // of them, and of those to be answered for: that a foreign host has
 	Disputes  prometheus.Counter     // conflicts that began
 	TakeOvers *prometheus.CounterVec // addresses taken over from another node, by reason
+	Failovers prometheus.Histogram   // seconds from the last sign of life of a dead speaker until this one announced its address
 	Lapses    prometheus.Counter     // times that the process stood still for so long that others took over
 
 	book     book
@@ -36,6 +40,9 @@ func NewSpeaker(r prometheus.Registerer) *Speaker {
 	s.TakeOvers = b.counters("layer2_takeovers_total",
 		"Addresses that this speaker took over from another node, by what was with that: its speaker is dead, or leaving; it is unfit; or a user asked for it.",
 		"reason", TakenFromDead, TakenFromLeaving, TakenFromUnfit, TakenAsAsked)
+	s.Failovers = b.histogram("layer2_failover_seconds",
+		"Time from the last sign of life of a speaker that died until this one announced an address of its. What was taken over more than some ten seconds later is not in it.",
+		failoverBuckets)
 	r.MustRegister(s.askLayer2(), s.askSessions())
 	return s
 }

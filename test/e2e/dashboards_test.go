@@ -115,7 +115,7 @@ func queriesOf(t *testing.T) (queries []string) {
 		}
 	}
 	for i, q := range queries {
-		queries[i] = strings.NewReplacer("$node", "n1", "$__rate_interval", "1m").Replace(q)
+		queries[i] = strings.NewReplacer("$node", "n1", "$__rate_interval", "1m", "$__range", "1h").Replace(q)
 	}
 	slices.Sort(queries)
 	return slices.Compact(queries)

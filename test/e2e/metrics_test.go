@@ -110,6 +110,10 @@ func TestMetrics(t *testing.T) {
 		c.moved(t, f, flags, a, owner, move.reason, move.lose)
 		owner = c.owner(t, a)
 	}
+	untilValue(t, c.Nodes, 1, "fairlead_layer2_failover_seconds_count")
+	if took := value(t, c.Nodes, "fairlead_layer2_failover_seconds_sum"); took < 0.3 || took > soon.Seconds() {
+		t.Errorf("the fail-over took %v s, as is counted; want a little more than 0.4", took)
+	}
 	quiet(t, c.Nodes)
 	lint(t, c.ControlPlane, c.Nodes[0])
 }
