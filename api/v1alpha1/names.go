@@ -331,6 +331,14 @@ const (
 	// Mend: set rp_filter of the interface to 2.
 	ReasonStrictReversePath = "StrictReversePath"
 
+	// ReasonBridgeKeepsARP: the node announces on a bridge of which a port lets no gratuitous
+	// ARP out.
+	//
+	// On: Speaker NetworkSound
+	//
+	// Mend: set the port's option that the message names.
+	ReasonBridgeKeepsARP = "BridgeKeepsARP"
+
 	// ReasonWireless: the node announces on Wi-Fi.
 	//
 	// On: Speaker NetworkSound

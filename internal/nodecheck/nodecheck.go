@@ -28,6 +28,7 @@ type Facts struct {
 	Forwarding   map[lb.Family]bool    // whether the node forwards
 	DefaultRoute map[string]bool       // interfaces that lead to the rest of the world
 	Wireless     map[string]bool
+	Suppressing  map[string][]string // bridge -> ports by which gratuitous ARP does not leave
 }
 
 // Kind is what is wrong. The zero Kind is nothing.
@@ -39,6 +40,7 @@ const (
 	AddressHeld                       // an interface of the node has a Service's address
 	NotForwarding                     // the node does not forward
 	StrictReversePath                 // the node drops what does not come from where answers would go
+	BridgeKeepsARP                    // a bridge keeps gratuitous ARP from what is behind one of its ports
 	Wireless                          // the address is announced on Wi-Fi
 )
 
@@ -57,7 +59,7 @@ type Services interface {
 // Check finds what is wrong on a node that announces on these interfaces, or could;
 // the worst first.
 func Check(f Facts, s Services, interfaces []string) []Finding {
-	out := slices.Concat(held(f, s, interfaces), forwarding(f, s), reversePath(f, interfaces), wireless(f, interfaces))
+	out := slices.Concat(held(f, s, interfaces), forwarding(f, s), reversePath(f, interfaces), bridges(f, interfaces), wireless(f, interfaces))
 	slices.SortStableFunc(out, func(x, y Finding) int { return cmp.Compare(x.Kind, y.Kind) })
 	return out
 }
@@ -117,6 +119,19 @@ func reversePath(f Facts, interfaces []string) (out []Finding) {
 			out = append(out, Finding{StrictReversePath, fmt.Sprintf(
 				"net.ipv4.conf.%s.rp_filter is 1, and the default route is by %s: the kernel drops what clients beyond %s's network ask; set it to 2 (loose)",
 				i, strings.Join(slices.Sorted(maps.Keys(f.DefaultRoute)), ", "), i)})
+		}
+	}
+	return out
+}
+
+// bridges finds ports by which gratuitous ARP does not leave, so that who is behind them
+// goes on to send to the node that had an address before.
+func bridges(f Facts, interfaces []string) (out []Finding) {
+	for _, i := range interfaces {
+		for _, port := range f.Suppressing[i] {
+			out = append(out, Finding{BridgeKeepsARP, fmt.Sprintf(
+				"port %s of the bridge %s has neigh_suppress on: who is behind it does not hear gratuitous ARP, and notices a failover late; bridge link set dev %s neigh_suppress off",
+				port, i, port)})
 		}
 	}
 	return out

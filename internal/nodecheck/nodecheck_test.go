@@ -51,6 +51,8 @@ func TestCheck(t *testing.T) {
 		{"loose elsewhere", func(f *Facts) { f.ReversePath["eth1"] = 2 }, nil},
 		{"no default route", func(f *Facts) { f.ReversePath["eth1"], f.DefaultRoute = 1, nil }, nil},
 		{"Wi-Fi", func(f *Facts) { f.Wireless["eth1"] = true }, []Kind{Wireless}},
+		{"a bridge that suppresses ARP", func(f *Facts) { f.Suppressing["eth1"] = []string{"port0", "port1"} }, []Kind{BridgeKeepsARP, BridgeKeepsARP}},
+		{"a bridge without addresses of Services", func(f *Facts) { f.Suppressing["docker0"] = []string{"port0"} }, nil},
 		{"the worst first", func(f *Facts) {
 			f.Wireless["eth0"], f.Held[vip], f.Forwarding[lb.IPv6] = true, ipvsInterface, false
 		}, []Kind{StrictARPMissing, NotForwarding, Wireless}},
@@ -60,7 +62,7 @@ func TestCheck(t *testing.T) {
 			f := Facts{
 				Held: map[netip.Addr]string{own: "eth0"}, ARPIgnore: map[string]int{"eth1": 1}, ReversePath: map[string]int{},
 				Forwarding:   map[lb.Family]bool{lb.IPv4: true, lb.IPv6: true},
-				DefaultRoute: map[string]bool{"eth0": true}, Wireless: map[string]bool{},
+				DefaultRoute: map[string]bool{"eth0": true}, Wireless: map[string]bool{}, Suppressing: map[string][]string{},
 			}
 			tt.change(&f)
 			var got []Kind
@@ -83,7 +85,7 @@ func TestForwardingOfNobody(t *testing.T) {
 }
 
 // What holds for all interfaces holds for each.
-func TestRead(t *testing.T) {
+func TestReadSettings(t *testing.T) {
 	root := t.TempDir()
 	for name, value := range map[string]string{
 		"proc/sys/net/ipv4/ip_forward":             "1\n",
@@ -101,11 +103,8 @@ func TestRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := read(root, []string{"eth0", "wlan0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got.Held, got.DefaultRoute = nil, nil // this machine's own
+	var got Facts
+	got.settings(root, []string{"eth0", "wlan0"})
 	want := Facts{
 		ARPIgnore: map[string]int{"eth0": 2, "wlan0": 0}, ReversePath: map[string]int{"eth0": 1, "wlan0": 2},
 		Forwarding: map[lb.Family]bool{lb.IPv4: true}, Wireless: map[string]bool{"eth0": false, "wlan0": true},

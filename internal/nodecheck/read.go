@@ -10,19 +10,29 @@ import (
 	"github.com/fairlead/fairlead/internal/netif"
 )
 
-// Read asks the kernel, about these interfaces. Files that are not there are left
-// out: a container may not see all of them.
-func Read(interfaces []string) (Facts, error) { return read("/", interfaces) }
-
-func read(root string, interfaces []string) (Facts, error) {
-	f := Facts{ARPIgnore: map[string]int{}, ReversePath: map[string]int{}, Forwarding: map[lb.Family]bool{}, Wireless: map[string]bool{}}
-	var err error
+// Read asks the kernel for everything about these interfaces.
+func Read(interfaces []string) (f Facts, err error) {
 	if f.Held, err = netif.Held(); err != nil {
 		return f, err
 	}
 	if f.DefaultRoute, err = netif.DefaultRoutes(); err != nil {
 		return f, err
 	}
+	if f.Suppressing, err = netif.PortsThatSuppressARP(); err != nil {
+		return f, err
+	}
+	f.ReadSettings(interfaces)
+	return f, nil
+}
+
+// ReadSettings asks the kernel for what it does not tell of when it changes: all but
+// interfaces, addresses and routes, of which there may be thousands. Files that are not there
+// are left out: a container may not see all of them.
+func (f *Facts) ReadSettings(interfaces []string) { f.settings("/", interfaces) }
+
+func (f *Facts) settings(root string, interfaces []string) {
+	f.ARPIgnore, f.ReversePath, f.Forwarding = map[string]int{}, map[string]int{}, map[lb.Family]bool{}
+	f.Wireless = map[string]bool{}
 	for family, key := range map[lb.Family]string{lb.IPv4: "ipv4/ip_forward", lb.IPv6: "ipv6/conf/all/forwarding"} {
 		if v, ok := sysctl(root, key); ok {
 			f.Forwarding[family] = v != 0
@@ -33,7 +43,6 @@ func read(root string, interfaces []string) (Facts, error) {
 		_, err := os.Stat(filepath.Join(root, "sys/class/net", i, "wireless"))
 		f.Wireless[i] = err == nil
 	}
-	return f, nil
 }
 
 // inForce returns the higher of an interface's own value and that for all, which

@@ -19,8 +19,8 @@ func rules(t *testing.T) string {
 }
 
 // TestAlerts makes the faults for which there are alerts, and wants each alert to be
-// raised by what Prometheus reads of the programs, and by nothing before. TwoOwners,
-// BFDFlapping and OwnersUneven speak of minutes: promtool tests them (hack/chart).
+// raised by what Prometheus reads of the programs, and by nothing before. How long each
+// waits, promtool tests (hack/chart).
 func TestAlerts(t *testing.T) {
 	f, p := monitored(t, rules(t))
 	c := f.corner
@@ -32,8 +32,15 @@ func TestAlerts(t *testing.T) {
 	c.create(t, advert)
 	web := c.service(t, "web")
 	c.backends(t, web)
-	c.owner(t, c.addresses(t, web)[0])
-	p.quiet(t, "PoolNearlyFull", "PoolFull", "ServiceWaiting", "ServiceNotAnnounced", "NoCandidate", "Conflict", "SessionDown", "NoLeader", "SpeakerMissing")
+	owner := c.owner(t, c.addresses(t, web)[0])
+	p.quiet(t, "PoolNearlyFull", "PoolFull", "ServiceWaiting", "ServiceNotAnnounced", "NoCandidate", "Conflict", "TwoOwners", "SessionDown", "BFDFlapping",
+		"NoLeader", "SpeakerMissing", "OwnersUneven")
+	t.Run("gossip cut", func(t *testing.T) { // before anything moves, which makes rivals for a moment
+		c.filterGossip(t, owner, slices.DeleteFunc(slices.Clone(allNodes), func(n string) bool { return n == owner })...)
+		p.raises(t, "TwoOwners", "")
+		p.raises(t, "SpeakerMissing", "")
+	})
+	p.calms(t, "SpeakerMissing")
 
 	for _, name := range []string{"b", "c", "d", "e", "f"} {
 		svc := c.service(t, name)
@@ -70,8 +77,22 @@ func TestAlerts(t *testing.T) {
 	peer := b.peer(t, "r2", c.Routers()[0].IPv4, watchedByBFD)
 	b.untilPeer(t, peer, true, v1alpha1.ReasonEstablished, "Established 3/3")
 	p.calms(t, "SessionDown")
+	for range 2 {
+		must(t, c.Routers()[0].PullCable())
+		p.finds(t, `count(fairlead_bfd_session_up == 0) == 3`)
+		must(t, c.Routers()[0].PlugCable())
+		p.finds(t, `count(fairlead_bfd_session_up == 1) == 3`)
+	}
+	p.raises(t, "BFDFlapping", `peer="r2"`)
+	p.calms(t, "SessionDown")
 	c.change(t, peer, func() { peer.Spec.PeerASN = 64999 })
 	p.raises(t, "SessionDown", `peer="r2"`)
+
+	t.Cleanup(func() { f.undrain(t, "n1", "n3") })
+	for _, n := range []string{"n1", "n3"} {
+		c.annotate(t, n, v1alpha1.AnnotationDrain+"=maintenance")
+	}
+	p.raises(t, "OwnersUneven", "")
 
 	n2 := f.speakers[slices.IndexFunc(c.Nodes, func(h *lab.Host) bool { return h.Name == "n2" })]
 	must(t, n2.Kill())

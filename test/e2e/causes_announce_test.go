@@ -205,14 +205,18 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 	})
 }
 
-// filterGossip drops what two nodes say to each other by gossip, and nothing else,
-// until the test ends.
-func (c *corner) filterGossip(t *testing.T, one, other string) {
+// filterGossip drops what a node and these others say to each other by gossip, and
+// nothing else, until the test ends.
+func (c *corner) filterGossip(t *testing.T, one string, others ...string) {
 	t.Helper()
-	n, a := c.Node(one), c.Node(other).IPv4
+	n, from := c.Node(one), []string(nil)
+	for _, other := range others {
+		from = append(from, c.Node(other).IPv4.String())
+	}
+	set := strings.Join(from, ", ")
 	_, err := n.Exec(t.Context(), "nft", fmt.Sprintf("table ip gossip_filter { "+
-		"chain in { type filter hook input priority 0; ip saddr %s th dport 7946 drop; }; "+
-		"chain out { type filter hook output priority 0; ip daddr %s th dport 7946 drop; }; }", a, a))
+		"chain in { type filter hook input priority 0; ip saddr { %s } th dport 7946 drop; }; "+
+		"chain out { type filter hook output priority 0; ip daddr { %s } th dport 7946 drop; }; }", set, set))
 	must(t, err)
 	t.Cleanup(func() {
 		_, err := n.Exec(context.Background(), "nft", "delete", "table", "ip", "gossip_filter")

@@ -56,11 +56,31 @@ func TestNodesKernel(t *testing.T) {
 	says(v1alpha1.ReasonSound)
 
 	run("ip", "addr", "add", a.String()+"/32", "dev", "lo")
-	t.Cleanup(func() { run("ip", "addr", "del", a.String()+"/32", "dev", "lo") })
+	t.Cleanup(func() { run("ip", "addr", "flush", "dev", "lo", "to", a.String()+"/32") })
 	run("ip", "addr", "del", a.String()+"/32", "dev", "kube-ipvs0")
 	says(v1alpha1.ReasonAddressHeld, "ip addr del "+a.String()+"/32 dev lo")
 
+	// A network that only n2 is in, by a bridge.
+	const bridged = "172.31.77."
+	run("ip", "link", "add", "br77", "type", "bridge")
+	t.Cleanup(func() { run("ip", "link", "del", "br77") })
+	run("ip", "link", "add", "port77", "type", "veth", "peer", "name", "port77-peer")
+	t.Cleanup(func() { run("ip", "link", "del", "port77") })
+	for _, i := range []string{"port77-peer", "port77", "br77"} {
+		run("ip", "link", "set", i, "up")
+	}
+	run("ip", "link", "set", "port77", "master", "br77")
+	run("ip", "addr", "add", bridged+"1/24", "dev", "br77")
+	c.pool(t, "bridged", bridged+"100-"+bridged+"100")
+	c.backends(t, c.service(t, "bridged", annotated(v1alpha1.AnnotationAddressPool, "bridged")))
+	run("ip", "addr", "del", a.String()+"/32", "dev", "lo")
+	says(v1alpha1.ReasonSound)
+	run("bridge", "link", "set", "dev", "port77", "neigh_suppress", "on")
+	says(v1alpha1.ReasonBridgeKeepsARP, "bridge link set dev port77 neigh_suppress off")
+	run("bridge", "link", "set", "dev", "port77", "neigh_suppress", "off")
+	says(v1alpha1.ReasonSound)
+
 	run("sysctl", "-w", "net.ipv4.ip_forward=0")
 	t.Cleanup(func() { run("sysctl", "-w", "net.ipv4.ip_forward=1") })
-	says(v1alpha1.ReasonAddressHeld, "sysctl -w net.ipv4.ip_forward=1")
+	says(v1alpha1.ReasonNotForwarding, "sysctl -w net.ipv4.ip_forward=1")
 }

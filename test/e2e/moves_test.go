@@ -102,10 +102,10 @@ func TestMoves(t *testing.T) {
 	})
 }
 
-func (f *failover) undrain(t *testing.T, nodes ...string) {
+func (c *corner) undrain(t *testing.T, nodes ...string) {
 	t.Helper()
 	for _, n := range nodes {
-		_, err := f.Kubectl(context.Background(), "annotate", "speaker", n, v1alpha1.AnnotationDrain+"-")
+		_, err := c.Kubectl(context.Background(), "annotate", "speaker", n, v1alpha1.AnnotationDrain+"-")
 		must(t, err)
 	}
 }

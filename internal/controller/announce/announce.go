@@ -37,11 +37,12 @@ const (
 	lookAround = 500 * time.Millisecond
 	// seekers is how many speakers look at a time.
 	seekers = 5
-	// tryAgain is how often it retries what failed, such as to open an interface.
-	tryAgain = 2 * time.Second
-	// checkEvery is how many of these there are from one look at the kernel to the next,
-	// while no interface or address changes.
-	checkEvery = 5
+	// tryAgain is how often it retries what failed, such as to open an interface, and
+	// looks at the kernel's settings.
+	tryAgain = 1500 * time.Millisecond
+	// checkEvery is how many of these there are from one look at the kernel's addresses and
+	// routes to the next, while no interface or address changes.
+	checkEvery = 6
 	// rejoinWithin bounds the search for others after a cable was back, during
 	// which the speaker owns nothing. It is longer than the second after which
 	// the kernel repeats an ARP request that went into the void.
@@ -104,8 +105,9 @@ type Announcer struct {
 	unheard    []string // speakers that only others hear, and not for a moment
 	planner    speaker.Planner
 	standby    []string // interfaces on which this node could announce
-	unchecked  int      // calls of check since it looked
-	checked    bool
+	unchecked  int      // calls of check since it looked at everything
+	kernel     nodecheck.Facts
+	checked    bool // findings are known
 	findings   []nodecheck.Finding
 	crowd      crowd
 	befriended [2]uint64 // versions of what befriend told
@@ -142,6 +144,8 @@ func New(cfg Config) *Announcer {
 		rejoined: wake.New(),
 		since:    map[netip.Addr]time.Time{},
 		disputed: map[netip.Addr]bool{},
+
+		unchecked: checkEvery,
 	}
 }
 
@@ -332,18 +336,20 @@ func (a *Announcer) look(ctx context.Context) {
 	}
 }
 
-// check looks for what defeats announcing in the node's kernel, at every few calls.
+// check looks for what defeats announcing in the node's kernel: at its settings, and
+// at every few calls at everything.
 func (a *Announcer) check() {
-	if a.unchecked++; a.unchecked < checkEvery {
-		return
+	if a.unchecked++; a.unchecked >= checkEvery {
+		facts, err := nodecheck.Read(a.standby)
+		if err != nil {
+			a.log.Error(err, "cannot look for what defeats announcing; going on with what was found before")
+			return
+		}
+		a.unchecked, a.checked, a.kernel = 0, true, facts
+	} else {
+		a.kernel.ReadSettings(a.standby)
 	}
-	a.unchecked = 0
-	facts, err := nodecheck.Read(a.standby)
-	if err != nil {
-		a.log.Error(err, "cannot look for what defeats announcing; going on with what was found before")
-		return
-	}
-	a.checked, a.findings = true, nodecheck.Check(facts, &a.planner, a.standby)
+	a.findings = nodecheck.Check(a.kernel, &a.planner, a.standby)
 }
 
 // rejoin looks for the others, when a cable is back or this process has stood
@@ -462,10 +468,10 @@ func (a *Announcer) act() speaker.Plan {
 	plan := a.planner.Make(s)
 	a.standby = plan.Standby
 	if len(plan.Claims) > 0 {
-		a.countTakeOvers(&s, plan.Claims)
 		a.members.Claim(plan.Claims)
 	}
 	inForce, err := a.layer2.Apply(plan.Announcements, plan.Standby, a.interfaces)
+	a.countTakeOvers(&s, plan.Claims)
 	a.layer2.Again(a.members.Contested())
 	if s.Joined && !a.leaving {
 		a.obey(orders, &s, plan)
@@ -499,12 +505,18 @@ func (a *Announcer) befriend(v members.View) {
 	a.layer2.Befriend(macs)
 }
 
-// countTakeOvers counts the addresses that are about to be taken over, by what is with
+// countTakeOvers counts the addresses that were taken over just now, by what is with
 // the node that had them.
 func (a *Announcer) countTakeOvers(s *speaker.Snapshot, claims map[netip.Addr]election.Claim) {
 	for addr := range claims {
-		if from := s.Claims[addr].Owner; from != "" {
-			a.cfg.Metrics.TakeOvers.WithLabelValues(takenFrom(s, addr, from)).Inc()
+		from := s.Claims[addr].Owner
+		if from == "" {
+			continue
+		}
+		reason := takenFrom(s, addr, from)
+		a.cfg.Metrics.TakeOvers.WithLabelValues(reason).Inc()
+		if last := a.members.LastSign(from); reason == metrics.TakenFromDead && !last.IsZero() {
+			a.cfg.Metrics.Failovers.Observe(time.Since(last).Seconds())
 		}
 	}
 }

@@ -242,6 +242,7 @@ var soundReasons = map[nodecheck.Kind]string{
 	nodecheck.AddressHeld:       v1alpha1.ReasonAddressHeld,
 	nodecheck.NotForwarding:     v1alpha1.ReasonNotForwarding,
 	nodecheck.StrictReversePath: v1alpha1.ReasonStrictReversePath,
+	nodecheck.BridgeKeepsARP:    v1alpha1.ReasonBridgeKeepsARP,
 	nodecheck.Wireless:          v1alpha1.ReasonWireless,
 }
 

@@ -179,7 +179,7 @@ func kubeProxy(c *cluster.Cluster) []Finding {
 
 // kernels finds nodes whose kernels defeat announcing, as their speakers say.
 func kernels(c *cluster.Cluster) []Finding {
-	return unwell(c, v1alpha1.ConditionNetworkSound, "on node %s, as it says; the speaker looks again within ten seconds")
+	return unwell(c, v1alpha1.ConditionNetworkSound, "on node %s, as it says; the speaker looks again within seconds")
 }
 
 // unwell finds nodes of which the speaker says that a condition is False. The node's
