@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ import (
 func TestNodesClock(t *testing.T) {
 	c := cluster.corner(t)
 	c.plugin(t, "version") // which builds it: that takes longer than any answer
-	view := c.viewOfAPI(t, "n2")
+	view := c.viewOfAPI(t, c.Node("n2"), lab.Speaker)
 	view.ahead.Store(int64(90 * time.Second))
 	c.restartSpeaker(t, "n2", "--kubeconfig", view.kubeconfig)
 	t.Cleanup(func() { c.restartSpeaker(t, "n2") })
@@ -46,6 +47,21 @@ func TestNodesClock(t *testing.T) {
 	c.untilClock(t, "n2", true, v1alpha1.ReasonInSync)
 	if view.watches.Load() == 0 {
 		t.Error("the speaker watches nothing by way of the proxy, so another clock was looked at")
+	}
+}
+
+// The plugin says that the clock where it runs is off.
+func TestPluginsClock(t *testing.T) {
+	c := cluster.corner(t)
+	view := c.viewOfAPI(t, c.ControlPlane, lab.Admin)
+	view.ahead.Store(int64(time.Hour))
+	const says = "this machine: its clock is 1h ahead of the API server's"
+	if out := c.plugin(t, "doctor", "--kubeconfig", view.kubeconfig); !strings.Contains(out, says) {
+		t.Errorf("the doctor does not say %q", says)
+	}
+	view.ahead.Store(0)
+	if out := c.plugin(t, "doctor", "--kubeconfig", view.kubeconfig); strings.Contains(out, "this machine") {
+		t.Error("the doctor speaks of a clock that is right")
 	}
 }
 
@@ -75,25 +91,25 @@ func (c *corner) restartSpeaker(t *testing.T, node string, flags ...string) {
 	must(t, p.Ready(ctx))
 }
 
-// viewOfAPI is the API server as a node sees it whose clock is off: namespaces have no
+// viewOfAPI is the API server as a host sees it whose clock is off: namespaces have no
 // clocks of their own, so it is the dates of the answers that are moved, by a proxy on
-// the node's loopback.
+// the host's loopback.
 type viewOfAPI struct {
-	kubeconfig string       // a speaker's
-	ahead      atomic.Int64 // how far the node's clock is ahead, a time.Duration
+	kubeconfig string
+	ahead      atomic.Int64 // how far the host's clock is ahead, a time.Duration
 	watches    atomic.Int64 // answers that were the beginning of a watch
 }
 
-func (c *corner) viewOfAPI(t *testing.T, node string) *viewOfAPI {
+func (c *corner) viewOfAPI(t *testing.T, from *lab.Host, user string) *viewOfAPI {
 	t.Helper()
 	v := &viewOfAPI{kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
-	cfg := c.REST(lab.Speaker)
+	cfg := c.REST(user)
 	target, err := url.Parse(cfg.Host)
 	must(t, err)
 	way, err := restclient.TransportFor(cfg)
 	must(t, err)
 	var listener net.Listener
-	must(t, c.Node(node).Do(func() (err error) {
+	must(t, from.Do(func() (err error) {
 		listener, err = net.Listen("tcp", "127.0.0.1:0")
 		return err
 	}))
@@ -108,7 +124,7 @@ func (c *corner) viewOfAPI(t *testing.T, node string) *viewOfAPI {
 	go server.Serve(listener)
 	t.Cleanup(func() { must(t, server.Close()) })
 
-	config, err := clientcmd.LoadFromFile(c.Kubeconfig(lab.Speaker))
+	config, err := clientcmd.LoadFromFile(c.Kubeconfig(user))
 	must(t, err)
 	for _, to := range config.Clusters {
 		to.Server, to.CertificateAuthorityData = "http://"+listener.Addr().String(), nil
