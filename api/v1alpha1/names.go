@@ -87,6 +87,10 @@ const (
 	// ConditionNetworkSound says whether anything was found in the node's kernel that
 	// defeats announcing.
 	ConditionNetworkSound = "NetworkSound"
+
+	// ConditionClockInSync says whether the node's clock is that of the API server, by
+	// the dates of its answers. Announcing does not depend on it.
+	ConditionClockInSync = "ClockInSync"
 )
 
 // Reasons of the condition Ready on the kinds of this API. A claim that lacks an
@@ -345,6 +349,24 @@ const (
 	//
 	// Mend: announce on a cable: spec.interfaces of the L2Advertisement.
 	ReasonWireless = "Wireless"
+)
+
+// Reasons of the condition ClockInSync on a Speaker.
+const (
+	// ReasonInSync: the node's clock is that of the API server, within five seconds.
+	//
+	// On: Speaker ClockInSync
+	//
+	// Mend: nothing to do.
+	ReasonInSync = "InSync"
+
+	// ReasonClockOff: the node's clock is more than five seconds from the API server's.
+	//
+	// On: Speaker ClockInSync
+	//
+	// Mend: see that NTP works on the node: chronyc tracking, timedatectl. If all nodes say
+	// so, it is the API server's clock that is off. Announcing goes on.
+	ReasonClockOff = "ClockOff"
 )
 
 // Reasons of the events that are recorded about Services.

@@ -100,7 +100,8 @@ type SpeakerStatus struct {
 
 	// conditions: Ready is True when the speaker is a member among the others and
 	// announces what it should. Moved says what became of the last order to take
-	// addresses over, KubeProxyHealthy whether the node's kube-proxy works.
+	// addresses over, KubeProxyHealthy whether the node's kube-proxy works, ClockInSync
+	// whether the node's clock is that of the API server.
 	//
 	// +optional
 	// +listType=map

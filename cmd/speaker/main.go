@@ -16,11 +16,14 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairlead/fairlead/cmd/internal/program"
 	"github.com/fairlead/fairlead/internal/bfd"
+	"github.com/fairlead/fairlead/internal/clockcheck"
 	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/controller/announce"
 	"github.com/fairlead/fairlead/internal/kube"
@@ -103,6 +106,8 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	clock := clockcheck.New()
+	o.Wrap = clock.Wrap
 	mgr, log, err := o.Manager("fairlead-speaker", errs)
 	if err != nil {
 		return err
@@ -127,6 +132,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	announcer := announce.New(announce.Config{
 		Node: o.node, Bind: bind, Port: uint16(o.gossipPort), Keys: keys, Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
 		Metrics:   metrics.NewSpeaker(ctrlmetrics.Registry),
+		Clock:     clock,
 		Namespace: o.Namespace, API: api, Log: log,
 	})
 	joined := func(*http.Request) error {
@@ -135,10 +141,27 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 		}
 		return nil
 	}
-	if err := cmp.Or(mgr.Add(announcer), mgr.AddReadyzCheck("joined", joined)); err != nil {
+	ask, err := asking(mgr)
+	if err != nil {
+		return err
+	}
+	if err := cmp.Or(mgr.Add(announcer), mgr.Add(ask), mgr.AddReadyzCheck("joined", joined)); err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}
 	return mgr.Start(ctx)
+}
+
+// asking returns what keeps asking the API server for its version: everyone may, and it
+// has that at hand.
+func asking(mgr manager.Manager) (manager.RunnableFunc, error) {
+	api, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("set up: %w", err)
+	}
+	return func(ctx context.Context) error {
+		clockcheck.KeepAsking(ctx, func(ctx context.Context) { api.RESTClient().Get().AbsPath("/version").Do(ctx) })
+		return nil
+	}, nil
 }
 
 // bindAddress returns the address for gossip: the one given, else the Node's.

@@ -309,6 +309,19 @@ func TestGossipKeys(t *testing.T) {
 	}
 }
 
+func TestClockOff(t *testing.T) {
+	for _, want := range []time.Duration{6 * time.Second, -6 * time.Second, 90 * time.Second, 10 * time.Minute, -time.Hour, 100*time.Hour + time.Minute} {
+		if got, ok := ClockOff(ClockOffMessage(want)); got != want || !ok {
+			t.Errorf("%q is read as %v, %v", ClockOffMessage(want), got, ok)
+		}
+	}
+	for _, other := range []string{"", "the node's clock is that of the API server, within 5s", "3 speakers in touch"} {
+		if got, ok := ClockOff(other); ok {
+			t.Errorf("%q is read as %v", other, got)
+		}
+	}
+}
+
 func TestInTouch(t *testing.T) {
 	if n, ok := InTouch(InTouchMessage(17)); n != 17 || !ok {
 		t.Errorf("what is written is read as %d, %t", n, ok)

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/clockcheck"
 	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/lb"
 )
@@ -100,4 +102,26 @@ func WithKeyFault(message, why string) string { return message + keyFault + why 
 func KeyFault(message string) (why string, ok bool) {
 	_, why, ok = strings.Cut(message, keyFault)
 	return why, ok
+}
+
+// ClockOffMessage is what a speaker says in its ClockInSync condition when the node's
+// clock is that far ahead of the API server's, or behind. ClockOff reads it.
+func ClockOffMessage(ahead time.Duration) string {
+	return "the node's clock is " + clockcheck.Words(ahead) + " the API server's; announcing does not depend on it, " +
+		"but TLS, tokens and all times in logs and status do: mend NTP on the node (chronyc tracking, timedatectl)"
+}
+
+// ClockOff returns how far the message of a ClockInSync condition says that the node's
+// clock is ahead of the API server's, or behind; ok is false when it says something
+// else.
+func ClockOff(message string) (ahead time.Duration, ok bool) {
+	var amount, way string
+	if _, err := fmt.Sscanf(message, "the node's clock is %s %s", &amount, &way); err != nil {
+		return 0, false
+	}
+	ahead, err := time.ParseDuration(amount)
+	if way == "behind" {
+		ahead = -ahead
+	}
+	return ahead, err == nil
 }

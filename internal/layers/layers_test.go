@@ -15,7 +15,7 @@ const module = "github.com/fairlead/fairlead/"
 // below its own: so that what decides stays pure, and can be tested as a table.
 var lines = [][]string{
 	{"internal/lb", "internal/version", "internal/wake"},
-	{"api/v1alpha1", "internal/config", "internal/allocator", "internal/election", "internal/netif", "internal/bfd/session"},
+	{"api/v1alpha1", "internal/config", "internal/clockcheck", "internal/allocator", "internal/election", "internal/netif", "internal/bfd/session"},
 	{"internal/kube", "internal/speaker", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics", "internal/nodecheck"},
 	{"internal/controller/ledger", "internal/survey"},
 	{

@@ -23,6 +23,8 @@ type Speaker struct {
 	Failovers prometheus.Histogram   // seconds from the last sign of life of a dead speaker until this one announced its address
 	Lapses    prometheus.Counter     // times that the process stood still for so long that others took over
 
+	ClockOffset prometheus.Gauge // seconds that the node's clock is ahead of the API server's
+
 	book     book
 	sessions source[[]Session]
 	layer2   source[[]Questions]
@@ -34,6 +36,8 @@ func NewSpeaker(r prometheus.Registerer) *Speaker {
 	b := &s.book
 	s.Members = b.gauge("speaker_members", "Speakers that this one takes to be alive, itself included.")
 	s.Lapses = b.counter("speaker_lapses_total", "Times that this speaker stood still for so long that others may have taken over.")
+	s.ClockOffset = b.gauge("speaker_clock_offset_seconds",
+		"How far the node's clock is ahead of the API server's, roughly; below 0 if it is behind, 0 while it is in sync or nothing is known.")
 	s.Addresses = b.gauge("layer2_addresses", "Addresses that this speaker answers for by ARP and NDP.")
 	s.Conflicts = b.gauge("layer2_conflicts", "Addresses that this speaker is to answer for and that a host outside of the cluster has.")
 	s.Disputes = b.counter("layer2_conflicts_total", "Conflicts with hosts outside of the cluster that began.")

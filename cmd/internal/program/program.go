@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -30,6 +31,7 @@ type Options struct {
 	Kubeconfig string
 	Namespace  string // of the install
 	Class      kube.Class
+	Wrap       func(http.RoundTripper) http.RoundTripper // of the connections to the API server, or nil
 	metrics    string
 	probes     string
 	logLevel   string
@@ -60,6 +62,7 @@ func (o *Options) Manager(name string, logs io.Writer, more ...func(*ctrl.Option
 	if err != nil {
 		return nil, logr.Logger{}, err
 	}
+	cfg.Wrap(o.Wrap)
 	options := ctrl.Options{
 		Scheme:                 kube.NewScheme(),
 		Cache:                  cache.Options{DefaultTransform: cache.TransformStripManagedFields()},

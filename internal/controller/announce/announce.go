@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/clockcheck"
 	"github.com/fairlead/fairlead/internal/election"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/layer2"
@@ -71,6 +72,7 @@ type Config struct {
 	Failover members.Failover
 	Routing  Routing
 	Metrics  *metrics.Speaker
+	Clock    *clockcheck.Watch // of what API answers
 
 	Namespace string           // of the install: where the Secrets are
 	API       client.WithWatch // asks the API server, not a cache
@@ -297,6 +299,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.proxy.changed:
 		case <-a.routing.engine.Changed():
 		case <-a.routing.paths.changed:
+		case <-a.cfg.Clock.Changed():
 		case <-a.links:
 			a.look(background)
 			a.unchecked = checkEvery
@@ -623,7 +626,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: kube.WithUnheard(kube.InTouchMessage(alive), a.unheard),
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
-		checked: a.checked, findings: a.findings,
+		checked: a.checked, findings: a.findings, clock: a.cfg.Clock.Verdict(),
 	}
 	failure := ""
 	switch {
@@ -671,6 +674,7 @@ func (a *Announcer) count(alive, addresses int, conflicts []layer2.Conflict) {
 	a.cfg.Metrics.Members.Set(float64(alive))
 	a.cfg.Metrics.Addresses.Set(float64(addresses))
 	a.cfg.Metrics.Conflicts.Set(float64(len(disputed)))
+	a.cfg.Metrics.ClockOffset.Set(a.cfg.Clock.Verdict().Ahead.Seconds())
 }
 
 // handOver hands over what this node announces, make before break: the others

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/clockcheck"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/layer2"
 	"github.com/fairlead/fairlead/internal/lb"
@@ -46,6 +47,7 @@ type report struct {
 	proxy      string // the reason of ConditionKubeProxyHealthy, or ""
 	checked    bool   // findings are known
 	findings   []nodecheck.Finding
+	clock      clockcheck.Verdict
 	anew       bool // the object may not be there any more
 }
 
@@ -222,6 +224,7 @@ func (w *statusWriter) fill(s *v1alpha1.SpeakerStatus, r report) {
 	if r.proxy != "" {
 		kube.SetCondition(&s.Conditions, v1alpha1.ConditionKubeProxyHealthy, r.proxy == v1alpha1.ReasonHealthy, r.proxy, proxyWords[r.proxy], 0)
 	}
+	clockIs(s, r.clock)
 }
 
 // sound is the condition that says what was found in the node's kernel, of which

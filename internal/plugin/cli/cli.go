@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/clockcheck"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/plugin/cluster"
 	"github.com/fairlead/fairlead/internal/version"
@@ -27,11 +28,12 @@ type Options struct {
 	Format  string // of what is printed: "" and "wide" are text
 
 	flags *genericclioptions.ConfigFlags
+	clock *clockcheck.Watch // this machine's
 }
 
 // New returns the options of a command, with their defaults.
 func New(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *Options {
-	return &Options{IOStreams: streams, flags: flags}
+	return &Options{IOStreams: streams, flags: flags, clock: clockcheck.New()}
 }
 
 // Register defines the flags of a command that reads the cluster.
@@ -59,6 +61,7 @@ func (o *Options) Config() (*rest.Config, error) {
 	}
 	cfg.QPS = -1 // a report is a dozen lists at once
 	cfg.UserAgent = "kubectl-fairlead/" + version.String()
+	cfg.Wrap(o.clock.Wrap)
 	return cfg, nil
 }
 
@@ -109,6 +112,8 @@ func (o *Options) Read(ctx context.Context, c client.Reader) (*cluster.Cluster, 
 	if err != nil {
 		return nil, err
 	}
+	objects.Ahead = o.clock.Verdict().Ahead
+	objects.Read = objects.Read.Add(-objects.Ahead)
 	return cluster.New(objects, o.Install), nil
 }
 

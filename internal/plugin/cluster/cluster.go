@@ -90,12 +90,12 @@ func (c *Cluster) Service(key lb.ServiceKey) *corev1.Service { return c.services
 func (c *Cluster) EndpointsOf(key lb.ServiceKey) []discoveryv1.EndpointSlice { return c.endpoints[key] }
 
 // Age says how long ago that was when the cluster was read, in the words of
-// kubectl: "5m".
+// kubectl: "5m". What a node whose clock is ahead says of the future was just now.
 func (c *Cluster) Age(t metav1.Time) string {
 	if t.IsZero() {
 		return "an unknown time"
 	}
-	return duration.HumanDuration(c.Read.Sub(t.Time))
+	return duration.HumanDuration(max(0, c.Read.Sub(t.Time)))
 }
 
 // Speaker returns the Speaker of a node, or nil.

@@ -50,7 +50,11 @@ type Objects struct {
 
 	// Unread are what could not be read, and why. A report goes without it and says so.
 	Unread []string
-	Read   time.Time // when that was
+	Read   time.Time // when that was, by the API server's clock as far as it is known
+
+	// Ahead is how far the clock of this machine is ahead of the API server's, as
+	// clockcheck.Verdict has it.
+	Ahead time.Duration
 }
 
 // Read reads the objects. What a person with few rights may lack is left out and

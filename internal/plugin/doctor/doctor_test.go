@@ -90,6 +90,19 @@ func TestExamine(t *testing.T) {
 			s := &c.Speaker("n3").Status
 			s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionNetworkSound, false, v1alpha1.ReasonStrictARPMissing, "kube-proxy in IPVS mode has 192.0.2.100"))
 		}, []string{"Problem kernel kube-proxy in IPVS mode has 192.0.2.100"}},
+		"clock of a node": {func(c *clustertest.Cluster) {
+			clockOff(c, map[string]time.Duration{"n1": 0, "n2": 0, "n3": 90 * time.Second})
+			conditions := c.Speaker("n3").Status.Conditions
+			conditions[len(conditions)-1].LastTransitionTime = clustertest.Ago(-80 * time.Second) // by its own clock
+		}, []string{"Warning clock the node's clock is 1m30s ahead of the API server's; announcing does not depend on it"}},
+		"clocks of nodes, each its own way": {func(c *clustertest.Cluster) {
+			clockOff(c, map[string]time.Duration{"n2": -time.Hour, "n3": 90 * time.Second})
+		}, []string{"Warning clock 1h behind the API server's", "Warning clock 1m30s ahead of the API server's"}},
+		"clock of the API server": {func(c *clustertest.Cluster) {
+			clockOff(c, map[string]time.Duration{"n1": 90 * time.Second, "n2": 95 * time.Second, "n3": 90 * time.Second})
+		}, []string{"Warning clock its clock is 1m30s behind those of all 3 nodes, which agree"}},
+		"clock of this machine": {func(c *clustertest.Cluster) { c.Ahead = -time.Hour },
+			[]string{"Note clock its clock is 1h behind the API server's"}},
 		"foreign host": {func(c *clustertest.Cluster) {
 			c.Announce("", "172.30.0.100")
 			c.Speaker("n1").Status.Conflicts = []v1alpha1.SpeakerConflict{{Address: "172.30.0.100", Interface: "eth0", MAC: "02:00:5e:00:53:99"}}
@@ -200,5 +213,17 @@ func TestOneFindingForManyServices(t *testing.T) {
 	}
 	if s := found[0].Subject(); !strings.HasSuffix(s, "and 995 more") {
 		t.Errorf("it is about %q", s)
+	}
+}
+
+// clockOff has speakers say how far their nodes' clocks are ahead.
+func clockOff(c *clustertest.Cluster, ahead map[string]time.Duration) {
+	for node, by := range ahead {
+		said := clustertest.Condition(v1alpha1.ConditionClockInSync, true, v1alpha1.ReasonInSync, "the node's clock is that of the API server, within 5s")
+		if by != 0 {
+			said = clustertest.Condition(v1alpha1.ConditionClockInSync, false, v1alpha1.ReasonClockOff, kube.ClockOffMessage(by))
+		}
+		s := &c.Speaker(node).Status
+		s.Conditions = append(s.Conditions, said)
 	}
 }

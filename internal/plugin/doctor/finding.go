@@ -50,6 +50,7 @@ var checks = []check{
 	{"interfaces", interfaces},
 	{"kube-proxy", kubeProxy},
 	{"kernel", kernels},
+	{"clock", clocks},
 	{"conflict", conflicts},
 	{"two-owners", twoOwners},
 	{"pending", pending},

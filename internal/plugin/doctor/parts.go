@@ -174,23 +174,23 @@ func interfaces(c *cluster.Cluster) []Finding {
 
 // kubeProxy finds nodes that would announce addresses and serve nobody.
 func kubeProxy(c *cluster.Cluster) []Finding {
-	return unwell(c, v1alpha1.ConditionKubeProxyHealthy, "kubectl get pods -n kube-system -o wide --field-selector spec.nodeName=%s, and the log of kube-proxy")
+	return unwell(c, Problem, v1alpha1.ConditionKubeProxyHealthy, "kubectl get pods -n kube-system -o wide --field-selector spec.nodeName=%s, and the log of kube-proxy")
 }
 
 // kernels finds nodes whose kernels defeat announcing, as their speakers say.
 func kernels(c *cluster.Cluster) []Finding {
-	return unwell(c, v1alpha1.ConditionNetworkSound, "on node %s, as it says; the speaker looks again within seconds")
+	return unwell(c, Problem, v1alpha1.ConditionNetworkSound, "on node %s, as it says; the speaker looks again within seconds")
 }
 
 // unwell finds nodes of which the speaker says that a condition is False. The node's
 // name goes into the mend.
-func unwell(c *cluster.Cluster, condition, mend string) (out []Finding) {
+func unwell(c *cluster.Cluster, severity Severity, condition, mend string) (out []Finding) {
 	for i := range c.Speakers {
 		s := &c.Speakers[i]
 		said := meta.FindStatusCondition(s.Status.Conditions, condition)
 		if said != nil && said.Status == metav1.ConditionFalse {
 			out = append(out, Finding{
-				Severity: Problem, About: []string{"node " + s.Name}, Says: said.Message,
+				Severity: severity, About: []string{"node " + s.Name}, Says: said.Message,
 				Evidence: []string{fmt.Sprintf("Speaker %s: %s is False, %s, for %s", s.Name, said.Type, said.Reason, c.Age(said.LastTransitionTime))},
 				Mend:     fmt.Sprintf(mend, s.Name),
 			})
