@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/dhcpwatch"
 	"github.com/fairlead/fairlead/internal/election"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/layer2"
@@ -85,6 +86,7 @@ type Announcer struct {
 	world   *world
 	members *members.Members
 	layer2  *layer2.Announcer
+	dhcp    *dhcpwatch.Watch
 	status  *statusWriter
 	proxy   *proxyWatch
 	routing *routing
@@ -106,6 +108,9 @@ type Announcer struct {
 	standby    []string // interfaces on which this node could announce
 	unchecked  int      // calls of check since it looked
 	checked    bool
+	kernel     nodecheck.Facts // of the last look
+	leases     []lb.Lease      // of pools' addresses, by DHCP servers
+	deaf       string          // why DHCP is not heard on every interface, said once
 	findings   []nodecheck.Finding
 	crowd      crowd
 	befriended [2]uint64 // versions of what befriend told
@@ -132,6 +137,7 @@ func New(cfg Config) *Announcer {
 		world:    newWorld(cfg.Class, cfg.Node),
 		members:  m,
 		layer2:   layer2.New(m.Beating, cfg.Log.WithName("layer2")),
+		dhcp:     dhcpwatch.New(cfg.Log.WithName("dhcp")),
 		status:   newStatusWriter(cfg, cfg.Log),
 		proxy:    newProxyWatch(cfg.Bind),
 		routing:  newRouting(cfg.Routing, cfg.Log),
@@ -290,6 +296,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.world.changed:
 		case <-a.members.Changed():
 		case <-a.layer2.Changed():
+		case <-a.dhcp.Changed():
 		case <-a.proxy.changed:
 		case <-a.routing.engine.Changed():
 		case <-a.routing.paths.changed:
@@ -343,7 +350,35 @@ func (a *Announcer) check() {
 		a.log.Error(err, "cannot look for what defeats announcing; going on with what was found before")
 		return
 	}
-	a.checked, a.findings = true, nodecheck.Check(facts, &a.planner, a.standby)
+	a.checked, a.kernel = true, facts
+	a.judge()
+}
+
+// hear takes in which addresses of pools DHCP servers give, where this node could
+// announce them.
+func (a *Announcer) hear() {
+	could := slices.DeleteFunc(slices.Clone(a.interfaces), func(i netif.Interface) bool { return !i.Up || !slices.Contains(a.standby, i.Name) })
+	leases, err := a.dhcp.Follow(could, a.world.poolSet())
+	deaf := ""
+	if err != nil {
+		deaf = err.Error()
+	}
+	if deaf != "" && deaf != a.deaf {
+		a.log.Error(err, "cannot hear DHCP on every interface; trying again")
+	}
+	a.deaf = deaf
+	if !slices.Equal(leases, a.leases) {
+		a.leases = leases
+		a.judge()
+	}
+}
+
+// judge finds what defeats announcing, by the last look at the kernel and by what was
+// heard.
+func (a *Announcer) judge() {
+	facts := a.kernel
+	facts.Leases = a.leases
+	a.findings = nodecheck.Check(facts, &a.planner, a.standby)
 }
 
 // rejoin looks for the others, when a cable is back or this process has stood
@@ -465,6 +500,7 @@ func (a *Announcer) act() speaker.Plan {
 		a.countTakeOvers(&s, plan.Claims)
 		a.members.Claim(plan.Claims)
 	}
+	a.hear()
 	inForce, err := a.layer2.Apply(plan.Announcements, plan.Standby, a.interfaces)
 	a.layer2.Again(a.members.Contested())
 	if s.Joined && !a.leaving {
@@ -680,6 +716,7 @@ func (a *Announcer) handOver(ctx context.Context) {
 // sayGoodbye stops answering, and tells the others and the API server.
 func (a *Announcer) sayGoodbye(ctx context.Context) {
 	a.layer2.Close()
+	a.dhcp.Close()
 	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
 	if err := a.members.Stop(ctx); err != nil {
