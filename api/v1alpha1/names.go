@@ -84,8 +84,8 @@ const (
 	// not there on nodes whose kube-proxy was never heard of.
 	ConditionKubeProxyHealthy = "KubeProxyHealthy"
 
-	// ConditionNetworkSound says whether anything was found in the node's kernel that
-	// defeats announcing.
+	// ConditionNetworkSound says whether anything was found in the node's kernel, or
+	// heard on its network, that defeats announcing.
 	ConditionNetworkSound = "NetworkSound"
 
 	// ConditionClockInSync says whether the node's clock is that of the API server, by
@@ -299,7 +299,8 @@ const (
 
 // Reasons of the condition NetworkSound on a Speaker.
 const (
-	// ReasonSound: nothing was found in the node's kernel that defeats announcing.
+	// ReasonSound: nothing was found in the node's kernel, or heard on its network, that
+	// defeats announcing.
 	//
 	// On: Speaker NetworkSound
 	//
@@ -320,6 +321,14 @@ const (
 	//
 	// Mend: take the address from the interface; the message says which.
 	ReasonAddressHeld = "AddressHeld"
+
+	// ReasonDHCPInPool: a DHCP server gives out addresses that a pool holds. One day a
+	// host has the address of a Service.
+	//
+	// On: Speaker NetworkSound
+	//
+	// Mend: take the pool's addresses out of the server's range, or add them to the pool's spec.excludes; the message names them.
+	ReasonDHCPInPool = "DHCPInPool"
 
 	// ReasonNotForwarding: the node does not forward packets.
 	//

@@ -42,13 +42,22 @@ func NewPoolSet(pools []v1alpha1.IPAddressPool) PoolSet {
 // Of returns the name of the pool that has the address: the one in force whose
 // spec does, else another whose spec does, else the one that it is retiring from.
 func (s PoolSet) Of(a netip.Addr) (string, bool) {
+	if name, ok := s.Holder(a); ok {
+		return name, true
+	}
+	name, ok := s.retiring[a]
+	return name, ok
+}
+
+// Holder returns the name of the pool whose spec has the address: the one in force
+// before another.
+func (s PoolSet) Holder(a netip.Addr) (string, bool) {
 	for i := range s.pools {
 		if s.pools[i].Contains(a) {
 			return s.pools[i].Name, true
 		}
 	}
-	name, ok := s.retiring[a]
-	return name, ok
+	return "", false
 }
 
 // Assignment returns what speakers are to do for the Service: the addresses in

@@ -240,6 +240,12 @@ func TestPoolSet(t *testing.T) {
 			t.Errorf("%s is of pool %q, want %q", addr, got, want)
 		}
 	}
+	if name, ok := set.Holder(netip.MustParseAddr("192.0.2.9")); name != "younger" || !ok {
+		t.Errorf("192.0.2.9 is held by %q, want younger", name)
+	}
+	if name, ok := set.Holder(netip.MustParseAddr("192.0.2.200")); ok {
+		t.Errorf("192.0.2.200, which is retiring, is held by %q", name)
+	}
 }
 
 func TestPoolNamesTheField(t *testing.T) {

@@ -16,7 +16,7 @@ const module = "github.com/fairlead/fairlead/"
 var lines = [][]string{
 	{"internal/lb", "internal/version", "internal/wake"},
 	{"api/v1alpha1", "internal/config", "internal/clockcheck", "internal/allocator", "internal/election", "internal/netif", "internal/bfd/session"},
-	{"internal/kube", "internal/speaker", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics", "internal/nodecheck"},
+	{"internal/kube", "internal/speaker", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics", "internal/nodecheck", "internal/dhcpwatch"},
 	{"internal/controller/ledger", "internal/survey"},
 	{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
@@ -36,7 +36,7 @@ var onlyIn = map[string][]string{
 	"github.com/mdlayher/arp":                        {"internal/layer2"},
 	"github.com/osrg/gobgp":                          {"internal/bgp"},
 	"github.com/mdlayher/ndp":                        {"internal/layer2"},
-	"github.com/mdlayher/packet":                     {"internal/layer2"},
+	"github.com/mdlayher/packet":                     {"internal/dhcpwatch", "internal/layer2"},
 	"github.com/hashicorp/memberlist":                {"internal/members"},
 	"github.com/vishvananda/netlink":                 {"internal/netif"},
 	"github.com/prometheus/client_golang/prometheus": {"cmd/controller", "cmd/speaker", "internal/metrics"},

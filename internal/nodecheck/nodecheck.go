@@ -1,6 +1,6 @@
-// Package nodecheck finds what in a node's kernel defeats announcing: what makes
-// the node answer for addresses that another announces, or drop what it should
-// forward.
+// Package nodecheck finds what in a node's kernel or on its network defeats
+// announcing: what makes the node answer for addresses that another announces, or
+// drop what it should forward, and who else gives the addresses away.
 //
 // Check is pure; Read is where the kernel is asked.
 package nodecheck
@@ -19,7 +19,7 @@ import (
 // ipvsInterface is where kube-proxy in IPVS mode puts the addresses of all Services.
 const ipvsInterface = "kube-ipvs0"
 
-// Facts is what the kernel says. By the names of interfaces are those that can
+// Facts is what the kernel says, and what was heard. By the names of interfaces are those that can
 // announce.
 type Facts struct {
 	Held         map[netip.Addr]string // addresses that the node has itself, and on which interface
@@ -29,6 +29,7 @@ type Facts struct {
 	DefaultRoute map[string]bool       // interfaces that lead to the rest of the world
 	Wireless     map[string]bool
 	Suppressing  map[string][]string // bridge -> ports by which gratuitous ARP does not leave
+	Leases       []lb.Lease          // of pools' addresses, by DHCP servers; sorted
 }
 
 // Kind is what is wrong. The zero Kind is nothing.
@@ -38,6 +39,7 @@ type Kind uint8
 const (
 	StrictARPMissing  Kind = iota + 1 // IPVS without strictARP: the node answers for every Service's address
 	AddressHeld                       // an interface of the node has a Service's address
+	DHCPInPool                        // a DHCP server gives a pool's addresses to hosts
 	NotForwarding                     // the node does not forward
 	StrictReversePath                 // the node drops what does not come from where answers would go
 	BridgeKeepsARP                    // a bridge keeps gratuitous ARP from what is behind one of its ports
@@ -47,7 +49,7 @@ const (
 // Finding is something that is wrong.
 type Finding struct {
 	Kind  Kind
-	Words string // what, as the kernel says it, and the mend
+	Words string // what, as the kernel says it or it was heard, and the mend
 }
 
 // Services are the addresses that Services have.
@@ -59,7 +61,7 @@ type Services interface {
 // Check finds what is wrong on a node that announces on these interfaces, or could;
 // the worst first.
 func Check(f Facts, s Services, interfaces []string) []Finding {
-	out := slices.Concat(held(f, s, interfaces), forwarding(f, s), reversePath(f, interfaces), bridges(f, interfaces), wireless(f, interfaces))
+	out := slices.Concat(held(f, s, interfaces), leased(f), forwarding(f, s), reversePath(f, interfaces), bridges(f, interfaces), wireless(f, interfaces))
 	slices.SortStableFunc(out, func(x, y Finding) int { return cmp.Compare(x.Kind, y.Kind) })
 	return out
 }
@@ -89,6 +91,32 @@ func held(f Facts, s Services, interfaces []string) (out []Finding) {
 				"set ipvs.strictARP: true in kube-proxy's configuration, and restart it", byIPVS[0], len(byIPVS), ipvsInterface, answers[0])})
 	}
 	return out
+}
+
+// few is how many leases are named; the others are counted.
+const few = 3
+
+// leased finds addresses of pools that DHCP servers give to hosts: sooner or later a
+// host and a Service have the same.
+func leased(f Facts) []Finding {
+	var words []string
+	for _, l := range f.Leases[:min(few, len(f.Leases))] {
+		words = append(words, inWords(l))
+	}
+	switch more := len(f.Leases) - few; {
+	case len(words) == 0:
+		return nil
+	case more > 0:
+		words = append(words, fmt.Sprintf("and %d more such addresses", more))
+	}
+	return []Finding{{DHCPInPool, strings.Join(words, "; ") + ": take the pool's addresses out of the server's range, or add them to the pool's spec.excludes"}}
+}
+
+func inWords(l lb.Lease) string {
+	if !l.Server.IsValid() {
+		return fmt.Sprintf("a DHCP server gave %s, which IPAddressPool %s holds, to %s, as that host says (seen on %s)", l.Addr, l.Pool, l.Client, l.Interface)
+	}
+	return fmt.Sprintf("the DHCP server %s gives %s, which IPAddressPool %s holds, to %s (seen on %s)", l.Server, l.Addr, l.Pool, l.Client, l.Interface)
 }
 
 // forwarding finds that the node does not forward, without which kube-proxy leads

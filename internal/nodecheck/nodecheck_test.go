@@ -44,6 +44,9 @@ func TestCheck(t *testing.T) {
 		{"IPVS, IPv6 alone", func(f *Facts) { f.Held[vip6] = ipvsInterface }, nil},
 		{"an address that no Service has", func(f *Facts) { f.Held[netip.MustParseAddr("192.0.2.101")] = "lo" }, nil},
 		{"a Service's address on lo", func(f *Facts) { f.Held[vip] = "lo" }, []Kind{AddressHeld}},
+		{"leases in a pool", func(f *Facts) {
+			f.Leases = []lb.Lease{{Addr: vip, Pool: "lan", Server: own, Client: "02:00:5e:00:53:01", Interface: "eth0"}}
+		}, []Kind{DHCPInPool}},
 		{"no forwarding", func(f *Facts) { f.Forwarding[lb.IPv4] = false }, []Kind{NotForwarding}},
 		{"forwarding unknown", func(f *Facts) { delete(f.Forwarding, lb.IPv4) }, nil},
 		{"strict where the default route is", func(f *Facts) { f.ReversePath["eth0"] = 1 }, nil},
@@ -55,7 +58,8 @@ func TestCheck(t *testing.T) {
 		{"a bridge without addresses of Services", func(f *Facts) { f.Suppressing["docker0"] = []string{"port0"} }, nil},
 		{"the worst first", func(f *Facts) {
 			f.Wireless["eth0"], f.Held[vip], f.Forwarding[lb.IPv6] = true, ipvsInterface, false
-		}, []Kind{StrictARPMissing, NotForwarding, Wireless}},
+			f.Held[vip6], f.Leases = "lo", []lb.Lease{{Addr: vip, Pool: "lan"}}
+		}, []Kind{StrictARPMissing, AddressHeld, DHCPInPool, NotForwarding, Wireless}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -81,6 +85,29 @@ func TestForwardingOfNobody(t *testing.T) {
 	f := Facts{Forwarding: map[lb.Family]bool{lb.IPv6: false}}
 	if got := Check(f, services{netip.MustParseAddr("192.0.2.100")}, nil); len(got) > 0 {
 		t.Errorf("found %v", got)
+	}
+}
+
+// What was heard of leases is said, no more than that, and not of a hundred of them.
+func TestLeasesInWords(t *testing.T) {
+	router := netip.MustParseAddr("192.0.2.1")
+	l := lb.Lease{Addr: netip.MustParseAddr("192.0.2.215"), Pool: "lan", Server: router, Client: "02:00:5e:00:53:01", Interface: "eth0"}
+	const (
+		named = "the DHCP server 192.0.2.1 gives 192.0.2.215, which IPAddressPool lan holds, to 02:00:5e:00:53:01 (seen on eth0)"
+		mend  = ": take the pool's addresses out of the server's range, or add them to the pool's spec.excludes"
+	)
+	unnamed := l
+	unnamed.Server = netip.Addr{}
+	for want, leases := range map[string][]lb.Lease{
+		named + mend: {l},
+		"a DHCP server gave 192.0.2.215, which IPAddressPool lan holds, to 02:00:5e:00:53:01, as that host says (seen on eth0)" + mend: {unnamed},
+		named + "; " + named + "; " + named + mend:                                 {l, l, l},
+		named + "; " + named + "; " + named + "; and 2 more such addresses" + mend: {l, l, l, l, l},
+	} {
+		got := Check(Facts{Leases: leases}, services{}, nil)
+		if diff := cmp.Diff([]Finding{{DHCPInPool, want}}, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	}
 }
 

@@ -34,6 +34,8 @@ var testPackages = []Package{
 	{"libc6-dev", "/usr/include/stdlib.h", "go test -race compiles against it"},
 	{"prometheus", "promtool", "tests the alerts and the dashboards"},
 	{"chromium", "chromium", "looks at the page of kubectl fairlead ui"},
+	{"dnsmasq-base", "dnsmasq", "a DHCP server, which gives addresses of a pool"},
+	{"busybox", "busybox", "a DHCP client (udhcpc), which takes them"},
 }
 
 // Routers with BGP need these. The lab runs their programs by itself; the

@@ -20,6 +20,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/clockcheck"
+	"github.com/fairlead/fairlead/internal/dhcpwatch"
 	"github.com/fairlead/fairlead/internal/election"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/layer2"
@@ -88,6 +89,7 @@ type Announcer struct {
 	world   *world
 	members *members.Members
 	layer2  *layer2.Announcer
+	dhcp    *dhcpwatch.Watch
 	status  *statusWriter
 	proxy   *proxyWatch
 	routing *routing
@@ -109,7 +111,9 @@ type Announcer struct {
 	standby    []string // interfaces on which this node could announce
 	unchecked  int      // calls of check since it looked at everything
 	kernel     nodecheck.Facts
-	checked    bool // findings are known
+	checked    bool       // findings are known
+	leases     []lb.Lease // of pools' addresses, by DHCP servers
+	deaf       string     // why DHCP is not heard on every interface, said once
 	findings   []nodecheck.Finding
 	crowd      crowd
 	befriended [2]uint64 // versions of what befriend told
@@ -136,6 +140,7 @@ func New(cfg Config) *Announcer {
 		world:    newWorld(cfg.Class, cfg.Node),
 		members:  m,
 		layer2:   layer2.New(m.Beating, cfg.Log.WithName("layer2")),
+		dhcp:     dhcpwatch.New(cfg.Log.WithName("dhcp")),
 		status:   newStatusWriter(cfg, cfg.Log),
 		proxy:    newProxyWatch(cfg.Bind),
 		routing:  newRouting(cfg.Routing, cfg.Log),
@@ -296,6 +301,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.world.changed:
 		case <-a.members.Changed():
 		case <-a.layer2.Changed():
+		case <-a.dhcp.Changed():
 		case <-a.proxy.changed:
 		case <-a.routing.engine.Changed():
 		case <-a.routing.paths.changed:
@@ -352,7 +358,34 @@ func (a *Announcer) check() {
 	} else {
 		a.kernel.ReadSettings(a.standby)
 	}
-	a.findings = nodecheck.Check(a.kernel, &a.planner, a.standby)
+	a.judge()
+}
+
+// hear takes in which addresses of pools DHCP servers give, where this node could
+// announce them.
+func (a *Announcer) hear() {
+	could := slices.DeleteFunc(slices.Clone(a.interfaces), func(i netif.Interface) bool { return !i.Up || !slices.Contains(a.standby, i.Name) })
+	leases, err := a.dhcp.Follow(could, a.world.poolSet())
+	deaf := ""
+	if err != nil {
+		deaf = err.Error()
+	}
+	if deaf != "" && deaf != a.deaf {
+		a.log.Error(err, "cannot hear DHCP on every interface; trying again")
+	}
+	a.deaf = deaf
+	if !slices.Equal(leases, a.leases) {
+		a.leases = leases
+		a.judge()
+	}
+}
+
+// judge finds what defeats announcing, by the last look at the kernel and by what was
+// heard.
+func (a *Announcer) judge() {
+	facts := a.kernel
+	facts.Leases = a.leases
+	a.findings = nodecheck.Check(facts, &a.planner, a.standby)
 }
 
 // rejoin looks for the others, when a cable is back or this process has stood
@@ -476,6 +509,7 @@ func (a *Announcer) act() speaker.Plan {
 	inForce, err := a.layer2.Apply(plan.Announcements, plan.Standby, a.interfaces)
 	a.countTakeOvers(&s, plan.Claims)
 	a.layer2.Again(a.members.Contested())
+	a.hear()
 	if s.Joined && !a.leaving {
 		a.obey(orders, &s, plan)
 		// While the others are looked for, they are not known to announce, so what
@@ -696,6 +730,7 @@ func (a *Announcer) handOver(ctx context.Context) {
 // sayGoodbye stops answering, and tells the others and the API server.
 func (a *Announcer) sayGoodbye(ctx context.Context) {
 	a.layer2.Close()
+	a.dhcp.Close()
 	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
 	if err := a.members.Stop(ctx); err != nil {

@@ -227,10 +227,10 @@ func (w *statusWriter) fill(s *v1alpha1.SpeakerStatus, r report) {
 	clockIs(s, r.clock)
 }
 
-// sound is the condition that says what was found in the node's kernel, of which
-// the reason is the worst.
+// sound is the condition that says what was found in the node's kernel and heard on
+// its network, of which the reason is the worst.
 func sound(s *v1alpha1.SpeakerStatus, findings []nodecheck.Finding) {
-	reason, words := v1alpha1.ReasonSound, []string{"nothing was found in the node's kernel that defeats announcing"}
+	reason, words := v1alpha1.ReasonSound, []string{"nothing was found in the node's kernel, or heard on its network, that defeats announcing"}
 	if len(findings) > 0 {
 		reason, words = soundReasons[findings[0].Kind], nil
 	}
@@ -243,6 +243,7 @@ func sound(s *v1alpha1.SpeakerStatus, findings []nodecheck.Finding) {
 var soundReasons = map[nodecheck.Kind]string{
 	nodecheck.StrictARPMissing:  v1alpha1.ReasonStrictARPMissing,
 	nodecheck.AddressHeld:       v1alpha1.ReasonAddressHeld,
+	nodecheck.DHCPInPool:        v1alpha1.ReasonDHCPInPool,
 	nodecheck.NotForwarding:     v1alpha1.ReasonNotForwarding,
 	nodecheck.StrictReversePath: v1alpha1.ReasonStrictReversePath,
 	nodecheck.BridgeKeepsARP:    v1alpha1.ReasonBridgeKeepsARP,

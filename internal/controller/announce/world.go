@@ -385,6 +385,13 @@ func (w *world) fill(s *speaker.Snapshot) uint64 {
 	return w.version
 }
 
+// poolSet returns the pools as fill last found them.
+func (w *world) poolSet() kube.PoolSet {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.set
+}
+
 // parse reads the pools and the advertisements.
 func (w *world) parse() {
 	pools := slices.Collect(maps.Values(w.pools))

@@ -19,8 +19,9 @@ func clocks(c *cluster.Cluster) (out []Finding) {
 	if f := serversClock(c); f != nil {
 		out = append(out, *f)
 	} else {
-		out = unwell(c, Warning, v1alpha1.ConditionClockInSync,
-			"on node %s, as it says; NTP servers must be able to answer it (UDP port 123). The speaker looks again within a minute")
+		out = unwell(c, Warning, v1alpha1.ConditionClockInSync, func(node, _ string) string {
+			return fmt.Sprintf("on node %s, as it says; NTP servers must be able to answer it (UDP port 123). The speaker looks again within a minute", node)
+		})
 	}
 	if c.Ahead != 0 {
 		out = append(out, Finding{

@@ -103,6 +103,12 @@ func TestExamine(t *testing.T) {
 		}, []string{"Warning clock its clock is 1m30s behind those of all 3 nodes, which agree"}},
 		"clock of this machine": {func(c *clustertest.Cluster) { c.Ahead = -time.Hour },
 			[]string{"Note clock its clock is 1h behind the API server's"}},
+		"DHCP server in a pool": {func(c *clustertest.Cluster) {
+			for i := range c.Speakers {
+				s := &c.Speakers[i].Status
+				s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionNetworkSound, false, v1alpha1.ReasonDHCPInPool, "the DHCP server 172.30.0.1 gives 172.30.0.115"))
+			}
+		}, []string{"Problem kernel the DHCP server 172.30.0.1 gives 172.30.0.115"}},
 		"foreign host": {func(c *clustertest.Cluster) {
 			c.Announce("", "172.30.0.100")
 			c.Speaker("n1").Status.Conflicts = []v1alpha1.SpeakerConflict{{Address: "172.30.0.100", Interface: "eth0", MAC: "02:00:5e:00:53:99"}}

@@ -174,17 +174,31 @@ func interfaces(c *cluster.Cluster) []Finding {
 
 // kubeProxy finds nodes that would announce addresses and serve nobody.
 func kubeProxy(c *cluster.Cluster) []Finding {
-	return unwell(c, Problem, v1alpha1.ConditionKubeProxyHealthy, "kubectl get pods -n kube-system -o wide --field-selector spec.nodeName=%s, and the log of kube-proxy")
+	return unwell(c, Problem, v1alpha1.ConditionKubeProxyHealthy, func(node, _ string) string {
+		return fmt.Sprintf("kubectl get pods -n kube-system -o wide --field-selector spec.nodeName=%s, and the log of kube-proxy", node)
+	})
 }
 
-// kernels finds nodes whose kernels defeat announcing, as their speakers say.
+// kernels finds nodes whose kernels or networks defeat announcing, as their speakers
+// say. What all of them heard on the network is one finding.
 func kernels(c *cluster.Cluster) []Finding {
-	return unwell(c, Problem, v1alpha1.ConditionNetworkSound, "on node %s, as it says; the speaker looks again within seconds")
+	var g gathered
+	for _, f := range unwell(c, Problem, v1alpha1.ConditionNetworkSound, kernelMend) {
+		g.add(f)
+	}
+	return g.list
 }
 
-// unwell finds nodes of which the speaker says that a condition is False. The node's
-// name goes into the mend.
-func unwell(c *cluster.Cluster, severity Severity, condition, mend string) (out []Finding) {
+func kernelMend(node, reason string) string {
+	if reason == v1alpha1.ReasonDHCPInPool {
+		return "as it says; a change of the pool counts at once, what a DHCP server gave is forgotten a day after it was last heard of, or when the speaker restarts"
+	}
+	return fmt.Sprintf("on node %s, as it says; the speaker looks again within seconds", node)
+}
+
+// unwell finds nodes of which the speaker says that a condition is False. The mend is
+// by the node and the condition's reason.
+func unwell(c *cluster.Cluster, severity Severity, condition string, mend func(node, reason string) string) (out []Finding) {
 	for i := range c.Speakers {
 		s := &c.Speakers[i]
 		said := meta.FindStatusCondition(s.Status.Conditions, condition)
@@ -192,7 +206,7 @@ func unwell(c *cluster.Cluster, severity Severity, condition, mend string) (out 
 			out = append(out, Finding{
 				Severity: severity, About: []string{"node " + s.Name}, Says: said.Message,
 				Evidence: []string{fmt.Sprintf("Speaker %s: %s is False, %s, for %s", s.Name, said.Type, said.Reason, c.Age(said.LastTransitionTime))},
-				Mend:     fmt.Sprintf(mend, s.Name),
+				Mend:     mend(s.Name, said.Reason),
 			})
 		}
 	}

@@ -1,0 +1,274 @@
+package dhcpwatch
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
+)
+
+// fakePools holds addresses.
+type fakePools map[netip.Addr]string
+
+func (p fakePools) Holder(a netip.Addr) (string, bool) {
+	name, ok := p[a]
+	return name, ok
+}
+
+// fakeWire is a wire on which a test speaks.
+type fakeWire struct {
+	said  chan message
+	ended chan struct{}
+	once  sync.Once
+}
+
+func newFakeWire() *fakeWire { return &fakeWire{said: make(chan message), ended: make(chan struct{})} }
+
+func (w *fakeWire) Next() (message, error) {
+	select {
+	case m := <-w.said:
+		return m, nil
+	case <-w.ended:
+		return message{}, net.ErrClosed
+	}
+}
+
+func (w *fakeWire) Close() error {
+	w.once.Do(func() { close(w.ended) })
+	return nil
+}
+
+var (
+	eth0 = netif.Interface{Name: "eth0", Index: 2, Up: true}
+	eth1 = netif.Interface{Name: "eth1", Index: 3, Up: true}
+)
+
+// taken is that a host takes the router's offer.
+func taken(a netip.Addr, client string, xid uint32) message {
+	return message{kind: request, xid: xid, client: client, addr: a, server: router}
+}
+
+// had is that a host asks for what it says it had.
+func had(a netip.Addr, client string, xid uint32) message {
+	return message{kind: request, xid: xid, client: client, addr: a}
+}
+
+func refused(client string, xid uint32) message {
+	return message{kind: nak, xid: xid, client: client, server: router}
+}
+
+func sameLeases(want, got []lb.Lease) string {
+	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty())
+}
+
+// What is heard of a pool's address is told at once, for a day after it was last heard
+// and for as long as a pool has the address; nothing else is kept.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lan := newFakeWire()
+		w := New(logr.Discard())
+		w.dial = func(netif.Interface) (wire, error) { return lan, nil }
+		defer w.Close()
+		pools := fakePools{given: "lan"}
+		says := func(m message) (news bool) {
+			t.Helper()
+			lan.said <- m
+			synctest.Wait()
+			select {
+			case <-w.Changed():
+				return true
+			default:
+				return false
+			}
+		}
+		tells := func(want ...lb.Lease) {
+			t.Helper()
+			got, err := w.Follow([]netif.Interface{eth0}, pools)
+			if diff := sameLeases(want, got); err != nil || diff != "" {
+				t.Errorf("%v (-want +got):\n%s", err, diff)
+			}
+		}
+		tells()
+
+		outside := netip.MustParseAddr("192.0.2.16")
+		if says(taken(outside, phone, 1)) {
+			t.Error("an address of no pool is news")
+		}
+		pools = fakePools{given: "lan", outside: "wide"}
+		tells() // it was not kept
+
+		lease := lb.Lease{Addr: given, Pool: "lan", Server: router, Client: phone, Interface: "eth0"}
+		if !says(taken(given, phone, 2)) {
+			t.Error("a pool's address is no news")
+		}
+		tells(lease)
+		time.Sleep(remembered - time.Second)
+		if says(taken(given, phone, 3)) {
+			t.Error("the same once more is news")
+		}
+		time.Sleep(remembered - time.Second)
+		tells(lease)
+		time.Sleep(time.Second)
+		tells()
+
+		says(taken(given, phone, 4))
+		pools = fakePools{given: "other"}
+		lease.Pool = "other"
+		tells(lease)
+		pools = fakePools{}
+		tells()
+		pools = fakePools{given: "lan"}
+		tells() // it was forgotten
+	})
+}
+
+// Each is what was heard on a network, and what is left to tell of it.
+func TestLeases(t *testing.T) {
+	lease := func(server netip.Addr, client, on string) lb.Lease {
+		return lb.Lease{Addr: given, Pool: "lan", Server: server, Client: client, Interface: on}
+	}
+	type step struct {
+		message
+		on   string
+		news bool
+	}
+	for name, tt := range map[string]struct {
+		heard []step
+		want  []lb.Lease
+	}{
+		"a host that had it, and the server is not known": {
+			[]step{{had(given, phone, 1), "eth0", true}}, []lb.Lease{lease(netip.Addr{}, phone, "eth0")},
+		},
+		"a host that starts again: the server stays known": {
+			[]step{{taken(given, phone, 1), "eth0", true}, {had(given, phone, 2), "eth0", false}}, []lb.Lease{lease(router, phone, "eth0")},
+		},
+		"the server is named later": {
+			[]step{{had(given, phone, 1), "eth0", true}, {taken(given, phone, 2), "eth0", true}}, []lb.Lease{lease(router, phone, "eth0")},
+		},
+		"another host, of which the server is not known": {
+			[]step{{taken(given, phone, 1), "eth0", true}, {had(given, tablet, 2), "eth0", true}}, []lb.Lease{lease(netip.Addr{}, tablet, "eth0")},
+		},
+		"two interfaces in one network": {
+			[]step{{taken(given, phone, 1), "eth1", true}, {taken(given, phone, 1), "eth0", false}}, []lb.Lease{lease(router, phone, "eth1")},
+		},
+		"a host from another network, which is refused": {
+			[]step{{had(given, phone, 1), "eth0", true}, {refused(phone, 1), "eth0", true}}, nil,
+		},
+		"a lease that is not given again": {
+			[]step{{taken(given, phone, 1), "eth0", true}, {had(given, phone, 2), "eth0", false}, {refused(phone, 2), "eth0", true}}, nil,
+		},
+		"a refusal to another": {
+			[]step{{taken(given, phone, 1), "eth0", true}, {refused(tablet, 1), "eth0", false}}, []lb.Lease{lease(router, phone, "eth0")},
+		},
+		"a refusal of something else": {
+			[]step{{taken(given, phone, 1), "eth0", true}, {refused(phone, 2), "eth0", false}}, []lb.Lease{lease(router, phone, "eth0")},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := leases{}
+			for i, s := range tt.heard {
+				if news := l.note(s.message, s.on, time.Now()); news != s.news {
+					t.Errorf("step %d: news is %t, want %t", i, news, s.news)
+				}
+			}
+			if diff := sameLeases(tt.want, l.tell(fakePools{given: "lan"}, time.Now())); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// However many addresses are asked for, the latest are told, sorted.
+func TestLeasesAreBounded(t *testing.T) {
+	l, pools, now := leases{}, fakePools{}, time.Now()
+	var want []netip.Addr
+	for i := range 3 * mostLeases {
+		a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		pools[a] = "lan"
+		l.note(taken(a, phone, uint32(i)), "eth0", now.Add(time.Duration(i)*time.Second))
+		if i >= 2*mostLeases {
+			want = append(want, a)
+		}
+	}
+	var got []netip.Addr
+	for _, x := range l.tell(pools, now) {
+		got = append(got, x.Addr)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("it tells %v, want %v", got, want)
+	}
+}
+
+// The interfaces that are listened on are those that were given last; one that failed
+// is opened again.
+func TestFollowOpensAndCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open := map[string]*fakeWire{}
+		var fails error
+		w := New(logr.Discard())
+		w.dial = func(i netif.Interface) (wire, error) {
+			if fails != nil {
+				return nil, fmt.Errorf("%s: %w", i.Name, fails)
+			}
+			open[i.Name] = newFakeWire()
+			return open[i.Name], nil
+		}
+		follow := func(interfaces ...netif.Interface) error {
+			_, err := w.Follow(interfaces, fakePools{})
+			synctest.Wait()
+			return err
+		}
+		closed := func(x *fakeWire) bool {
+			select {
+			case <-x.ended:
+				return true
+			default:
+				return false
+			}
+		}
+
+		fails = errors.New("operation not permitted")
+		if err := follow(eth0); err == nil || !strings.Contains(err.Error(), "eth0: operation not permitted") {
+			t.Errorf("it says %v", err)
+		}
+		fails = nil
+		if err := follow(eth0, eth1); err != nil || len(open) != 2 {
+			t.Fatalf("%d are open, %v", len(open), err)
+		}
+		first, second := open["eth0"], open["eth1"]
+		if follow(eth0); closed(first) || !closed(second) {
+			t.Errorf("eth0 is closed: %t, eth1, which is not among them any more: %t", closed(first), closed(second))
+		}
+		if follow(eth0); open["eth0"] != first {
+			t.Error("what was open is opened again")
+		}
+		first.Close() // as when the interface goes down
+		synctest.Wait()
+		if follow(eth0); open["eth0"] == first {
+			t.Error("what has failed is not opened again")
+		}
+		anew := eth0
+		anew.Index = 9
+		second = open["eth0"]
+		if follow(anew); !closed(second) || open["eth0"] == second {
+			t.Error("an interface made anew is not opened")
+		}
+		w.Close()
+		if !closed(open["eth0"]) {
+			t.Error("it listens after Close")
+		}
+	})
+}
