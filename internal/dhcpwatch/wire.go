@@ -23,18 +23,7 @@ const (
 	maxPacket     = 1500
 	serverPort    = 67
 	clientPort    = 68
-	otherHost     = 3 // PACKET_OTHERHOST, in packet(7)
 )
-
-// ours drops what the kernel says is for others. So it calls what has the tag of a VLAN
-// for which the node has no interface: that is another network, with another DHCP
-// server, and the tag itself is gone when a filter looks. Who asks for an address does
-// so by broadcast.
-var ours = []bpf.Instruction{
-	bpf.LoadExtension{Num: bpf.ExtType},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: otherHost, SkipTrue: 1},
-	bpf.RetConstant{Val: 0},
-}
 
 // dhcp lets whole UDP packets to DHCP's ports through. It sees packets from the IPv4
 // header on.
@@ -59,7 +48,7 @@ type packetWire struct {
 }
 
 func dial(i netif.Interface) (wire, error) {
-	filter, err := bpf.Assemble(slices.Concat(ours, dhcp))
+	filter, err := bpf.Assemble(slices.Concat(netif.Ours(), dhcp))
 	if err != nil {
 		return nil, fmt.Errorf("listen for DHCP on %s: %w", i.Name, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ndp"
@@ -64,7 +65,11 @@ const etherTypeARP = 0x0806
 var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 func dialARP(ifi *net.Interface) (wire, error) {
-	conn, err := packet.Listen(ifi, packet.Datagram, etherTypeARP, nil)
+	filter, err := bpf.Assemble(append(netif.Ours(), bpf.RetConstant{Val: maxPacket}))
+	if err != nil {
+		return nil, fmt.Errorf("open ARP on %s: %w", ifi.Name, err)
+	}
+	conn, err := packet.Listen(ifi, packet.Datagram, etherTypeARP, &packet.Config{Filter: filter})
 	if err != nil {
 		return nil, fmt.Errorf("open ARP on %s: %w", ifi.Name, err)
 	}
@@ -178,7 +183,7 @@ func dialNDP(ifi *net.Interface) (wire, error) {
 	}
 	var none ipv6.ICMPFilter
 	none.SetAll(true) // this socket only sends
-	filter, err := bpf.Assemble(neighbours)
+	filter, err := bpf.Assemble(slices.Concat(netif.Ours(), neighbours))
 	if err == nil {
 		err = conn.SetICMPFilter(&none)
 	}

@@ -3,10 +3,12 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/mdlayher/arp"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,6 +40,48 @@ func (c *corner) occupy(t *testing.T, addr string) (mac string, leave func()) {
 	}
 	t.Cleanup(leave)
 	return c.Observer.MAC.String(), leave
+}
+
+// A host of another VLAN is in another network, and may have the same address.
+func TestHostOfAnotherVLANIsNoConflict(t *testing.T) {
+	c := cluster.corner(t)
+	c.pool(t, "twins", "172.30.0.86-172.30.0.87")
+	c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1("twins")})
+	var addrs []netip.Addr
+	for _, name := range []string{"there", "here"} {
+		svc := c.service(t, name, annotated(v1alpha1.AnnotationAddressPool, "twins"))
+		c.backends(t, svc)
+		a := c.addresses(t, svc)[0]
+		c.owner(t, a)
+		addrs = append(addrs, a)
+	}
+	there, here := addrs[0], addrs[1]
+	claim := func(a netip.Addr, vlan uint16) {
+		p, err := arp.NewPacket(arp.OperationRequest, c.Observer.MAC, a, make(net.HardwareAddr, 6), a)
+		must(t, err)
+		b, err := p.MarshalBinary()
+		must(t, err)
+		c.shout(t, vlan, 0x0806, b)
+	}
+	claim(there, 5)
+	claim(here, 0)
+	disputed := map[string]bool{}
+	lab.Eventually(t, soon, func() error {
+		var all v1alpha1.SpeakerList
+		must(t, c.api.List(t.Context(), &all))
+		for _, s := range all.Items {
+			for _, x := range s.Status.Conflicts {
+				disputed[x.Address] = true
+			}
+		}
+		if !disputed[here.String()] {
+			return fmt.Errorf("%s is not disputed, and a foreign host claimed it", here)
+		}
+		return nil
+	})
+	if disputed[there.String()] {
+		t.Errorf("%s is disputed, and was claimed in another VLAN", there)
+	}
 }
 
 // An address that a foreign host has is not announced, and the Service says so
