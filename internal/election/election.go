@@ -63,15 +63,21 @@ func Owner(addr netip.Addr, mayStay, choose []string, current Claim, load Load) 
 	if _, stays := slices.BinarySearch(mayStay, current.Owner); stays {
 		return current.Owner
 	}
+	// Who has the highest score mostly has room, and then what others own does not matter.
+	if first := best(addr, choose, func(string) int { return 0 }); first == "" || load.excess(first, current) == 0 {
+		return first
+	}
+	return best(addr, choose, func(node string) int { return load.excess(node, current) })
+}
+
+// best returns the node with the least excess; of those, the one with the highest score.
+func best(addr netip.Addr, nodes []string, excess func(string) int) string {
 	owner, least, highest := "", 0, uint64(0)
-	for i, node := range choose {
-		excess := load.excess(node, current)
-		if i > 0 && excess > least {
-			continue
-		}
-		s := score(addr, node)
-		if i == 0 || cmp.Or(cmp.Compare(excess, least), cmp.Compare(highest, s), cmp.Compare(node, owner)) < 0 {
-			owner, least, highest = node, excess, s
+	begun := begin(addr)
+	for i, node := range nodes {
+		e, s := excess(node), score(begun, node)
+		if i == 0 || cmp.Or(cmp.Compare(e, least), cmp.Compare(highest, s), cmp.Compare(node, owner)) < 0 {
+			owner, least, highest = node, e, s
 		}
 	}
 	return owner
@@ -86,13 +92,19 @@ func (l Load) excess(node string, current Claim) int {
 	return max(0, l.Of[node]+1-l.Most)
 }
 
-// score is the rendezvous weight of a node for an address (Thaler and
-// Ravishankar, "Using name-based mappings to increase hit rates", 1998).
-func score(addr netip.Addr, node string) uint64 {
+// begin is the part of a score that is the same for all nodes.
+func begin(addr netip.Addr) uint64 {
 	h := uint64(fnvOffset)
 	for _, c := range addr.As16() {
 		h = (h ^ uint64(c)) * fnvPrime
 	}
+	return h
+}
+
+// score is the rendezvous weight of a node for an address (Thaler and
+// Ravishankar, "Using name-based mappings to increase hit rates", 1998).
+func score(begun uint64, node string) uint64 {
+	h := begun
 	for i := range len(node) {
 		h = (h ^ uint64(node[i])) * fnvPrime
 	}

@@ -18,6 +18,9 @@ type roster struct {
 	until map[string]time.Time // node -> as long as when it is taken to be alive
 	order ring                 // of those known, nil when it has to be made anew
 
+	edition uint64  // another one when known has changed
+	last    verdict // the last one
+
 	lived []string             // who was alive at the last look
 	signs map[string]time.Time // node that was alive and is not, while in the ring -> its last sign of life
 }
@@ -29,6 +32,7 @@ func newRoster(now func() time.Time, doubt time.Duration) roster {
 // joined notes that memberlist takes a node for a member.
 func (r *roster) joined(node string) {
 	delete(r.until, node)
+	r.edition++
 	r.known[node], r.order = time.Time{}, nil
 }
 
@@ -36,6 +40,7 @@ func (r *roster) joined(node string) {
 // says of all others that they have died; they hear of it and disagree.
 func (r *roster) died(node string) {
 	r.known[node] = r.now()
+	r.edition++
 	r.vouch(node)
 }
 
@@ -50,6 +55,7 @@ func (r *roster) ring() ring {
 			delete(r.known, node)
 			delete(r.signs, node)
 			r.order = nil
+			r.edition++
 		}
 	}
 	if r.order == nil {
@@ -62,21 +68,46 @@ func (r *roster) ring() ring {
 	return r.order
 }
 
-// alive returns the sorted names of those that are alive: whom most of the
-// watchers hear, and where these say nothing, whom memberlist takes for a member.
-func (r *roster) alive(p *pulses, opinions map[string]opinion) []string {
+// opinions are those of all speakers.
+type opinions struct {
+	of      map[string]opinion // by node
+	version uint64             // another one when they are not what they were
+}
+
+// verdict is who is dead and who is alive, and what that follows from.
+type verdict struct {
+	opinions, edition uint64
+	mine              opinion
+	dead              map[string]bool
+	alive             []string
+}
+
+// judge returns who is dead, as most of the watchers say, and who is alive: whom most of
+// the watchers hear, and where these say nothing, whom memberlist takes for a member.
+func (r *roster) judge(p *pulses, o opinions) (dead map[string]bool, alive []string) {
 	all := r.ring()
+	if v := &r.last; v.dead != nil && v.opinions == o.version && v.edition == r.edition && v.mine.equal(p.opinion) {
+		return v.dead, v.alive
+	}
 	member := make(map[string]bool, len(r.known))
 	for node, since := range r.known {
 		member[node] = since.IsZero()
 	}
-	dead, heard := p.judge(all, opinions, member)
-	alive := make([]string, 0, len(all))
+	dead, heard := p.judge(all, o.of, member)
 	for _, node := range all {
 		if !dead[node] && (heard[node] || member[node]) {
 			alive = append(alive, node)
 		}
 	}
+	r.last = verdict{opinions: o.version, edition: r.edition, mine: p.opinion, dead: dead, alive: alive}
+	return dead, alive
+}
+
+// alive returns the sorted names of those that are alive, as judge says, and of those
+// that somebody has vouched for.
+func (r *roster) alive(p *pulses, o opinions) []string {
+	dead, alive := r.judge(p, o)
+	alive = slices.Clone(alive)
 	for node, until := range r.until {
 		switch {
 		case !r.now().Before(until):

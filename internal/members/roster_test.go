@@ -18,9 +18,11 @@ func TestRoster(t *testing.T) {
 			r.joined(n)
 		}
 		heard := map[string]opinion{"n3": {Hears: []string{"n2"}}}
-		alive := func(opinions map[string]opinion, want ...string) {
+		version := uint64(0)
+		alive := func(of map[string]opinion, want ...string) {
 			t.Helper()
-			if got := r.alive(&p, opinions); !slices.Equal(got, want) {
+			version++
+			if got := r.alive(&p, opinions{of: of, version: version}); !slices.Equal(got, want) {
 				t.Errorf("%v are alive, want %v", got, want)
 			}
 		}
@@ -60,7 +62,7 @@ func TestLastSignOfLife(t *testing.T) {
 		}
 		signs := func(want map[string]time.Time) {
 			t.Helper()
-			r.alive(&p, nil)
+			r.alive(&p, opinions{})
 			if !maps.Equal(r.signs, want) {
 				t.Errorf("the last signs of life are %v, want %v", r.signs, want)
 			}

@@ -160,7 +160,7 @@ func (s *state) nodes() []string {
 }
 
 // opinions returns what each node says of those that it watches. Nobody may write to it.
-func (s *state) opinions() map[string]opinion {
+func (s *state) opinions() opinions {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.said == nil {
@@ -169,7 +169,7 @@ func (s *state) opinions() map[string]opinion {
 			s.said[node] = f.opinion
 		}
 	}
-	return s.said
+	return opinions{of: s.said, version: s.version}
 }
 
 // blank reports whether no claim has been heard of.
