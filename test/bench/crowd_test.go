@@ -65,6 +65,7 @@ func crowd(hexKey string) error {
 		}
 		claims[vipOf(i)] = election.Claim{Owner: owner, Epoch: 2}
 	}
+	all := map[netip.Addr]*members.Members{}
 	for i := range crowdSize {
 		m := members.New(members.Config{
 			Node: crowdName(i), Bind: crowdAddr(i), Port: crowdPort, Keys: [][]byte{key}, Generation: 1, Failover: members.FailoverRelaxed, Log: logr.Discard(),
@@ -82,9 +83,31 @@ func crowd(hexKey string) error {
 			Name: "eth0", MAC: fmt.Sprintf("02:00:00:00:77:%02x", i), Up: true, Prefixes: []netip.Prefix{netip.PrefixFrom(crowdAddr(i), 24)},
 		}}})
 		go succeed(m, crowdName(i))
+		all[crowdAddr(i)] = m
 	}
 	fmt.Println("all are there")
-	select {}
+	return bury(all)
+}
+
+// bury stops the members whose addresses are taken away: they would go on to speak
+// from the host's own address, by TCP.
+func bury(all map[netip.Addr]*members.Members) error {
+	for range time.Tick(100 * time.Millisecond) {
+		held, err := netif.Held()
+		if err != nil {
+			return err
+		}
+		for a, m := range all {
+			if _, lives := held[a]; lives {
+				continue
+			}
+			delete(all, a)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+			_ = m.Stop(ctx) // it can tell nobody
+			cancel()
+		}
+	}
+	return nil
 }
 
 // succeed claims what the node is elected to when another dies.
