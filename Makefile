@@ -13,9 +13,10 @@ TOOL := go tool -modfile=hack/tools/go.mod
 # The linter's cache names files by their paths: of another clone's, removed since, it tells what is not so.
 export GOLANGCI_LINT_CACHE := $(CURDIR)/bin/golangci-lint
 FUZZTIME ?= 20s
+PLUGINS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo lab-up lab-down lint generate verify fuzz bench images clean deps assets unit test-install golden helm story
+.PHONY: help build test demo lab-up lab-down lint generate verify fuzz bench images clean deps assets unit test-install golden helm story plugins
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +24,12 @@ help: ## say what there is
 build: ## build controller, speaker and the kubectl plugin into bin/
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/controller ./cmd/speaker ./cmd/kubectl-fairlead
 	install -m 755 cmd/kubectl-fairlead/kubectl_complete-fairlead bin/
+
+plugins: ## build the kubectl plugin for Linux, macOS and Windows into bin/plugins/
+	@for p in $(PLUGINS); do \
+		GOOS=$${p%-*} GOARCH=$${p#*-} go build -trimpath -ldflags '$(LDFLAGS)' -o bin/plugins/$$p/ ./cmd/kubectl-fairlead || exit 1; \
+	done
+	@ls -1 bin/plugins/*/*
 
 # What has a lab has the machine to itself: its clocks are real.
 test: DEPS := --tests

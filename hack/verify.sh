@@ -1,7 +1,8 @@
 #!/bin/sh
 # Checks that what is generated and the go.mod files are up to date, that links in
-# the documentation lead somewhere, and that the libraries in our programs may be
-# shipped: by their licences, and without a known vulnerability in what we call.
+# the documentation lead somewhere, that the plugin builds for other systems than Linux,
+# and that the libraries in our programs may be shipped: by their licences, and
+# without a known vulnerability in what we call.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -37,5 +38,8 @@ for m in hack/chart hack/check hack/image test/containers; do
 	(cd "$m" && go mod tidy -diff) || { echo "verify: run 'go mod tidy' in $m" >&2; status=1; }
 done
 go run -C hack/check . || status=1
+for os in darwin windows; do # people work there, and the plugin is all that they need
+	GOOS=$os go build -o /dev/null ./cmd/kubectl-fairlead || { echo "verify: kubectl-fairlead does not build for $os" >&2; status=1; }
+done
 vulnerabilities || status=1
 exit $status
