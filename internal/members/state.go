@@ -267,8 +267,8 @@ func (m message) split() []message {
 
 // encode returns the message as it is sent: the length of all but the claims, and
 // that as JSON; then the owners' names, and the claims by address, each with its
-// owner's number among them. Of claims there are many, and each goes around many
-// times.
+// owner's number among them, in any order. Of claims there are many, and each goes
+// around many times.
 func (m message) encode() []byte {
 	var rest []byte
 	if len(m.Facts) > 0 || m.Sender != "" || m.ToAll {
@@ -287,8 +287,7 @@ func (m message) encode() []byte {
 		numbers[name] = uint64(i) //nolint:gosec // an index is not negative
 		b = appendText(b, []byte(name))
 	}
-	for _, a := range slices.SortedFunc(maps.Keys(m.Claims), netip.Addr.Compare) {
-		c := m.Claims[a]
+	for a, c := range m.Claims {
 		b = appendText(b, a.AsSlice())
 		b = binary.AppendUvarint(b, numbers[c.Owner])
 		b = binary.AppendUvarint(b, c.Epoch<<1|minor(c))
