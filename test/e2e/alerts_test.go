@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -77,11 +78,13 @@ func TestAlerts(t *testing.T) {
 	peer := b.peer(t, "r2", c.Routers()[0].IPv4, watchedByBFD)
 	b.untilPeer(t, peer, true, v1alpha1.ReasonEstablished, "Established 3/3")
 	p.calms(t, "SessionDown")
+	const paths = `count(fairlead_bfd_session_up{peer="r2"} == %d) == 3`
+	p.finds(t, fmt.Sprintf(paths, 1)) // what Prometheus has not seen was no change
 	for range 2 {
 		must(t, c.Routers()[0].PullCable())
-		p.finds(t, `count(fairlead_bfd_session_up == 0) == 3`)
+		p.finds(t, fmt.Sprintf(paths, 0))
 		must(t, c.Routers()[0].PlugCable())
-		p.finds(t, `count(fairlead_bfd_session_up == 1) == 3`)
+		p.finds(t, fmt.Sprintf(paths, 1))
 	}
 	p.raises(t, "BFDFlapping", `peer="r2"`)
 	p.calms(t, "SessionDown")
