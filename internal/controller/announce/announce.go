@@ -366,14 +366,7 @@ func (a *Announcer) check() {
 func (a *Announcer) hear() {
 	could := slices.DeleteFunc(slices.Clone(a.interfaces), func(i netif.Interface) bool { return !i.Up || !slices.Contains(a.standby, i.Name) })
 	leases, err := a.dhcp.Follow(could, a.world.poolSet())
-	deaf := ""
-	if err != nil {
-		deaf = err.Error()
-	}
-	if deaf != "" && deaf != a.deaf {
-		a.log.Error(err, "cannot hear DHCP on every interface; trying again")
-	}
-	a.deaf = deaf
+	a.complain(&a.deaf, err, "cannot hear DHCP on every interface; trying again")
 	if !slices.Equal(leases, a.leases) {
 		a.leases = leases
 		a.judge()
@@ -470,16 +463,23 @@ func (a *Announcer) rekey() {
 	if err == nil && !slices.EqualFunc(keys, a.keys, bytes.Equal) {
 		err = a.members.SetKeys(keys)
 	}
-	fault := ""
-	if err != nil {
-		fault = err.Error()
-	} else {
+	if err == nil {
 		a.keys = keys
 	}
-	if fault != "" && fault != a.keyFault {
-		a.log.Error(err, "cannot use the gossip keys; going on with those before")
+	a.complain(&a.keyFault, err, "cannot use the gossip keys; going on with those before")
+}
+
+// complain logs a fault that is met again and again, or nil, once as long as it is the
+// same as the last.
+func (a *Announcer) complain(last *string, err error, words string) {
+	now := ""
+	if err != nil {
+		now = err.Error()
 	}
-	a.keyFault = fault
+	if now != "" && now != *last {
+		a.log.Error(err, words)
+	}
+	*last = now
 }
 
 // act gathers, decides and acts, once.
@@ -662,22 +662,19 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
 		checked: a.checked, findings: a.findings, clock: a.cfg.Clock.Verdict(),
 	}
-	failure := ""
+	var failure error
 	switch {
 	case a.leaving:
 		r.ready, r.reason, r.message = false, v1alpha1.ReasonStopping, "handing over"
 	case !r.ready:
 		r.reason, r.message = v1alpha1.ReasonJoining, "looking for the other speakers"
 	case failed != nil:
-		failure = failed.Error()
-		r.ready, r.reason, r.message = false, v1alpha1.ReasonCannotAnnounce, failure
+		failure = failed
+		r.ready, r.reason, r.message = false, v1alpha1.ReasonCannotAnnounce, failed.Error()
 	case a.keyFault != "":
 		r.message = kube.WithKeyFault(r.message, a.keyFault)
 	}
-	if failure != "" && failure != a.failure {
-		a.log.Error(failed, "cannot announce on every interface; trying again")
-	}
-	a.failure = failure
+	a.complain(&a.failure, failure, "cannot announce on every interface; trying again")
 	a.status.put(r, a.world.speakerIsGone())
 }
 
