@@ -37,3 +37,10 @@ func (i Interface) MatchesAny(globs []string) bool {
 		return ok && err == nil
 	})
 }
+
+// Host is what the kernel says of the host's network, by names of interfaces.
+type Host struct {
+	Held         map[netip.Addr]string // addresses that the host has, and on which interface
+	DefaultRoute map[string]bool       // interfaces by which IPv4 leaves for what is in no other route
+	Suppressing  map[string][]string   // bridge -> ports by which gratuitous ARP does not leave: neigh_suppress (bridge(8))
+}

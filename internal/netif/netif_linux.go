@@ -37,34 +37,34 @@ func List() ([]Interface, error) {
 	return out, nil
 }
 
-// Held returns the addresses that this host has, on whatever interface, and on which.
-func Held() (map[netip.Addr]string, error) {
+// Look asks the kernel for all of Host.
+func Look() (h Host, err error) {
 	links, addrs, err := linksAndAddresses()
 	if err != nil {
-		return nil, err
+		return h, err
 	}
 	names := nameOf(links)
+	h.Held, h.Suppressing = held(addrs, names), portsThatSuppressARP(links, names)
+	h.DefaultRoute, err = defaultRoutes(names)
+	return h, err
+}
+
+func held(addrs []netlink.Addr, names map[int]string) map[netip.Addr]string {
 	out := make(map[netip.Addr]string, len(addrs))
 	for _, a := range addrs {
 		if ip, ok := netip.AddrFromSlice(a.IP); ok {
 			out[ip.Unmap()] = names[a.LinkIndex]
 		}
 	}
-	return out, nil
+	return out
 }
 
-// DefaultRoutes returns the names of the interfaces by which IPv4 leaves for what is
-// in no other route.
-func DefaultRoutes() (map[string]bool, error) {
-	links, err := listLinks()
-	if err != nil {
-		return nil, err
-	}
+func defaultRoutes(names map[int]string) (map[string]bool, error) {
 	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
-	names, out := nameOf(links), map[string]bool{}
+	out := map[string]bool{}
 	for _, r := range routes {
 		if !isDefault(r) {
 			continue
@@ -78,14 +78,8 @@ func DefaultRoutes() (map[string]bool, error) {
 	return out, nil
 }
 
-// PortsThatSuppressARP returns, by the bridge's name, the ports by which gratuitous ARP
-// does not leave: those with neigh_suppress (bridge(8)).
-func PortsThatSuppressARP() (map[string][]string, error) {
-	links, err := listLinks()
-	if err != nil {
-		return nil, err
-	}
-	names, kind, out := nameOf(links), kindOf(links), map[string][]string{}
+func portsThatSuppressARP(links []netlink.Link, names map[int]string) map[string][]string {
+	kind, out := kindOf(links), map[string][]string{}
 	for _, l := range links {
 		master := l.Attrs().MasterIndex
 		if kind[master] != "bridge" {
@@ -99,7 +93,7 @@ func PortsThatSuppressARP() (map[string][]string, error) {
 			out[names[master]] = append(out[names[master]], l.Attrs().Name)
 		}
 	}
-	return out, nil
+	return out
 }
 
 func isDefault(r netlink.Route) bool {
@@ -111,23 +105,15 @@ func isDefault(r netlink.Route) bool {
 }
 
 func linksAndAddresses() ([]netlink.Link, []netlink.Addr, error) {
-	links, err := listLinks()
+	links, err := dump(netlink.LinkList)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("list interfaces: %w", err)
 	}
 	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, nil, fmt.Errorf("list addresses: %w", err)
 	}
 	return links, addrs, nil
-}
-
-func listLinks() ([]netlink.Link, error) {
-	links, err := dump(netlink.LinkList)
-	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
-	}
-	return links, nil
 }
 
 func nameOf(links []netlink.Link) map[int]string {

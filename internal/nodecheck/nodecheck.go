@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
 )
 
 // ipvsInterface is where kube-proxy in IPVS mode puts the addresses of all Services.
@@ -22,14 +23,12 @@ const ipvsInterface = "kube-ipvs0"
 // Facts is what the kernel says, and what was heard. By the names of interfaces are those that can
 // announce.
 type Facts struct {
-	Held         map[netip.Addr]string // addresses that the node has itself, and on which interface
-	ARPIgnore    map[string]int        // net.ipv4.conf.*.arp_ignore, as it is in force
-	ReversePath  map[string]int        // net.ipv4.conf.*.rp_filter, as it is in force
-	Forwarding   map[lb.Family]bool    // whether the node forwards
-	DefaultRoute map[string]bool       // interfaces that lead to the rest of the world
-	Wireless     map[string]bool
-	Suppressing  map[string][]string // bridge -> ports by which gratuitous ARP does not leave
-	Leases       []lb.Lease          // of pools' addresses, by DHCP servers; sorted
+	netif.Host
+	ARPIgnore   map[string]int     // net.ipv4.conf.*.arp_ignore, as it is in force
+	ReversePath map[string]int     // net.ipv4.conf.*.rp_filter, as it is in force
+	Forwarding  map[lb.Family]bool // whether the node forwards
+	Wireless    map[string]bool
+	Leases      []lb.Lease // of pools' addresses, by DHCP servers; sorted
 }
 
 // Kind is what is wrong. The zero Kind is nothing.

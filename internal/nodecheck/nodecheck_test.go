@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
 )
 
 type services []netip.Addr
@@ -64,9 +65,12 @@ func TestCheck(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := Facts{
-				Held: map[netip.Addr]string{own: "eth0"}, ARPIgnore: map[string]int{"eth1": 1}, ReversePath: map[string]int{},
-				Forwarding:   map[lb.Family]bool{lb.IPv4: true, lb.IPv6: true},
-				DefaultRoute: map[string]bool{"eth0": true}, Wireless: map[string]bool{}, Suppressing: map[string][]string{},
+				Host: netif.Host{
+					Held: map[netip.Addr]string{own: "eth0"}, DefaultRoute: map[string]bool{"eth0": true}, Suppressing: map[string][]string{},
+				},
+				ARPIgnore: map[string]int{"eth1": 1}, ReversePath: map[string]int{},
+				Forwarding: map[lb.Family]bool{lb.IPv4: true, lb.IPv6: true},
+				Wireless:   map[string]bool{},
 			}
 			tt.change(&f)
 			var got []Kind

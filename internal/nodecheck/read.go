@@ -11,16 +11,12 @@ import (
 )
 
 // Read asks the kernel for everything about these interfaces.
-func Read(interfaces []string) (f Facts, err error) {
-	if f.Held, err = netif.Held(); err != nil {
-		return f, err
+func Read(interfaces []string) (Facts, error) {
+	host, err := netif.Look()
+	if err != nil {
+		return Facts{}, err
 	}
-	if f.DefaultRoute, err = netif.DefaultRoutes(); err != nil {
-		return f, err
-	}
-	if f.Suppressing, err = netif.PortsThatSuppressARP(); err != nil {
-		return f, err
-	}
+	f := Facts{Host: host}
 	f.ReadSettings(interfaces)
 	return f, nil
 }

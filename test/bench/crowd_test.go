@@ -93,12 +93,12 @@ func crowd(hexKey string) error {
 // from the host's own address, by TCP.
 func bury(all map[netip.Addr]*members.Members) error {
 	for range time.Tick(100 * time.Millisecond) {
-		held, err := netif.Held()
+		host, err := netif.Look()
 		if err != nil {
 			return err
 		}
 		for a, m := range all {
-			if _, lives := held[a]; lives {
+			if _, lives := host.Held[a]; lives {
 				continue
 			}
 			delete(all, a)
