@@ -172,6 +172,7 @@ func TestCauseOfNoAddressIsNamed(t *testing.T) {
 	t.Run("pool on its way out", func(t *testing.T) {
 		p := c.pool(t, c.freshName("lan"), somePool)
 		has()(t)
+		c.held(t, p)
 		must(t, c.api.Delete(t.Context(), p))
 		c.lacksAddress(t, c.service(t, "broken"), "PoolDeleting", "being deleted")
 		c.until(t, p, func() error {

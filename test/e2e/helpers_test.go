@@ -28,6 +28,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/test/lab"
@@ -487,6 +488,18 @@ func (c *corner) settled(t *testing.T, p *v1alpha1.IPAddressPool) {
 	c.until(t, p, func() error {
 		if got := meta.FindStatusCondition(p.Status.Conditions, ready); got == nil || got.ObservedGeneration != p.Generation {
 			return fmt.Errorf("pool %s of generation %d says %s", p.Name, p.Generation, told(p.Status.Conditions))
+		}
+		return nil
+	})
+}
+
+// held waits until the pool is kept while it is in use: its first address is in a
+// Service's status a moment before.
+func (c *corner) held(t *testing.T, p *v1alpha1.IPAddressPool) {
+	t.Helper()
+	c.until(t, p, func() error {
+		if !controllerutil.ContainsFinalizer(p, v1alpha1.FinalizerPoolInUse) {
+			return fmt.Errorf("pool %s has the finalizers %v", p.Name, p.Finalizers)
 		}
 		return nil
 	})

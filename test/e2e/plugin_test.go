@@ -332,6 +332,7 @@ func TestPluginShows(t *testing.T) {
 	a := f.addresses[0].String()
 	owner := f.owner(t, f.addresses[0])
 	f.untilService(t, f.web, announced, true, "Announced")
+	f.counts(t, &v1alpha1.IPAddressPool{ObjectMeta: meta1("lan")}, 1, 49) // told once a second
 	for _, c := range []struct {
 		args []string
 		want []string

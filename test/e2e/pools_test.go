@@ -534,6 +534,7 @@ func TestPoolIsRenamed(t *testing.T) {
 			old := c.pool(t, "old", "192.0.2.0/30")
 			web := c.service(t, "web")
 			c.has(t, web, "192.0.2.0")
+			c.held(t, old)
 			waiting := func(p *v1alpha1.IPAddressPool) {
 				t.Helper()
 				c.until(t, p, func() error { return says(p.Status.Conditions, ready, false, v1alpha1.ReasonInUse, c.namespace+"/web") })
