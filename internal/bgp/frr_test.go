@@ -382,6 +382,9 @@ func TestPassive(t *testing.T) {
 				t.Errorf("listens at %s, want 192.0.2.11 only", l)
 			}
 			f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: "192.0.2.11"})
+			p.Name = "spine" // another peer for the same router, as it goes
+			e.Apply([]lb.BGPPeer{p}, rows)
+			established(t, e, "spine")
 			e.Apply(nil, nil)
 			eventually(t, "nobody to listen", func() bool { return listening() == "" })
 		})
@@ -410,6 +413,24 @@ func TestTimers(t *testing.T) {
 			e.Apply(nil, nil)
 			f.wantNoPath("198.51.100.1/32")
 		})
+	}
+}
+
+// A router without a hold time sends no KEEPALIVE, and is not missed.
+func TestRouterWithoutHoldTime(t *testing.T) {
+	const hold = 3 * time.Second
+	newRouter(t).frr(frrConfig(64513, "192.0.2.11", "64512", "neighbor NODE timers 0 0"))
+	e := newEngine(t)
+	e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { p.HoldTime = hold })}, nil)
+	if s := established(t, e, "tor"); s.HoldTime != 0 {
+		t.Errorf("a hold time of %v was agreed on, want none", s.HoldTime)
+	}
+	eventually(t, "a session that is older than the peer's hold time", func() bool {
+		s := sessionOf(e, "tor")
+		return s.State == Established && time.Since(s.Since) > 2*hold
+	})
+	if n := sessionOf(e, "tor").TimesLost; n != 0 {
+		t.Errorf("the session was lost %d times", n)
 	}
 }
 

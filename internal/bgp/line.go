@@ -265,9 +265,13 @@ func hasMessage(r *bufio.Reader) bool {
 }
 
 // keepInnerAlive tells GoBGP, which must have a hold time, that a router without
-// one is there. Its hold time is 18 hours then.
+// one is there: GoBGP's is the peer's, or 18 hours when that has none.
 func (l *line) keepInnerAlive() {
-	t := time.NewTicker(time.Hour)
+	every := time.Hour
+	if l.peer.HoldTime != 0 {
+		every = l.peer.HoldTime / 3
+	}
+	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
 		select {

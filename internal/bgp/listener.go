@@ -124,6 +124,16 @@ func (l *listener) setPassword(router netip.Prefix, password lb.Secret) error {
 	return control(rc, func(fd int) error { return setPassword(fd, router, password) })
 }
 
+// expects reports whether a guest waits for the router.
+func (l *listener) expects(router netip.Prefix) bool {
+	for g := range l.guests {
+		if g.router == router {
+			return true
+		}
+	}
+	return false
+}
+
 // remove waits no more. The last guest closes the socket.
 func (ls *listeners) remove(g *guest) {
 	ls.mu.Lock()
@@ -137,7 +147,9 @@ func (ls *listeners) removeLocked(g *guest) {
 		return
 	}
 	delete(l.guests, g)
-	_ = l.setPassword(g.router, "")
+	if !l.expects(g.router) { // the password is another guest's now
+		_ = l.setPassword(g.router, "")
+	}
 	if len(l.guests) == 0 {
 		l.socket.Close()
 		delete(ls.open, g.key)
