@@ -109,6 +109,7 @@ func (s *sink) serve(c *net.TCPConn) {
 			if s.learn != nil {
 				s.learn(c, m)
 			}
+			s.updates.Add(1) // first, so that who sees what is below sees this too
 			a, w := prefixes(m)
 			if a == 0 && w == 0 {
 				s.ends.Add(1)
@@ -116,7 +117,6 @@ func (s *sink) serve(c *net.TCPConn) {
 			if s.ends.Load() == 0 {
 				s.early.Add(int64(a))
 			}
-			s.updates.Add(1)
 			s.count.Add(int64(a - w))
 			if s.announced != nil {
 				s.announced <- int(s.count.Load())
@@ -347,7 +347,7 @@ func TestPeersAreApart(t *testing.T) {
 	e.Apply([]lb.BGPPeer{first, second}, rows)
 	established(t, e, "tor")
 	established(t, e, "second")
-	eventually(t, "the routes", func() bool { return one.count.Load() == 1 && two.count.Load() == 2 })
+	eventually(t, "the routes", func() bool { return one.count.Load() == 1 && two.count.Load() == 2 && two.ends.Load() == 2 })
 	before := two.updates.Load()
 	for _, edit := range []func(){
 		func() { first.Password = "wrong" }, func() { first.Password, first.PeerASN = "", 64999 }, func() { first.PeerASN, first.LocalASN = 64513, 64777 },
