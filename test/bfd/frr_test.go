@@ -245,11 +245,11 @@ func TestFRR(t *testing.T) {
 			if s.Key.Peer != addrB || s.State != bfd.Down || s.RemoteState != bfd.AdminDown {
 				return fmt.Errorf("%+v", s)
 			}
+			if events := e.seen(); events[len(events)-1].RemoteState != bfd.AdminDown {
+				return fmt.Errorf("event %+v", events[len(events)-1])
+			}
 			return nil
 		})
-		if events := e.seen(); events[len(events)-1].RemoteState != bfd.AdminDown {
-			t.Errorf("event %+v", events[len(events)-1])
-		}
 		f.configure(peer, "no shutdown")
 		e.all(n, bfd.Up)
 	})

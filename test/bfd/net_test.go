@@ -187,14 +187,22 @@ func (e *engine) seen() []bfd.Event {
 	return slices.Clone(e.events)
 }
 
-// all waits until there are that many sessions, all in that state.
+// all waits until there are that many sessions, all in that state, and the events
+// that say so have come, which they do later.
 func (e *engine) all(n int, want bfd.State) {
 	e.t.Helper()
 	eventually(e.t, 10*time.Second, func() error {
 		s := e.Status().Sessions
+		last := map[bfd.Key]bfd.Event{}
+		for _, ev := range e.seen() {
+			last[ev.Key] = ev
+		}
 		for _, s := range s {
 			if s.State != want {
 				return fmt.Errorf("%v is %v (%v) %s", s.Key, s.State, s.Diag, s.Err)
+			}
+			if ev := last[s.Key]; ev.State != want || !ev.Since.Equal(s.Since) {
+				return fmt.Errorf("%v is %v since %v, the last event is %+v", s.Key, s.State, s.Since, ev)
 			}
 		}
 		if len(s) != n {
