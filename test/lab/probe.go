@@ -12,14 +12,16 @@ import (
 	"time"
 )
 
+// usualPatience is long enough for a busy machine and short against a failover.
+const usualPatience = 250 * time.Millisecond
+
 // ProbeOptions change how a Probe asks. The zero value is what tests want.
 type ProbeOptions struct {
 	// Interval between probes; 0 means 5 ms.
 	Interval time.Duration
 
 	// Patience is how long an answer may take. What comes later counts as an
-	// outage: a client that waited that long was not served. 0 means 250 ms,
-	// which is long enough for a busy machine and short against a failover.
+	// outage: a client that waited that long was not served. 0 means usualPatience.
 	Patience time.Duration
 
 	// FreshPort asks from a new source port each time, so that each probe is a
@@ -119,7 +121,7 @@ func newProbe(opts []ProbeOptions) (*Probe, context.Context) {
 		p.opts.Interval = 5 * time.Millisecond
 	}
 	if p.opts.Patience == 0 {
-		p.opts.Patience = 250 * time.Millisecond
+		p.opts.Patience = usualPatience
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
@@ -256,7 +258,7 @@ func (p *Probe) askUDP(ctx context.Context, to netip.AddrPort) error {
 
 // readUDP reads answers: one within the patience from a socket that asked once,
 // and from one that asks until ctx is done all, and then those under way. Even
-// the first stays for a second answer, which would be news.
+// the first stays a moment for a second answer, which would be news.
 func (p *Probe) readUDP(ctx context.Context, c *net.UDPConn) {
 	defer c.Close()
 	lastCall := func() { _ = c.SetReadDeadline(time.Now().Add(p.opts.Patience)) }
@@ -275,6 +277,9 @@ func (p *Probe) readUDP(ctx context.Context, c *net.UDPConn) {
 		var seq int
 		if _, err := fmt.Sscan(number, &seq); ok && err == nil {
 			p.answered(seq, line)
+			if p.opts.FreshPort {
+				_ = c.SetReadDeadline(time.Now().Add(usualPatience))
+			}
 		}
 	}
 }
