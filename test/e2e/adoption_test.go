@@ -159,11 +159,10 @@ func TestOtherControllerBeside(t *testing.T) {
 	for i := range 3 {
 		theirs = append(theirs, c.service(t, fmt.Sprint("theirs-", i), class(other), annotated(v1alpha1.AnnotationAddressPool, "lan")))
 		ours = append(ours, c.service(t, fmt.Sprint("ours-", i)))
+		c.has(t, ours[i], fmt.Sprint("192.0.2.", i))
 	}
 	ours = append(ours, c.service(t, "ours-3", class(v1alpha1.LoadBalancerClass)))
-	for i, svc := range ours {
-		c.has(t, svc, fmt.Sprint("192.0.2.", i))
-	}
+	c.has(t, ours[3], "192.0.2.3")
 	for i, svc := range theirs {
 		want := fmt.Sprint("[192.0.2.", 100+i, "]")
 		c.until(t, svc, func() error {

@@ -281,10 +281,6 @@ func servedByAll(t *testing.T, from *lab.Host, to netip.Addr) {
 	})
 }
 
-// calmly asks in a way that even a machine without time for it answers, and still
-// sees what is lost: TCP repeats its first packet after a second.
-var calmly = lab.ProbeOptions{Interval: 20 * time.Millisecond, Patience: 900 * time.Millisecond}
-
 // asking asks for the address from behind each router.
 func (c *bgpCorner) asking(t *testing.T, a netip.Addr) map[*lab.Router]*lab.Probe {
 	t.Helper()

@@ -139,11 +139,10 @@ func TestCauseOfNoAddressIsNamed(t *testing.T) {
 		},
 	} {
 		t.Run(b.name, func(t *testing.T) {
-			p := &v1alpha1.IPAddressPool{ObjectMeta: meta1(c.freshName("lan")), Spec: v1alpha1.IPAddressPoolSpec{Addresses: []v1alpha1.AddressRange{somePool}}}
-			if b.pool != nil {
-				b.pool(&p.Spec)
+			if b.pool == nil {
+				b.pool = func(*v1alpha1.IPAddressPoolSpec) {}
 			}
-			c.create(t, p)
+			c.poolWith(t, c.freshName("lan"), b.pool, somePool)
 			if b.before != nil {
 				b.before(t)
 			}

@@ -228,11 +228,22 @@ func (c *corner) apply(t *testing.T, file string) {
 	must(t, err)
 }
 
-// pool creates a pool.
+// pool creates a pool, and waits until the controller has heard of it, if one runs:
+// then one that was there before, maybe with the same addresses, gives no more.
 func (c *corner) pool(t *testing.T, name string, addresses ...v1alpha1.AddressRange) *v1alpha1.IPAddressPool {
 	t.Helper()
-	p := &v1alpha1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.IPAddressPoolSpec{Addresses: addresses}}
+	return c.poolWith(t, name, func(*v1alpha1.IPAddressPoolSpec) {}, addresses...)
+}
+
+// poolWith does so with a pool that has more to its spec than addresses.
+func (c *corner) poolWith(t *testing.T, name string, change func(*v1alpha1.IPAddressPoolSpec), addresses ...v1alpha1.AddressRange) *v1alpha1.IPAddressPool {
+	t.Helper()
+	p := &v1alpha1.IPAddressPool{ObjectMeta: meta1(name), Spec: v1alpha1.IPAddressPoolSpec{Addresses: addresses}}
+	change(&p.Spec)
 	c.create(t, p)
+	if controller := c.Process("controller"); controller != nil && controller.Signal(0) == nil {
+		c.settled(t, p)
+	}
 	return p
 }
 
@@ -619,6 +630,16 @@ func answered(t *testing.T, p *lab.Probe, more int) {
 		return nil
 	})
 }
+
+// Two ways to ask that even a machine without time for it answers, and that still see
+// what is lost: TCP repeats its first packet after a second, and UDP none.
+var (
+	calmly    = lab.ProbeOptions{Interval: 20 * time.Millisecond, Patience: 900 * time.Millisecond}
+	patiently = lab.ProbeOptions{Patience: 3 * time.Second, FreshPort: true}
+)
+
+// lost is how many questions of a client were never answered.
+func lost(r lab.ProbeReport) int { return r.Sent - r.Answered - r.Late }
 
 func must(t *testing.T, err error) {
 	t.Helper()

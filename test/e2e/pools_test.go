@@ -12,15 +12,6 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 )
 
-// poolWith creates a pool with more to its spec than addresses.
-func (c *corner) poolWith(t *testing.T, name string, change func(*v1alpha1.IPAddressPoolSpec), addresses ...v1alpha1.AddressRange) *v1alpha1.IPAddressPool {
-	t.Helper()
-	p := &v1alpha1.IPAddressPool{ObjectMeta: meta1(name), Spec: v1alpha1.IPAddressPoolSpec{Addresses: addresses}}
-	change(&p.Spec)
-	c.create(t, p)
-	return p
-}
-
 // only narrows a pool.
 func only(a v1alpha1.ServiceAllocation) func(*v1alpha1.IPAddressPoolSpec) {
 	return func(s *v1alpha1.IPAddressPoolSpec) { s.ServiceAllocation = &a }
@@ -140,8 +131,10 @@ func TestPoolIsForSome(t *testing.T) {
 		c.refused(t, web, "NamespaceNotAllowed", `pool "red": not for this namespace`)
 		c.label(t, red.namespace, "team", "red")
 		c.has(t, web, "192.0.2.20")
+		c.poolWith(t, "green", only(v1alpha1.ServiceAllocation{NamespaceSelectors: matching("team", "green")}), "192.0.2.28/32")
 		c.label(t, red.namespace, "team", "green") // takes nothing away
-		late := red.service(t, "late")
+		c.has(t, red.service(t, "green", fromPool("green")), "192.0.2.28")
+		late := red.service(t, "late", fromPool("red")) // with the new label heard of
 		c.refused(t, late, "NamespaceNotAllowed")
 		c.touch(t, web)
 		c.has(t, web, "192.0.2.20")
@@ -212,13 +205,15 @@ func TestExcludedAddresses(t *testing.T) {
 func TestLowestFirstButFreedLast(t *testing.T) {
 	c := control.corner(t)
 	c.controller(t)
-	c.pool(t, "lan", "192.0.2.144-192.0.2.147")
+	pool := c.pool(t, "lan", "192.0.2.144-192.0.2.147")
 	var all []*corev1.Service
 	for i := range 3 {
 		all = append(all, c.service(t, fmt.Sprint("web-", i)))
 		c.has(t, all[i], fmt.Sprint("192.0.2.", 144+i))
 	}
+	c.counts(t, pool, 3, 1)
 	c.remove(t, all[1])
+	c.counts(t, pool, 2, 2)
 	c.remove(t, all[0])
 	c.has(t, c.service(t, "next-0"), "192.0.2.147")
 	next := c.service(t, "next-1")
@@ -450,7 +445,6 @@ func TestPoolsChangeAroundServices(t *testing.T) {
 	})
 	t.Run("split", func(t *testing.T) {
 		right := c.pool(t, "b", "192.0.2.2-192.0.2.4")
-		c.settled(t, right)
 		from(t, "b", "192.0.2.2", "192.0.2.3", "192.0.2.4")
 		from(t, "a", "192.0.2.0", "192.0.2.1")
 		retiring(t, pool)
@@ -614,9 +608,11 @@ func TestNamespaceIsDeleted(t *testing.T) {
 	doomed := c.neighbour(t, nil)
 	kept := doomed.claim(t, "kept")
 	c.reserved(t, kept, "lan", "192.0.2.0")
-	theirs := []*corev1.Service{doomed.service(t, "claims", claims("kept")), doomed.service(t, "web-1"), doomed.service(t, "web-2")}
-	for i, svc := range theirs {
-		c.has(t, svc, fmt.Sprint("192.0.2.", i))
+	theirs := []*corev1.Service{doomed.service(t, "claims", claims("kept"))}
+	c.has(t, theirs[0], "192.0.2.0")
+	for i := 1; i < 3; i++ {
+		theirs = append(theirs, doomed.service(t, fmt.Sprint("web-", i)))
+		c.has(t, theirs[i], fmt.Sprint("192.0.2.", i))
 	}
 	unserved := doomed.service(t, "unserved", exactly("192.0.2.2"))
 	c.refused(t, unserved, "AddressInUse", doomed.namespace+"/web-2")
@@ -657,9 +653,11 @@ func TestWaiting(t *testing.T) {
 	c := control.corner(t)
 	c.controller(t)
 	pool := c.pool(t, "lan", "192.0.2.0-192.0.2.1")
-	holders := []*corev1.Service{c.service(t, "holder-0"), c.service(t, "holder-1")}
-	c.has(t, holders[0], "192.0.2.0")
-	c.has(t, holders[1], "192.0.2.1")
+	var holders []*corev1.Service
+	for i := range 2 {
+		holders = append(holders, c.service(t, fmt.Sprint("holder-", i)))
+		c.has(t, holders[i], fmt.Sprint("192.0.2.", i))
+	}
 	var last *corev1.Service
 	wait := func(name string, reason string, change func(*corev1.Service)) *corev1.Service {
 		if last != nil {

@@ -420,15 +420,15 @@ func TestSharedAddressServesBoth(t *testing.T) {
 		}
 		for _, from := range []*lab.Host{c.Client, c.Far} {
 			t.Run(fmt.Sprintf("%s from %s", a, from.Name), func(t *testing.T) {
-				onlyFrom(t, from.ProbeHTTP(netip.AddrPortFrom(a, 80)), "n1")
-				onlyFrom(t, from.ProbeUDP(netip.AddrPortFrom(a, 53), lab.ProbeOptions{FreshPort: true}), "n2")
+				onlyFrom(t, from.ProbeHTTP(netip.AddrPortFrom(a, 80), calmly), "n1")
+				onlyFrom(t, from.ProbeUDP(netip.AddrPortFrom(a, 53), patiently), "n2")
 			})
 		}
 	}
 	t.Run("one goes", func(t *testing.T) {
 		a := ingress(web)[0]
 		owner := c.owner(t, a)
-		p := c.Client.ProbeHTTP(netip.AddrPortFrom(a, 80))
+		p := c.Client.ProbeHTTP(netip.AddrPortFrom(a, 80), calmly)
 		defer p.Stop()
 		answered(t, p, 20)
 		c.remove(t, dns)

@@ -15,9 +15,10 @@ import (
 var ways = []struct {
 	name  string
 	probe func(*lab.Host, netip.AddrPort, ...lab.ProbeOptions) *lab.Probe
+	how   lab.ProbeOptions
 }{
-	{"TCP", (*lab.Host).ProbeHTTP},
-	{"UDP", (*lab.Host).ProbeUDP},
+	{"TCP", (*lab.Host).ProbeHTTP, calmly},
+	{"UDP", (*lab.Host).ProbeUDP, patiently},
 }
 
 // everyWay asks from the LAN and from behind the router, by TCP and UDP, at each
@@ -28,7 +29,7 @@ func (c *corner) everyWay(t *testing.T, addresses []netip.Addr, check func(from 
 		for _, to := range addresses {
 			served(t, from, to)
 			for _, way := range ways {
-				p := way.probe(from, netip.AddrPortFrom(to, 80), lab.ProbeOptions{FreshPort: true})
+				p := way.probe(from, netip.AddrPortFrom(to, 80), way.how)
 				lab.Eventually(t, soon, func() error {
 					if err := check(from, to, p.Report()); err != nil {
 						return fmt.Errorf("%s from %s to %s: %w: %v", way.name, from.Name, to, err, p.Report())
