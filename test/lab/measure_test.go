@@ -52,6 +52,17 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestStandstill: a client that did not ask is told from one that got no answers.
+func TestStandstill(t *testing.T) {
+	var shots []shot
+	for _, at := range []time.Duration{0, 5, 300, 305} {
+		shots = append(shots, shot{sent: time.Unix(1000, 0).Add(at * time.Millisecond)})
+	}
+	if got := report(shots, time.Second).Standstill; got != 295*time.Millisecond {
+		t.Errorf("it stood still for %v, want 295ms", got)
+	}
+}
+
 func TestOverlap(t *testing.T) {
 	start := time.Unix(1000, 0)
 	for _, tc := range []struct {

@@ -69,6 +69,10 @@ type ProbeReport struct {
 	LongestOutage time.Duration
 	From, To      time.Time
 
+	// Standstill is the longest time between two questions. More than the interval
+	// says that the client itself had no time.
+	Standstill time.Duration
+
 	Slowest time.Duration // of the answers in time
 	Nodes   map[string]int
 	Sources map[netip.Addr]int
@@ -159,7 +163,10 @@ func report(shots []shot, patience time.Duration) ProbeReport {
 		}
 		since = time.Time{}
 	}
-	for _, s := range shots {
+	for i, s := range shots {
+		if i > 0 {
+			r.Standstill = max(r.Standstill, s.sent.Sub(shots[i-1].sent))
+		}
 		if s.answers > 1 {
 			r.Duplicated++
 		}

@@ -32,6 +32,9 @@ const (
 	clock = "15:04:05.000"
 	// longestOutage is what a client may lose when a node fails.
 	longestOutage = time.Second
+	// standstill is how long a client may ask nothing and still tell how long a node
+	// was away.
+	standstill = 250 * time.Millisecond
 )
 
 // cluster is where the story takes place.

@@ -274,6 +274,20 @@ func (c *cluster) ingress(t *testing.T) {
 func (c *cluster) loseNode(t *testing.T) {
 	c.kubectl(t, "apply", "-f", "testdata/away.yaml")
 	c.rollOut(t, "default", "deployment/away")
+	r := c.strike(t)
+	if r.LongestOutage > longestOutage && r.Standstill > standstill {
+		t.Logf("once more, as the client itself stood still for %v", r.Standstill)
+		r = c.strike(t)
+	}
+	if r.LongestOutage > longestOutage {
+		t.Errorf("the client was without service for %v, want at most %v", r.LongestOutage, longestOutage)
+	}
+}
+
+// strike has n1 die while it answers for that web server, brings it back, and returns
+// what a client saw of it.
+func (c *cluster) strike(t *testing.T) lab.ProbeReport {
+	t.Helper()
 	a := c.addresses(t, "away")[0]
 	n1 := c.Node("n1")
 	if c.owner(t, a, "") != n1.Name {
@@ -286,7 +300,7 @@ func (c *cluster) loseNode(t *testing.T) {
 		})
 	}
 	served(t, c.Client, netip.AddrPortFrom(a, 80))
-	p := c.Client.ProbeUDP(netip.AddrPortFrom(a, 80), lab.ProbeOptions{FreshPort: true})
+	p := c.Client.ProbeUDP(netip.AddrPortFrom(a, 80), lab.ProbeOptions{FreshPort: true, Patience: patience})
 	defer p.Stop()
 	answered := func(more int) {
 		t.Helper()
@@ -304,11 +318,9 @@ func (c *cluster) loseNode(t *testing.T) {
 	answered(100)
 	r := p.Stop()
 	t.Logf("%s after %s: %v", next, n1.Name, r)
-	if r.LongestOutage > longestOutage {
-		t.Errorf("the client was without service for %v, want at most %v", r.LongestOutage, longestOutage)
-	}
 	must(t, errors.Join(n1.PlugCable(), n1.StartKubelet(t.Context())))
 	c.untilFairleadRuns(t, c.next)
+	return r
 }
 
 // uninstall wants nothing to be left but what users made.
