@@ -31,7 +31,7 @@ func TestPods(t *testing.T) {
 		t.Helper()
 		p := from.ProbeHTTP(to, lab.ProbeOptions{Interval: 50 * time.Millisecond})
 		defer p.Stop()
-		lab.Eventually(t, 20*time.Second, func() error {
+		lab.Eventually(t, time.Minute, func() error { // as untilAvailable: a node that boots again rolls out anew
 			r := p.Report()
 			for _, n := range nodes {
 				if r.Nodes[n] == 0 {
