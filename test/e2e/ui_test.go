@@ -168,17 +168,24 @@ func (b *browser) untilCell(t *testing.T, pool, address, state string) {
 	})
 }
 
-// clickCell clicks on the cell of an address, where it is on the screen.
+// clickCell clicks on the cell of an address, where it is on the screen, until that is
+// chosen: what is told meanwhile may move it away from under the pointer.
 func (b *browser) clickCell(t *testing.T, pool, address string) {
 	t.Helper()
-	var at struct{ X, Y float64 }
-	b.do(t, chromedp.Evaluate(`(() => {
-		const e = `+cellOf(pool, address)+`;
-		e.scrollIntoView({block: "center"});
-		const r = e.getBoundingClientRect();
-		return {X: r.x + r.width / 2, Y: r.y + r.height / 2};
-	})()`, &at))
-	b.do(t, chromedp.MouseClickXY(at.X, at.Y))
+	lab.Eventually(t, 2*soon, func() error {
+		var at struct{ X, Y float64 }
+		b.do(t, chromedp.Evaluate(`(() => {
+			const e = `+cellOf(pool, address)+`;
+			e.scrollIntoView({block: "center"});
+			const r = e.getBoundingClientRect();
+			return {X: r.x + r.width / 2, Y: r.y + r.height / 2};
+		})()`, &at))
+		b.do(t, chromedp.MouseClickXY(at.X, at.Y))
+		if got := strings.TrimSpace(b.text(t, "#chosen h2")); got != address {
+			return fmt.Errorf("a click on the cell of %s chose %q", address, got)
+		}
+		return nil
+	})
 }
 
 // picture takes one of the page, if pictures are wanted.
