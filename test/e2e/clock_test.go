@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -33,7 +34,10 @@ func TestNodesClock(t *testing.T) {
 	t.Cleanup(func() { c.restartSpeaker(t, "n2") })
 	n2 := c.untilClock(t, "n2", false, v1alpha1.ReasonClockOff,
 		"1m30s ahead of the API server's", "announcing does not depend on it", "chronyc tracking, timedatectl")
-	must(t, says(n2.Status.Conditions, ready, true, v1alpha1.ReasonAnnouncing))
+	c.until(t, n2, func() error {
+		return errors.Join(says(n2.Status.Conditions, v1alpha1.ConditionClockInSync, false, v1alpha1.ReasonClockOff),
+			says(n2.Status.Conditions, ready, true, v1alpha1.ReasonAnnouncing))
+	})
 	c.untilClock(t, "n1", true, v1alpha1.ReasonInSync)
 	c.untilClock(t, "n3", true, v1alpha1.ReasonInSync)
 	c.doctor(t, "node n2", "1m30s ahead of the API server's", "ClockInSync is False, ClockOff", "on node n2", "NTP servers")
