@@ -355,9 +355,13 @@ func TestBGPSpeakerStops(t *testing.T) {
 			}
 			must(t, <-stopped)
 			c.untilVia(t, soon, c.Routers(), host(a), "n2", "n3")
-			if s, err := r2.Session(t.Context(), c.Node("n1").IPv4); err != nil || !strings.Contains(s.LastError, "Cease") {
-				t.Errorf("n1 left without saying so: %+v %v", s, err)
-			}
+			lab.Eventually(t, soon, func() error {
+				s, err := r2.Session(t.Context(), c.Node("n1").IPv4)
+				if err == nil && !strings.Contains(s.LastError, "Cease") {
+					err = fmt.Errorf("n1 left without saying so: %+v", s)
+				}
+				return err
+			})
 			answered(t, p, 50)
 			lostNoMore(t, p, 1)
 		})
@@ -374,17 +378,20 @@ func TestBGPCordon(t *testing.T) {
 	p := c.asking(t, a)[r2]
 	t.Cleanup(func() { c.cordon(t, false, allNodes...) })
 	c.cordon(t, true, "n1")
-	for _, r := range c.Routers() {
-		lab.Eventually(t, soon, func() error {
+	unasked := c.Routers()
+	lab.Eventually(t, soon, func() (all error) { // n1 asks for some seconds only: of both at a time
+		unasked = slices.DeleteFunc(unasked, func(r *lab.Router) bool {
 			paths, err := c.paths(t.Context(), r, host(a))
 			if err == nil && (!slices.Contains(paths["n1"].Communities, goesSoon) || slices.Contains(paths["n2"].Communities, goesSoon)) {
 				err = fmt.Errorf("%s has %+v", r.Name, paths)
 			} else if err == nil && (paths["n1"].LocalPref == nil || *paths["n1"].LocalPref != 0) {
 				err = fmt.Errorf("%s does not heed the wish: %+v", r.Name, paths["n1"])
 			}
-			return err
+			all = errors.Join(all, err)
+			return err == nil
 		})
-	}
+		return all
+	})
 	c.untilVia(t, soon, c.Routers(), host(a), "n2", "n3")
 	answered(t, p, 50)
 	c.cordon(t, true, "n2", "n3")
@@ -539,21 +546,6 @@ func TestBGPUnnumbered(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-// reviveController starts the controller anew if it has ended, as one does that
-// could not say for too long that it leads.
-func (c *corner) reviveController(t *testing.T) {
-	t.Helper()
-	p := c.Process("controller")
-	select {
-	case <-p.Done():
-		var err error
-		p, err = c.StartController(context.Background())
-		must(t, err)
-	case <-time.After(2 * time.Second): // it may be about to end
-	}
-	must(t, p.Ready(context.Background()))
 }
 
 // However much changes in a short time, no session is lost, and in the end each

@@ -109,6 +109,12 @@ func (f *failover) untilWhole(t *testing.T) {
 	f.untilInTouch(t, all)
 }
 
+// untilTold waits until the Service says which node announces its address.
+func (f *failover) untilTold(t *testing.T, a netip.Addr, node string) {
+	t.Helper()
+	f.untilService(t, f.web, announced, true, "Announced", fmt.Sprintf("%s by layer 2 from %s (eth0)", a, node))
+}
+
 func (f *failover) untilInTouch(t *testing.T, want map[string]int) {
 	t.Helper()
 	for node, n := range want {
@@ -128,7 +134,8 @@ func (f *failover) heal(t *testing.T) {
 	t.Helper()
 	errs := []error{f.Heal()}
 	if f.Process(lab.APIServer).Signal(0) == nil {
-		errs = append(errs, f.ThawAPI())
+		must(t, f.ThawAPI())
+		f.reviveController(t)
 	}
 	for _, n := range f.Nodes {
 		errs = append(errs, n.PlugCable(), f.reviveSpeaker(context.Background(), n.Name))
@@ -197,18 +204,17 @@ func (f *failover) fail(t *testing.T, a netip.Addr, fault fault) {
 	answering := time.Since(struck)
 	answered(t, w.probe, 100)
 	outage := w.probe.Report().LongestOutage
-	told := func() {
-		t.Helper()
-		f.untilService(t, f.web, announced, true, "Announced", fmt.Sprintf("%s by layer 2 from %s (eth0)", a, next))
-	}
 	if !fault.hidden {
-		told()
+		f.untilTold(t, a, next)
 	}
 
 	mended := time.Now()
 	must(t, fault.mend(f, w.owner))
+	if fault.hidden {
+		f.reviveController(t)
+	}
 	f.untilWhole(t)
-	told()
+	f.untilTold(t, a, next)
 	if got := onlyOwner(t, w.seen, settled); got != next {
 		t.Errorf("%s took over from %s, and then %s did", next, w.owner, got)
 	}

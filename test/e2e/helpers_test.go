@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -491,6 +492,32 @@ func (c *corner) crash(t *testing.T, running *lab.Process, meanwhile func()) *la
 		return nil
 	})
 	return running
+}
+
+// leadership is the lease that says which controller leads; if there is none, it has no holder.
+func (c *corner) leadership() (*coordinationv1.Lease, error) {
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: "fairlead-controller"}}
+	return lease, client.IgnoreNotFound(c.api.Get(context.Background(), client.ObjectKeyFromObject(lease), lease))
+}
+
+// reviveController waits until the controller says anew that it leads, and starts
+// another if it ends, as one does that could not say so for too long.
+func (c *corner) reviveController(t *testing.T) {
+	t.Helper()
+	p, since := c.Process("controller"), time.Now()
+	lab.Eventually(t, 2*soon, func() error {
+		if p.Signal(0) != nil {
+			var err error
+			p, err = c.StartController(context.Background()) // cleanups do it, too
+			must(t, err)
+		}
+		lease, err := c.leadership()
+		if err == nil && (ptr.Deref(lease.Spec.HolderIdentity, "") == "" || !lease.Spec.RenewTime.After(since)) {
+			err = fmt.Errorf("no controller leads since %v: %+v", since, lease.Spec)
+		}
+		return err
+	})
+	must(t, p.Ready(context.Background()))
 }
 
 // settled waits until the controller has answered the last change of the pool.

@@ -378,6 +378,7 @@ func TestPluginMoves(t *testing.T) {
 
 	t.Run("move", func(t *testing.T) {
 		w := f.begin(t, a)
+		f.untilTold(t, a, w.owner) // by that the plugin plans
 		to := f.other(w.owner)
 		if text := f.plugin(t, "move", a.String(), "--to", to, "--dry-run"); !strings.Contains(text, w.owner+" → "+to) {
 			t.Errorf("it says\n%s", text)
@@ -402,6 +403,7 @@ func TestPluginMoves(t *testing.T) {
 	})
 	t.Run("drain and undrain", func(t *testing.T) {
 		w := f.begin(t, a)
+		f.untilTold(t, a, w.owner) // by that the plugin plans
 		_, err := f.Plugin(t.Context(), "drain", w.owner)
 		if err == nil || !strings.Contains(err.Error(), "--yes") {
 			t.Errorf("without anybody to ask it says %v", err)
@@ -449,6 +451,7 @@ func TestPluginDrills(t *testing.T) {
 	f := newFailover(t)
 	a := f.addresses[0]
 	w := f.begin(t, a)
+	f.untilTold(t, a, w.owner) // by that the plugin plans
 	out, err := f.Plugin(t.Context(), "drill", "web", "-n", f.namespace)
 	if err == nil || !strings.Contains(err.Error(), "--yes") {
 		t.Errorf("without anybody to ask it says %v: %s", err, out)
@@ -472,6 +475,7 @@ func TestPluginDrills(t *testing.T) {
 	if got := onlyOwner(t, w.seen, settled); got != w.owner {
 		t.Errorf("the address is back, and %s answers, want %s", got, w.owner)
 	}
+	f.untilTold(t, a, w.owner)
 
 	var r struct {
 		Measured []struct {
