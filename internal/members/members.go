@@ -234,9 +234,9 @@ func (m *Members) Lapsed() <-chan struct{} { return m.lapsed }
 
 // Revive lets the heart beat again, after the others were found. Those whom this
 // speaker did not hear, as it was itself cut off or stood still, are given the
-// benefit of the doubt.
-func (m *Members) Revive() {
-	known := m.state.nodes()
+// benefit of the doubt, unless they have left the cluster for good.
+func (m *Members) Revive(gone func(node string) bool) {
+	known := slices.DeleteFunc(m.state.nodes(), gone)
 	m.mu.Lock()
 	m.pulses.forgive(time.Now())
 	for _, node := range known {
@@ -499,17 +499,32 @@ func (m *Members) take(msg message) {
 	if !news.empty() { // of what goes around, most is heard many times
 		m.notify()
 	}
-	for _, part := range news.toPassOn(msg).split() {
-		b := &broadcast{name: part.name(), msg: part.encode()}
-		if len(b.msg) > maxPacket {
-			m.sendToAll(b.msg)
-		} else {
-			m.queue.QueueBroadcast(b)
-		}
+	gossip, direct := news.toPassOn(msg).packets()
+	for _, b := range gossip {
+		m.queue.QueueBroadcast(b)
+	}
+	for _, b := range direct {
+		m.sendToAll(b)
 	}
 }
 
-// sendToAll sends what does not fit into a packet to every member by TCP.
+// packets is the message as it is sent: in parts that gossip passes on, and those that
+// do not fit into a packet, which go to all directly. Nobody passes these on: each
+// would do that by as many connections.
+func (m message) packets() (gossip []*broadcast, direct [][]byte) {
+	for _, part := range m.split() {
+		b := &broadcast{name: part.name(), msg: part.encode()}
+		if len(b.msg) <= maxPacket {
+			gossip = append(gossip, b)
+			continue
+		}
+		part.ToAll = true
+		direct = append(direct, part.encode())
+	}
+	return gossip, direct
+}
+
+// sendToAll sends a message to every member by TCP.
 func (m *Members) sendToAll(msg []byte) {
 	list := m.memberlist()
 	if list == nil {

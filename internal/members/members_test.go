@@ -108,6 +108,27 @@ func TestManyClaimsArriveAll(t *testing.T) {
 	})
 }
 
+// Facts that are too large for a packet go to all directly, and stop there: if each
+// who hears them told all, they would cost the square of the cluster's size.
+func TestLargeFactsAreNotPassedOn(t *testing.T) {
+	large := Facts{}
+	for i := range 40 {
+		large.Interfaces = append(large.Interfaces, netif.Interface{Name: fmt.Sprint("vlan", i), MAC: "02:00:00:00:00:01"})
+	}
+	facts := message{Facts: map[string]versioned{"n1": {Version: 1, Facts: large}, "n2": {Version: 1}}}
+	gossip, direct := facts.packets()
+	if len(gossip) != 1 || gossip[0].name != "facts/n2" || len(direct) != 1 {
+		t.Fatalf("%d parts are gossip and %d go to all directly, want one each, the large one directly", len(gossip), len(direct))
+	}
+	heard, err := decode(direct[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if on := newState(time.Now).merge(heard).toPassOn(heard); !on.empty() {
+		t.Errorf("who hears it passes on %+v", on)
+	}
+}
+
 // A speaker that comes back with a clock behind the last run's must not be taken
 // for what it was then.
 func TestRestartWithAnEarlierClock(t *testing.T) {

@@ -24,6 +24,11 @@ func (i Interface) Has(addr netip.Addr) bool {
 	return slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
+// Holds reports whether addr is one of the interface's own addresses.
+func (i Interface) Holds(addr netip.Addr) bool {
+	return slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Addr() == addr })
+}
+
 // Equal reports whether the interfaces are the same in every respect.
 func (i Interface) Equal(o Interface) bool {
 	return i.Name == o.Name && i.Index == o.Index && i.MAC == o.MAC && i.Up == o.Up && slices.Equal(i.Prefixes, o.Prefixes)

@@ -33,6 +33,7 @@ type Snapshot struct {
 	Fresh          map[netip.Addr]bool // addresses whose claim came so lately that its owner may be alive all the same
 	Known          int                 // how many speakers there are, alive or not, as far as this one knows
 	CutOff         bool                // this speaker misses most of those it watches: it may be cut off itself
+	Severed        bool                // the interface by which it talks to the others is down: they are not dead, they are out of reach
 	Announced      map[netip.Addr]bool // what this node announces already
 	Take           netip.Addr          // to be taken over now by this node, as a user wants; or none
 
@@ -127,7 +128,7 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 		load.Of[claim.Owner]--
 		load.Of[elected]++ // each speaker counts what each is about to take
 	}
-	if elected == s.Node && claim.Owner != s.Node && (insists || !s.awaited(sp.Addr)) {
+	if elected == s.Node && claim.Owner != s.Node && (insists || !s.awaited(sp.Addr) && !s.apart()) {
 		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1, Minor: s.claimsMinor(claim)}
 		p.Claims[sp.Addr] = claim
 	}
@@ -174,6 +175,10 @@ func (s *Snapshot) insists(sp *spot, claim election.Claim) bool {
 	wanted := s.Take == sp.Addr || claim.Minor && s.Announced[sp.Addr] && !s.minority()
 	return wanted && claim.Owner != s.Node && slices.Contains(sp.candidates.Good, s.Node)
 }
+
+// apart reports whether there are others who have, or will take, what this speaker
+// cannot hear about.
+func (s *Snapshot) apart() bool { return s.Severed && s.Known > 1 }
 
 // awaited reports whether the address's owner is not known to be alive, and its
 // claim so fresh that this may be about to change: speakers that meet again hear

@@ -134,6 +134,27 @@ func TestMake(t *testing.T) {
 			reason: lb.ReasonAnnounced, owner: "n2", rejected: []Rejection{{"n1", lb.ReasonNodeNotMember}, {"n3", lb.ReasonNodeNotMember}},
 		},
 		{
+			name: "who knows that it is itself out of the others' reach does not take them for dead",
+			change: func(s *Snapshot) {
+				s.Node, s.Known, s.Severed = "n2", 3, true
+				delete(s.Speakers, "n1")
+				delete(s.Speakers, "n3")
+			},
+			reason: lb.ReasonNotOwner, owner: "n2", rejected: []Rejection{{"n1", lb.ReasonNodeNotMember}, {"n3", lb.ReasonNodeNotMember}},
+		},
+		{
+			name: "the same, and there are no others",
+			change: func(s *Snapshot) {
+				s.Known, s.Severed = 1, true
+				delete(s.Claims, vip)
+				delete(s.Speakers, "n2")
+				delete(s.Speakers, "n3")
+			},
+			claims:   map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 1}},
+			announce: []lb.L2Announcement{{Addr: vip, Interfaces: []string{"eth0"}, Probe: true}},
+			reason:   lb.ReasonAnnounced, owner: "n1", rejected: []Rejection{{"n2", lb.ReasonNodeNotMember}, {"n3", lb.ReasonNodeNotMember}},
+		},
+		{
 			name: "an owner that is looking for the others for too long loses what it owns",
 			change: func(s *Snapshot) {
 				s.Node = "n2"

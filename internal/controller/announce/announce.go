@@ -103,6 +103,8 @@ type Announcer struct {
 
 	// Owned by the loop of Start.
 	interfaces []netif.Interface
+	home       string   // the interface that has, or had, the address of the gossip
+	severed    bool     // it is down, or has lost that address
 	keys       [][]byte // of the gossip
 	keyFault   string   // why they are not those in the Secret
 	silences   silences
@@ -255,7 +257,8 @@ func (a *Announcer) join(ctx context.Context) error {
 // node that may not is not elected.
 func (a *Announcer) hasJoined() {
 	a.joined.Store(true)
-	a.members.Revive()
+	others := a.world.others()
+	a.members.Revive(func(node string) bool { _, there := others[node]; return !there })
 	a.tellFacts()
 }
 
@@ -330,15 +333,22 @@ func (a *Announcer) look(ctx context.Context) {
 		a.log.Error(err, "cannot read the interfaces; going on with what is known of them")
 		return
 	}
+	if i := slices.IndexFunc(interfaces, func(i netif.Interface) bool { return i.Holds(a.cfg.Bind) }); i >= 0 {
+		a.home = interfaces[i].Name
+	}
 	// One without an address is in nobody's subnet, and a node may have hundreds:
-	// the host's ends of its pods' interfaces.
-	interfaces = slices.DeleteFunc(interfaces, func(i netif.Interface) bool { return len(i.Prefixes) == 0 })
+	// the host's ends of its pods' interfaces. Who manages the network may take
+	// addresses away with the cable, and give them anew one by one.
+	interfaces = slices.DeleteFunc(interfaces, func(i netif.Interface) bool {
+		return len(i.Prefixes) == 0 || i.Name == a.home && !i.Holds(a.cfg.Bind)
+	})
 	if slices.EqualFunc(interfaces, a.interfaces, netif.Interface.Equal) {
 		return
 	}
-	cameUp := a.cameUp(interfaces)
+	wasSevered := a.severed
 	a.interfaces = interfaces
-	if cameUp {
+	a.severed = a.home != "" && !slices.ContainsFunc(interfaces, func(i netif.Interface) bool { return i.Name == a.home && i.Up })
+	if wasSevered && !a.severed {
 		a.rejoin(ctx)
 	} else {
 		a.tellFacts()
@@ -415,14 +425,6 @@ func (a *Announcer) find(ctx context.Context, others []netip.AddrPort) {
 	}
 }
 
-// cameUp reports whether the interface over which the speakers talk was down and
-// is up now.
-func (a *Announcer) cameUp(now []netif.Interface) bool {
-	talks := func(i netif.Interface) bool { return i.Has(a.cfg.Bind) }
-	was, is := slices.IndexFunc(a.interfaces, talks), slices.IndexFunc(now, talks)
-	return was >= 0 && is >= 0 && !a.interfaces[was].Up && now[is].Up
-}
-
 // lookForLost looks for speakers that are known and not among the members, until
 // ctx ends: gossip alone does not find together again after a long partition. Those
 // who are in touch take turns, so that a few look at a time, however many they are.
@@ -494,10 +496,12 @@ func (a *Announcer) act() speaker.Plan {
 	a.unheard = a.silences.note(view.Unheard)
 	s := speaker.Snapshot{
 		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: a.crowd.of(view),
-		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Announced: map[netip.Addr]bool{}, Take: a.take,
+		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Severed: a.severed, Announced: map[netip.Addr]bool{}, Take: a.take,
 	}
-	for addr := range a.since {
-		s.Announced[addr] = true
+	if a.members.Beating() { // else others may have it: what they claimed is not to be claimed back
+		for addr := range a.since {
+			s.Announced[addr] = true
+		}
 	}
 	a.befriend(view)
 	s.Version = a.ground.stand(a.world.fill(&s), s.Speakers)
@@ -534,7 +538,11 @@ func (a *Announcer) befriend(v members.View) {
 	for _, mac := range a.world.nodesMACs() {
 		macs[mac] = true
 	}
-	for _, f := range v.Facts { // also of those that are not alive any more
+	others := a.world.others()
+	for node, f := range v.Facts { // also of those that are not alive any more, but not of those that left the cluster
+		if _, there := others[node]; !there && node != a.cfg.Node {
+			continue
+		}
 		for _, i := range f.Interfaces {
 			macs[i.MAC] = true
 		}
