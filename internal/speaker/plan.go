@@ -35,6 +35,7 @@ type Snapshot struct {
 	CutOff         bool                // this speaker misses most of those it watches: it may be cut off itself
 	Severed        bool                // the interface by which it talks to the others is down: they are not dead, they are out of reach
 	Announced      map[netip.Addr]bool // what this node announces already
+	Disputed       map[netip.Addr]bool // what its owner has not announced, as a foreign host has it
 	Take           netip.Addr          // to be taken over now by this node, as a user wants; or none
 
 	BGPAdvertisements []lb.BGPAdvertisement // oldest first
@@ -131,6 +132,9 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 	if elected == s.Node && claim.Owner != s.Node && (insists || !s.awaited(sp.Addr) && !s.apart()) {
 		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1, Minor: s.claimsMinor(claim)}
 		p.Claims[sp.Addr] = claim
+		if s.Disputed[sp.Addr] {
+			sp.debut = claim.Epoch
+		}
 	}
 	out.Reason, out.Owner = lb.ReasonNotOwner, claim.Owner
 	names, able := c.Able[claim.Owner]
@@ -139,7 +143,7 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 	}
 	if able && claim.Owner == s.Node {
 		out.Reason = lb.ReasonAnnounced
-		p.announce(sp, lb.L2Announcement{Addr: sp.Addr, Interfaces: names, Probe: claim.Epoch == firstEpoch})
+		p.announce(sp, lb.L2Announcement{Addr: sp.Addr, Interfaces: names, Probe: claim.Epoch <= sp.debut})
 	}
 	return out
 }

@@ -134,6 +134,18 @@ func TestMake(t *testing.T) {
 			reason: lb.ReasonAnnounced, owner: "n2", rejected: []Rejection{{"n1", lb.ReasonNodeNotMember}, {"n3", lb.ReasonNodeNotMember}},
 		},
 		{
+			name: "what its owner did not announce, as a foreign host has it, is probed by who takes over",
+			change: func(s *Snapshot) {
+				s.Node = "n2"
+				delete(s.Speakers, "n3")
+				s.Claims[vip] = election.Claim{Owner: "n3", Epoch: 7}
+				s.Disputed = map[netip.Addr]bool{vip: true}
+			},
+			claims:   map[netip.Addr]election.Claim{vip: {Owner: "n2", Epoch: 8}},
+			announce: []lb.L2Announcement{{Addr: vip, Interfaces: []string{"eth0"}, Probe: true}},
+			reason:   lb.ReasonAnnounced, owner: "n2", rejected: []Rejection{{"n3", lb.ReasonNodeNotMember}},
+		},
+		{
 			name: "who knows that it is itself out of the others' reach does not take them for dead",
 			change: func(s *Snapshot) {
 				s.Node, s.Known, s.Severed = "n2", 3, true

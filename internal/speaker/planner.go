@@ -10,7 +10,7 @@ import (
 )
 
 // Planner makes one plan after the other, each from its snapshot alone, as Make
-// does. It keeps what the last one found out for as long as the snapshot says
+// does, but that it knows which addresses were not in the last one. It keeps what the last one found out for as long as the snapshot says
 // that it is so still: a claim, which is what changes most often, then costs as
 // much as the one address.
 type Planner struct {
@@ -39,11 +39,13 @@ type Planner struct {
 func (p *Planner) Make(s Snapshot) Plan {
 	switch {
 	case s.Version == 0 || s.Version != p.version || s.Node != p.node:
+		known, were := p.seats, p.spots
 		if !same(p.assigned, s.Assignments) {
 			p.assigned = s.Assignments
 			p.spots, p.seats = s.spots()
 		}
 		s.look(p.spots)
+		p.date(&s, known, were)
 		p.routes = s.routes(p.spots)
 		p.begin(&s)
 	case s.Joined != p.joined:
@@ -87,6 +89,27 @@ func (p *Planner) Has(a netip.Addr) bool {
 // HasFamily reports whether the last snapshot assigned an address of the family.
 func (p *Planner) HasFamily(f lb.Family) bool {
 	return slices.ContainsFunc(p.spots, func(sp spot) bool { return lb.FamilyOf(sp.Addr) == f })
+}
+
+// date notes with which claim each spot comes to the network, as soon as some node
+// could announce it. An address that is given out again, which may have been a foreign
+// host's meanwhile, comes with the claim of who had it last, or of who takes over from
+// that one.
+func (p *Planner) date(s *Snapshot, known map[netip.Addr]int, were []spot) {
+	for i := range p.spots {
+		sp := &p.spots[i]
+		switch last, had := known[sp.Addr]; {
+		case known == nil: // this speaker starts: who has the address may have announced it for long
+			sp.debut = firstEpoch
+		case had:
+			sp.debut = were[last].debut
+		}
+		if c := s.Claims[sp.Addr]; sp.debut == 0 && sp.candidates.Reason == 0 {
+			if sp.debut = c.Epoch; !sp.settled(c) {
+				sp.debut++
+			}
+		}
+	}
 }
 
 // begin takes all claims on the spots anew.

@@ -122,3 +122,72 @@ func TestPlannerDecidesAsIfItKeptNothing(t *testing.T) {
 		}
 	})
 }
+
+// An address that is given out again may have been somebody's meanwhile: it is probed,
+// whatever claims there were, but never on a take-over.
+func TestAddressGivenOutAgainIsProbed(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		after func(s *Snapshot, appears func()) // the first snapshot
+		want  bool
+	}{
+		{"it was there when this speaker started", func(*Snapshot, func()) {}, false},
+		{"it is given again, and this node had it last", func(_ *Snapshot, appears func()) { appears() }, true},
+		{"this node takes it over from who had it last and is dead", func(s *Snapshot, appears func()) {
+			s.Claims[vip] = election.Claim{Owner: "n2", Epoch: 6}
+			delete(s.Speakers, "n2")
+			delete(s.Speakers, "n3")
+			appears()
+		}, true},
+		{"the same, and it got its endpoints later", func(s *Snapshot, appears func()) {
+			ready := s.Assignments[0].ReadyNodes
+			s.Claims[vip] = election.Claim{}
+			s.Assignments[0].ReadyNodes = nil
+			appears()
+			s.Assignments = slices.Clone(s.Assignments)
+			s.Assignments[0].ReadyNodes = ready
+			delete(s.Speakers, "n2")
+			delete(s.Speakers, "n3")
+			s.Version++
+		}, true},
+		{"this node takes it over later from who had it last", func(s *Snapshot, appears func()) {
+			s.Claims[vip] = election.Claim{Owner: "n2", Epoch: 6}
+			appears()
+			delete(s.Speakers, "n2")
+			delete(s.Speakers, "n3")
+			s.Version++
+		}, false},
+		{"this node has it, and another Service comes", func(s *Snapshot, appears func()) {
+			s.Assignments = append(slices.Clone(s.Assignments), lb.Assignment{
+				Service: lb.ServiceKey{Namespace: "default", Name: "zoo"}, Policy: lb.TrafficCluster,
+				Grants: []lb.Grant{{Addr: vip.Next(), Pool: "lan"}}, ReadyNodes: []string{lb.AnyNode},
+			})
+			s.Version++
+		}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var p Planner
+			s := cluster(func(s *Snapshot) { s.Version = 1 })
+			appears := func() {
+				with := s.Assignments
+				s.Assignments = nil
+				p.Make(s)
+				s.Assignments = with
+				s.Version++
+				p.Make(s)
+			}
+			tt.after(&s, appears)
+			s.Claims = maps.Clone(s.Claims)
+			plan := p.Make(s)
+			maps.Copy(s.Claims, plan.Claims)
+			s.Moved = slices.Collect(maps.Keys(plan.Claims))
+			for range 2 { // the plan with the claim, and one in which it has been heard
+				i := slices.IndexFunc(plan.Announcements, func(a lb.L2Announcement) bool { return a.Addr == vip })
+				if i < 0 || plan.Announcements[i].Probe != tt.want {
+					t.Fatalf("it announces %+v, want %s, probed: %v", plan.Announcements, vip, tt.want)
+				}
+				plan = p.Make(s)
+			}
+		})
+	}
+}

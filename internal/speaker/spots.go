@@ -15,6 +15,7 @@ type spot struct {
 	first   *lb.Assignment  // the Service that has it
 	others  []lb.Assignment // the other Services that have it
 	sharers []lb.ServiceKey // these are
+	debut   uint64          // the epoch of the claim with which it comes to the network: a higher one takes over what is announced already; 0 while no node could announce it
 
 	candidates *Candidates // without Rejected; of many spots the same
 	portion    *portion    // what this node announces of it by BGP; nil: nothing. Of many spots the same

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -111,6 +112,62 @@ func TestForeignHostIsNotFought(t *testing.T) {
 			c.owner(t, netip.MustParseAddr(addr))
 		})
 	}
+}
+
+// An address that was given back may be a foreign host's when it is given out again,
+// whoever announced it before.
+func TestAddressGivenOutAgainIsNotFoughtFor(t *testing.T) {
+	c := cluster.corner(t)
+	const addr = "172.30.0.62"
+	c.pool(t, "shared", addr+"/32")
+	c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1("shared")})
+	first := c.service(t, "first")
+	c.backends(t, first)
+	a := c.addresses(t, first)[0]
+	to := "n1" // an address that moved is not new to the network any more
+	if c.owner(t, a) == to {
+		to = "n2"
+	}
+	c.annotate(t, to, v1alpha1.AnnotationTake+"="+addr)
+	c.untilService(t, first, announced, true, "Announced", addr+" by layer 2 from "+to)
+	c.remove(t, first)
+	c.untilSpeakersOwn(t, nil)
+
+	mac, _ := c.occupy(t, addr)
+	w, err := c.Client.WatchNeighbour(a)
+	must(t, err)
+	t.Cleanup(w.Stop)
+	second := c.service(t, "second", exactly(addr))
+	c.backends(t, second)
+	c.untilService(t, second, announced, false, "Conflict", addr+" is not announced", mac)
+	// Nor does one fight for it who takes over from a node that does not announce it.
+	quiet := c.disputer(t, "")
+	c.annotate(t, quiet, v1alpha1.AnnotationDrain+"=disk swap")
+	t.Cleanup(func() { c.undrain(t, quiet) })
+	c.disputer(t, quiet)
+	for _, said := range w.Changes() {
+		if said.Node != "" {
+			t.Errorf("%s said that it has %s\n%v", said.Node, addr, w)
+		}
+	}
+	must(t, w.Err())
+}
+
+// disputer waits until a node, but not this one, leaves an address to a foreign host.
+func (c *corner) disputer(t *testing.T, but string) (node string) {
+	t.Helper()
+	lab.Eventually(t, soon, func() error {
+		var all v1alpha1.SpeakerList
+		must(t, c.api.List(t.Context(), &all))
+		for _, s := range all.Items {
+			if len(s.Status.Conflicts) > 0 && s.Name != but {
+				node = s.Name
+				return nil
+			}
+		}
+		return errors.New("no speaker says that it leaves an address to a foreign host")
+	})
+	return node
 }
 
 // A Service that did not ask for the address is given another.

@@ -496,7 +496,7 @@ func (a *Announcer) act() speaker.Plan {
 	a.unheard = a.silences.note(view.Unheard)
 	s := speaker.Snapshot{
 		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: a.crowd.of(view),
-		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Severed: a.severed, Announced: map[netip.Addr]bool{}, Take: a.take,
+		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Severed: a.severed, Disputed: a.world.inDispute(), Announced: map[netip.Addr]bool{}, Take: a.take,
 	}
 	if a.members.Beating() { // else others may have it: what they claimed is not to be claimed back
 		for addr := range a.since {

@@ -36,8 +36,9 @@ type world struct {
 	nodes     map[string]lb.Node
 	speakers  map[string]netip.AddrPort // node -> gossip endpoint
 	macs      macs
-	wanted    kube.SpeakerOrders // what a user wants of this one
-	names     map[string]string  // of nodes, to keep one of each
+	disputed  map[string][]netip.Addr // node -> what its speaker does not announce, as a foreign host has it
+	wanted    kube.SpeakerOrders      // what a user wants of this one
+	names     map[string]string       // of nodes, to keep one of each
 	routers   routerObjects
 
 	// What fill found out the last time, and what has changed since. What it gave
@@ -92,6 +93,7 @@ func newWorld(class kube.Class, node string) *world {
 		nodes:     map[string]lb.Node{},
 		speakers:  map[string]netip.AddrPort{},
 		macs:      macs{of: map[string][]string{}},
+		disputed:  map[string][]netip.Addr{},
 		names:     map[string]string{},
 		routers:   newRouterObjects(),
 		version:   1, // 0 says that nobody keeps account
@@ -273,6 +275,7 @@ func (w *world) setSpeaker(s *v1alpha1.Speaker, gone bool) bool {
 		w.wanted = orders
 	}
 	w.macs.set(s)
+	w.setDisputed(s)
 	endpoint, err := netip.ParseAddrPort(s.Status.GossipEndpoint)
 	if gone || err != nil {
 		delete(w.speakers, s.Name)
@@ -280,6 +283,30 @@ func (w *world) setSpeaker(s *v1alpha1.Speaker, gone bool) bool {
 	}
 	w.speakers[s.Name] = endpoint
 	return matters
+}
+
+// setDisputed notes what a speaker has not announced for a foreign host's sake.
+func (w *world) setDisputed(s *v1alpha1.Speaker) {
+	delete(w.disputed, s.Name)
+	for _, c := range s.Status.Conflicts {
+		if a, err := netip.ParseAddr(c.Address); err == nil && !c.Announced {
+			w.disputed[s.Name] = append(w.disputed[s.Name], a)
+		}
+	}
+}
+
+// inDispute returns the addresses that speakers do not announce, as foreign hosts
+// have them.
+func (w *world) inDispute() map[netip.Addr]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[netip.Addr]bool{}
+	for _, addrs := range w.disputed {
+		for _, a := range addrs {
+			out[a] = true
+		}
+	}
+	return out
 }
 
 // orders returns what a user wants of this speaker.
