@@ -233,7 +233,8 @@ const (
 	//
 	// On: Speaker Ready
 	//
-	// Mend: read the message; the speaker needs the capability NET_RAW.
+	// Mend: read the message; the speaker needs the capability NET_RAW, and IPv6 must not be
+	// disabled on the interface. Meanwhile other nodes announce what it cannot.
 	ReasonCannotAnnounce = "CannotAnnounce"
 
 	// ReasonJoining: the speaker looks for the others before it may own anything.

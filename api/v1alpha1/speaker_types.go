@@ -133,6 +133,14 @@ type SpeakerInterface struct {
 	//
 	// +optional
 	Up bool `json:"up"`
+
+	// fails are the kinds of addresses for which the speaker could not open it, as the
+	// condition Ready says: other nodes announce these. Example: ["IPv6"].
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=2
+	Fails []IPFamily `json:"fails,omitempty"`
 }
 
 // SpeakerAddress is an address that a speaker answers for.

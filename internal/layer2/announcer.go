@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-logr/logr"
 
@@ -19,7 +20,7 @@ import (
 )
 
 // Announcer answers for the addresses it was last given. One goroutine at a
-// time may call Apply and Close.
+// time may call Apply, Fails, TryAgain and Close.
 type Announcer struct {
 	log     logr.Logger
 	may     func() bool
@@ -31,6 +32,7 @@ type Announcer struct {
 	friends atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
 	changed wake.Signal
 	links   map[linkKey]*link
+	failed  map[linkKey]failure
 	// arp and ndp are what the links of a family count.
 	arp, ndp counters
 	// passed are the addresses that are or were answered for since they are among
@@ -48,6 +50,16 @@ type applied struct {
 	links      map[*link]*map[netip.Addr]tenure // what each had published
 }
 
+// failure is that a link could not be opened.
+type failure struct {
+	err error
+	at  time.Time
+}
+
+// failsFor is how long an interface that could not be opened counts as one that
+// cannot be.
+const failsFor = time.Minute
+
 // linkKey is one protocol on one interface, as it is now: an interface with
 // another MAC, or made anew under the old name, is another one.
 type linkKey struct {
@@ -61,7 +73,7 @@ type linkKey struct {
 // returns false: it is asked before each, without any wait in between, so that a
 // process which has stood still does not answer for what others have taken.
 func New(may func() bool, log logr.Logger) *Announcer {
-	a := &Announcer{log: log, may: may, dial: dial, gateway: netif.Gateway, changed: wake.New(), links: map[linkKey]*link{}, passed: map[netip.Addr]bool{}}
+	a := &Announcer{log: log, may: may, dial: dial, gateway: netif.Gateway, changed: wake.New(), links: map[linkKey]*link{}, failed: map[linkKey]failure{}, passed: map[netip.Addr]bool{}}
 	a.friends.Store(&map[string]bool{})
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	return a
@@ -176,6 +188,24 @@ func sameRow(x, y lb.L2Announcement) bool {
 	return x.Addr == y.Addr && x.Probe == y.Probe && slices.Equal(x.Interfaces, y.Interfaces)
 }
 
+// Fails returns the interfaces that could not be opened lately, by name, and for which
+// families, sorted; and why.
+func (a *Announcer) Fails() (map[string][]lb.Family, error) {
+	families, errs := map[string][]lb.Family{}, []error(nil)
+	for _, k := range slices.SortedFunc(maps.Keys(a.failed), compareLinks) {
+		if time.Since(a.failed[k].at) > failsFor {
+			delete(a.failed, k)
+			continue
+		}
+		families[k.name] = append(families[k.name], k.family)
+		errs = append(errs, a.failed[k].err)
+	}
+	return families, errors.Join(errs...)
+}
+
+// TryAgain forgets what could not be opened: something has changed.
+func (a *Announcer) TryAgain() { clear(a.failed) }
+
 // answers reports whether the address is answered for on the interface.
 func (a *Announcer) answers(name string, addr netip.Addr) bool {
 	for k, l := range a.links {
@@ -191,8 +221,10 @@ func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Ad
 	if l == nil {
 		w, err := a.dial(ifi, k.family)
 		if err != nil {
+			a.failed[k] = failure{err, time.Now()}
 			return err
 		}
+		delete(a.failed, k)
 		gateway := func() (heard, bool) {
 			if k.family == lb.IPv6 {
 				return heard{}, false // neighbours of IPv6 see for themselves whether an entry still holds

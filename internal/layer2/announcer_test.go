@@ -356,10 +356,18 @@ func TestInterfaceThatCannotBeOpenedDoesNotHarmOthers(t *testing.T) {
 		if len(inForce) != 1 || !slices.Equal(inForce[0].Interfaces, []string{"eth0"}) {
 			t.Errorf("in force %v, want the row on eth0 alone", inForce)
 		}
+		fails, why := h.Fails()
+		if want := map[string][]lb.Family{"bad0": {lb.IPv4}}; !cmp.Equal(fails, want) || why == nil {
+			t.Errorf("what fails is told to be %v, %v; want %v, and why", fails, why, want)
+		}
 		synctest.Wait() // it announces, and knows of nobody who asked
 		h.ask(vip)
 		if answered, _ := h.wires[0].seen(); len(answered) != 1 {
 			t.Error("eth0 does not answer")
+		}
+		time.Sleep(failsFor + time.Second)
+		if fails, why := h.Fails(); len(fails) > 0 || why != nil {
+			t.Errorf("after a while it may be tried again, and is still told to fail: %v, %v", fails, why)
 		}
 	})
 }

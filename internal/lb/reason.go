@@ -246,6 +246,12 @@ const (
 	// subnet.
 	ReasonNoInterface
 
+	// ReasonInterfaceFails: the node cannot open its interface for ARP, or for NDP, as its
+	// Speaker says.
+	//
+	// Mend: read the Speaker's condition Ready; IPv6 may be disabled on the interface.
+	ReasonInterfaceFails
+
 	// ReasonNoReadyEndpoint: the Service has no ready endpoint on the node, and externalTrafficPolicy is Local.
 	//
 	// Mend: run a pod there, or set externalTrafficPolicy: Cluster.
@@ -343,6 +349,7 @@ var reasonNames = map[Reason]string{
 	ReasonNodeNotMember:   "NodeNotMember",
 	ReasonNodeLeaving:     "NodeLeaving",
 	ReasonNoInterface:     "NoInterface",
+	ReasonInterfaceFails:  "InterfaceFails",
 	ReasonNoReadyEndpoint: "NoReadyEndpoint",
 	ReasonNoEndpoints:     "NoEndpoints",
 	ReasonNodeCordoned:    "NodeCordoned",
@@ -395,6 +402,8 @@ func (r Reason) Words() string {
 		return "its speaker is shutting down"
 	case ReasonNoInterface:
 		return "has no chosen interface that is up in the address's subnet"
+	case ReasonInterfaceFails:
+		return "cannot open its interface, as its Speaker says"
 	case ReasonNoReadyEndpoint:
 		return "has no ready endpoint (externalTrafficPolicy: Local)"
 	case ReasonNoEndpoints:

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+
+	"github.com/fairlead/fairlead/internal/lb"
 )
 
 // Interface is a network interface that can carry ARP and NDP.
@@ -17,6 +19,7 @@ type Interface struct {
 	MAC      string         `json:"m,omitempty"` // "02:00:00:00:00:01"
 	Prefixes []netip.Prefix `json:"p,omitempty"` // own addresses with their subnets' lengths
 	Up       bool           `json:"u,omitempty"` // administratively and by carrier
+	Fails    []lb.Family    `json:"x,omitempty"` // for which the speaker could not open it
 }
 
 // Has reports whether addr is in one of the interface's subnets.
@@ -31,7 +34,7 @@ func (i Interface) Holds(addr netip.Addr) bool {
 
 // Equal reports whether the interfaces are the same in every respect.
 func (i Interface) Equal(o Interface) bool {
-	return i.Name == o.Name && i.Index == o.Index && i.MAC == o.MAC && i.Up == o.Up && slices.Equal(i.Prefixes, o.Prefixes)
+	return i.Name == o.Name && i.Index == o.Index && i.MAC == o.MAC && i.Up == o.Up && slices.Equal(i.Prefixes, o.Prefixes) && slices.Equal(i.Fails, o.Fails)
 }
 
 // MatchesAny reports whether the interface's name is one of the names or globs

@@ -278,7 +278,7 @@ func (s *Snapshot) able(node lb.Node, as lb.Assignment, addr netip.Addr, adverts
 	if _, ready := slices.BinarySearch(as.ReadyNodes, node.Name); as.Policy == lb.TrafficLocal && !ready {
 		return nil, lb.ReasonNoReadyEndpoint
 	}
-	selected := false
+	selected, fails := false, false
 	var names []string
 	for _, a := range adverts {
 		if !a.SelectsNode(node.Labels) {
@@ -286,7 +286,11 @@ func (s *Snapshot) able(node lb.Node, as lb.Assignment, addr netip.Addr, adverts
 		}
 		selected = true
 		for _, i := range sp.Interfaces {
-			if i.Up && chosen(i, a, addr, onSubnet) {
+			switch {
+			case !i.Up || !chosen(i, a, addr, onSubnet):
+			case slices.Contains(i.Fails, lb.FamilyOf(addr)):
+				fails = true
+			default:
 				names = append(names, i.Name)
 			}
 		}
@@ -294,6 +298,8 @@ func (s *Snapshot) able(node lb.Node, as lb.Assignment, addr netip.Addr, adverts
 	switch {
 	case !selected:
 		return nil, lb.ReasonNodeNotSelected
+	case len(names) == 0 && fails:
+		return nil, lb.ReasonInterfaceFails
 	case len(names) == 0:
 		return nil, lb.ReasonNoInterface
 	}

@@ -146,6 +146,25 @@ func TestMake(t *testing.T) {
 			reason:   lb.ReasonAnnounced, owner: "n2", rejected: []Rejection{{"n3", lb.ReasonNodeNotMember}},
 		},
 		{
+			name: "an owner that cannot open its interface",
+			change: func(s *Snapshot) {
+				delete(s.Speakers, "n3")
+				own := s.Speakers["n1"].Interfaces[0]
+				own.Fails = []lb.Family{lb.IPv4}
+				s.Speakers["n1"] = Speaker{Interfaces: []netif.Interface{own}, Joined: true}
+			},
+			reason: lb.ReasonNotOwner, owner: "n2", rejected: []Rejection{{"n1", lb.ReasonInterfaceFails}, {"n3", lb.ReasonNodeNotMember}},
+		},
+		{
+			name: "one that cannot open it for the other family",
+			change: func(s *Snapshot) {
+				own := s.Speakers["n1"].Interfaces[0]
+				own.Fails = []lb.Family{lb.IPv6}
+				s.Speakers["n1"] = Speaker{Interfaces: []netif.Interface{own}, Joined: true}
+			},
+			announce: announced, reason: lb.ReasonAnnounced, owner: "n1",
+		},
+		{
 			name: "who knows that it is itself out of the others' reach does not take them for dead",
 			change: func(s *Snapshot) {
 				s.Node, s.Known, s.Severed = "n2", 3, true

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
@@ -79,7 +80,8 @@ func New(o Objects) View {
 // add takes in what a speaker says. Of two that say they have an address the
 // one that took it later is right: the other is dead and cannot say so.
 func (v *View) add(s *v1alpha1.Speaker) {
-	if !meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady) {
+	ready := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || ready.Status != metav1.ConditionTrue && ready.Reason != v1alpha1.ReasonCannotAnnounce { // not everything, that is
 		return
 	}
 	v.Speakers[s.Name] = speaker.Speaker{Joined: true, Avoid: kube.SpeakerAvoid(s), Interfaces: interfaces(s)}
@@ -101,6 +103,11 @@ func interfaces(s *v1alpha1.Speaker) (out []netif.Interface) {
 		for _, a := range i.Addresses {
 			if p, err := netip.ParsePrefix(a); err == nil {
 				n.Prefixes = append(n.Prefixes, p)
+			}
+		}
+		for _, f := range []lb.Family{lb.IPv4, lb.IPv6} {
+			if slices.Contains(i.Fails, v1alpha1.IPFamily(f.String())) {
+				n.Fails = append(n.Fails, f)
 			}
 		}
 		out = append(out, n)

@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/test/lab"
 )
 
@@ -17,23 +20,20 @@ func TestAddressGoesWithTheCable(t *testing.T) {
 	const hears = 700 * time.Millisecond // nothing, from when it has its addresses again; it looks for the others for longer
 	f := newFailover(t)
 	w := f.begin(t, f.addresses[0])
-	n, saved := f.Node(w.owner), filepath.Join(t.TempDir(), "saved")
-	sh := func(script string) error {
-		out, err := n.Exec(t.Context(), "sh", "-ec", script)
-		if err != nil {
-			return fmt.Errorf("%s: %w %s", script, err, out)
-		}
-		return nil
-	}
+	n, sh, saved := f.Node(w.owner), f.shell(w.owner), filepath.Join(t.TempDir(), "saved")
 	must(t, sh("ip address save dev eth0 scope global > "+saved+".a; ip -4 route save dev eth0 proto boot > "+saved+".4; ip -6 route save dev eth0 proto boot > "+saved+".6"))
-	restore := "ip address restore < " + saved + ".a; ip route restore < " + saved + ".4; ip -6 route restore < " + saved + ".6"
 	t.Cleanup(func() { f.heal(t) })
+	restore := sync.OnceValue(func() error {
+		return sh("ip address restore < " + saved + ".a; ip route restore < " + saved + ".4; ip -6 route restore < " + saved + ".6")
+	})
+	hear := sync.OnceValue(func() error { return sh("if nft list table inet deaf > /dev/null 2>&1; then nft delete table inet deaf; fi") })
+	t.Cleanup(func() { must(t, errors.Join(restore(), hear())) })
 	must(t, errors.Join(n.PullCable(), sh("ip address flush dev eth0 scope global")))
 	next := onlyOwner(t, w.seen, 5*time.Second, w.owner)
 	must(t, sh("nft 'table inet deaf { chain in { type filter hook input priority 0; th dport 7946 drop; th sport 7946 drop; }; }'"))
 
 	mended := time.Now()
-	must(t, errors.Join(n.PlugCable(), sh(restore)))
+	must(t, errors.Join(n.PlugCable(), restore()))
 	back := time.Now()
 	lab.Eventually(t, soon, func() error {
 		if time.Since(back) < hears {
@@ -41,7 +41,7 @@ func TestAddressGoesWithTheCable(t *testing.T) {
 		}
 		return nil
 	})
-	must(t, sh("nft delete table inet deaf"))
+	must(t, hear())
 	f.untilWhole(t)
 	if got := onlyOwner(t, w.seen, settled); got != next {
 		t.Errorf("%s took over from %s, and then %s did", next, w.owner, got)
@@ -50,4 +50,47 @@ func TestAddressGoesWithTheCable(t *testing.T) {
 		t.Errorf("%s answered until %v after its cable was back\n%v", w.owner, again, w.seen)
 	}
 	must(t, w.seen.Err())
+}
+
+// shell returns what has a node run a script, also after a test.
+func (c *corner) shell(node string) func(script string) error {
+	return func(script string) error {
+		out, err := c.Node(node).Exec(context.Background(), "sh", "-ec", script)
+		if err != nil {
+			return fmt.Errorf("%s: %w %s", script, err, out)
+		}
+		return nil
+	}
+}
+
+// A node on which an interface cannot be opened leaves what it cannot announce there to
+// others, though it looks able to: IPv6 may be disabled on it, and the L2Advertisement
+// name it.
+func TestInterfaceThatCannotBeOpened(t *testing.T) {
+	f := newFailover(t)
+	a := f.addresses[1]
+	l2 := &v1alpha1.L2Advertisement{ObjectMeta: meta1("lan")}
+	f.change(t, l2, func() { l2.Spec.Interfaces = []v1alpha1.InterfacePattern{"eth0"} })
+	owner := f.owner(t, a)
+	broken := f.other(owner)
+	sh, saved := f.shell(broken), filepath.Join(t.TempDir(), "saved")
+	must(t, sh("ip -6 address save dev eth0 scope global > "+saved+".a; ip -6 route save dev eth0 proto boot > "+saved+".r; sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1"))
+	mend := sync.OnceFunc(func() {
+		must(t, sh("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0; ip address restore < "+saved+".a; ip -6 route restore < "+saved+".r"))
+	})
+	t.Cleanup(mend)
+	f.annotate(t, broken, v1alpha1.AnnotationTake+"="+a.String())
+	sp := &v1alpha1.Speaker{ObjectMeta: meta1(broken)}
+	f.until(t, sp, func() error {
+		return says(sp.Status.Conditions, ready, false, v1alpha1.ReasonCannotAnnounce, "open NDP on eth0")
+	})
+	next := f.owner(t, a)
+	if next == broken {
+		t.Errorf("%s answers for %s, which it cannot", broken, a)
+	}
+	f.untilService(t, f.web, announced, true, "Announced", a.String()+" by layer 2 from "+next)
+	f.explain(t, f.web, "Announced")
+	f.doctor(t, "node "+broken, "cannot announce", "open NDP on eth0", "IPv6 must not be disabled")
+	mend()
+	f.untilWhole(t)
 }

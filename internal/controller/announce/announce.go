@@ -103,10 +103,11 @@ type Announcer struct {
 
 	// Owned by the loop of Start.
 	interfaces []netif.Interface
-	home       string   // the interface that has, or had, the address of the gossip
-	severed    bool     // it is down, or has lost that address
-	keys       [][]byte // of the gossip
-	keyFault   string   // why they are not those in the Secret
+	home       string                 // the interface that has, or had, the address of the gossip
+	severed    bool                   // it is down, or has lost that address
+	fails      map[string][]lb.Family // interfaces that cannot be opened, and for what
+	keys       [][]byte               // of the gossip
+	keyFault   string                 // why they are not those in the Secret
 	silences   silences
 	unheard    []string // speakers that only others hear, and not for a moment
 	planner    speaker.Planner
@@ -265,8 +266,17 @@ func (a *Announcer) hasJoined() {
 // tellFacts tells the others about this node.
 func (a *Announcer) tellFacts() {
 	a.members.SetFacts(members.Facts{
-		Interfaces: a.interfaces, Joined: a.joined.Load(), Leaving: a.leaving, Drained: a.drained, Unproxied: a.unproxied,
+		Interfaces: a.usable(), Joined: a.joined.Load(), Leaving: a.leaving, Drained: a.drained, Unproxied: a.unproxied,
 	})
+}
+
+// usable is the interfaces with what they cannot be used for.
+func (a *Announcer) usable() []netif.Interface {
+	out := slices.Clone(a.interfaces)
+	for i := range out {
+		out[i].Fails = a.fails[out[i].Name]
+	}
+	return out
 }
 
 // known returns where the API server says that the other speakers are.
@@ -311,6 +321,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.cfg.Clock.Changed():
 		case <-a.links:
 			a.look(background)
+			a.layer2.TryAgain()
 			a.unchecked = checkEvery
 		case <-a.members.Lapsed():
 			a.cfg.Metrics.Lapses.Inc()
@@ -511,6 +522,9 @@ func (a *Announcer) act() speaker.Plan {
 		a.members.Claim(plan.Claims)
 	}
 	inForce, err := a.layer2.Apply(plan.Announcements, plan.Standby, a.interfaces)
+	if why := a.noteFailures(); err == nil {
+		err = why
+	}
 	a.countTakeOvers(&s, plan.Claims)
 	a.layer2.Again(a.members.Contested())
 	a.hear()
@@ -524,6 +538,17 @@ func (a *Announcer) act() speaker.Plan {
 	}
 	a.tell(inForce, plan.Users, len(view.Alive), err)
 	return plan
+}
+
+// noteFailures tells the others which interfaces cannot be opened: they take over what
+// was to be announced there. It returns why.
+func (a *Announcer) noteFailures() error {
+	fails, why := a.layer2.Fails()
+	if !maps.EqualFunc(fails, a.fails, slices.Equal) {
+		a.fails = fails
+		a.tellFacts()
+	}
+	return why
 }
 
 // befriend tells layer 2 of the nodes' hardware addresses, if they are not those of
@@ -664,7 +689,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	conflicts := a.layer2.Conflicts()
 	a.count(alive, len(since), conflicts)
 	r := report{
-		interfaces: a.interfaces, keys: a.keys, owned: inForce, users: users, since: since, conflicts: conflicts,
+		interfaces: a.usable(), keys: a.keys, owned: inForce, users: users, since: since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: kube.WithUnheard(kube.InTouchMessage(alive), a.unheard),
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),

@@ -196,6 +196,9 @@ func (w *statusWriter) fill(s *v1alpha1.SpeakerStatus, r report) {
 		for _, p := range i.Prefixes {
 			out.Addresses = append(out.Addresses, p.String())
 		}
+		for _, f := range i.Fails {
+			out.Fails = append(out.Fails, v1alpha1.IPFamily(f.String()))
+		}
 		s.Interfaces = append(s.Interfaces, out)
 	}
 	s.OwnedAddresses = int32(len(r.owned))

@@ -47,6 +47,7 @@ var mends = map[lb.Reason]string{
 	lb.ReasonNodeNoNetwork:   "see why the node's network is not there: the CNI's pod on it",
 	lb.ReasonNodeNotMember:   "see whether the speaker runs on the node, is ready, and reaches the others on port 7946, UDP and TCP",
 	lb.ReasonNoInterface:     "bring the node's interface in the address's subnet up, or name another in the L2Advertisement's spec.interfaces",
+	lb.ReasonInterfaceFails:  "see the condition Ready of the node's Speaker: is IPv6 disabled on the interface?",
 	lb.ReasonNoReadyEndpoint: "run a ready pod of the Service on the node, or set externalTrafficPolicy: Cluster",
 	lb.ReasonNoPeer:          "let a BGPPeer's nodeSelectors choose the node, and spec.peers of the BGPAdvertisement name it",
 	lb.ReasonNodeCordoned:    "kubectl uncordon NAME",

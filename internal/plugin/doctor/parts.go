@@ -54,7 +54,7 @@ func speakers(c *cluster.Cluster) []Finding {
 		case ready.Status == metav1.ConditionTrue:
 			continue
 		case ready.Reason == v1alpha1.ReasonCannotAnnounce:
-			f.Severity, f.Says, f.Mend = Problem, "its speaker cannot announce: "+ready.Message, "the speaker needs NET_RAW and the host's network; see its log"
+			f.Severity, f.Says, f.Mend = Problem, "its speaker cannot announce: "+ready.Message, "the speaker needs NET_RAW and the host's network, and IPv6 must not be disabled on the interface where it announces IPv6 addresses; see its log"
 		default:
 			f.Severity, f.Says = Problem, "its speaker is not ready: "+cmp.Or(ready.Message, "it has not said anything")
 			f.Mend = "see the speaker's log on the node"
