@@ -78,7 +78,8 @@ type L2AdvertisementSpec struct {
 
 	// interfaces are the network interfaces to announce on: names, or patterns
 	// with * ? and [a-z]. Examples: ["eth1"], ["bond*"]. Default: those with an
-	// address in the subnet of the announced one.
+	// address in the subnet of the announced one. One that has no address at all
+	// must be named in full.
 	//
 	// +optional
 	// +listType=set

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 
 	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ndp"
@@ -150,11 +151,17 @@ func (w *arpWire) Close() error            { return w.conn.Close() }
 // are sent to the address itself (RFC 4861, 7.3.3), which is not the node's own,
 // so that the kernel would not hand them to an ICMPv6 socket.
 type ndpWire struct {
-	conn   *ndp.Conn    // sends, and joins groups
+	ifi    *net.Interface
+	conns  []*ndp.Conn  // the first sends. All join groups: how many one may join the kernel bounds (net.core.optmem_max)
 	heard  *packet.Conn // IPv6 packets that are solicitations or advertisements
-	mac    net.HardwareAddr
-	buf    []byte             // owned by Next
-	groups map[netip.Addr]int // solicited-node group -> addresses that need it
+	buf    []byte       // owned by Next
+	groups map[netip.Addr]membership
+}
+
+// membership is that of a solicited-node group.
+type membership struct {
+	conn  *ndp.Conn // that joined it
+	addrs int       // that need it
 }
 
 // neighbours lets neighbor solicitations and advertisements through that did not
@@ -177,16 +184,11 @@ const (
 )
 
 func dialNDP(ifi *net.Interface) (wire, error) {
-	conn, _, err := ndp.Listen(ifi, ndp.LinkLocal)
+	conn, err := mute(ifi)
 	if err != nil {
 		return nil, fmt.Errorf("open NDP on %s: %w", ifi.Name, err)
 	}
-	var none ipv6.ICMPFilter
-	none.SetAll(true) // this socket only sends
 	filter, err := bpf.Assemble(slices.Concat(netif.Ours(), neighbours))
-	if err == nil {
-		err = conn.SetICMPFilter(&none)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("open NDP on %s: %w", ifi.Name, errors.Join(err, conn.Close()))
 	}
@@ -194,9 +196,21 @@ func dialNDP(ifi *net.Interface) (wire, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open NDP on %s: %w", ifi.Name, errors.Join(err, conn.Close()))
 	}
-	return &ndpWire{
-		conn: conn, heard: packets, mac: ifi.HardwareAddr, buf: make([]byte, maxPacket), groups: map[netip.Addr]int{},
-	}, nil
+	return &ndpWire{ifi: ifi, conns: []*ndp.Conn{conn}, heard: packets, buf: make([]byte, maxPacket), groups: map[netip.Addr]membership{}}, nil
+}
+
+// mute opens a socket that only sends, and joins groups.
+func mute(ifi *net.Interface) (*ndp.Conn, error) {
+	conn, _, err := ndp.Listen(ifi, ndp.LinkLocal)
+	if err != nil {
+		return nil, err
+	}
+	var none ipv6.ICMPFilter
+	none.SetAll(true)
+	if err := conn.SetICMPFilter(&none); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 func (w *ndpWire) Next() (heard, error) {
@@ -263,9 +277,9 @@ func (w *ndpWire) Probe(a netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	return w.conn.WriteTo(&ndp.NeighborSolicitation{
+	return w.conns[0].WriteTo(&ndp.NeighborSolicitation{
 		TargetAddress: a,
-		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: w.mac}},
+		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: w.ifi.HardwareAddr}},
 	}, nil, group)
 }
 
@@ -275,11 +289,11 @@ func (w *ndpWire) Announce(a netip.Addr) error {
 }
 
 func (w *ndpWire) advertise(a netip.Addr, solicited bool, to netip.Addr) error {
-	return w.conn.WriteTo(&ndp.NeighborAdvertisement{
+	return w.conns[0].WriteTo(&ndp.NeighborAdvertisement{
 		Solicited:     solicited,
 		Override:      true,
 		TargetAddress: a,
-		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: w.mac}},
+		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: w.ifi.HardwareAddr}},
 	}, nil, to)
 }
 
@@ -288,13 +302,30 @@ func (w *ndpWire) Listen(a netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	if w.groups[group] == 0 {
-		if err := w.conn.JoinGroup(group); err != nil {
+	m := w.groups[group]
+	if m.addrs == 0 {
+		if m.conn, err = w.join(group); err != nil {
 			return fmt.Errorf("join %s: %w", group, err)
 		}
 	}
-	w.groups[group]++
+	m.addrs++
+	w.groups[group] = m
 	return nil
+}
+
+// join joins the group by a socket that has room for it.
+func (w *ndpWire) join(group netip.Addr) (*ndp.Conn, error) {
+	for _, c := range slices.Backward(w.conns) {
+		if err := c.JoinGroup(group); !errors.Is(err, syscall.ENOMEM) {
+			return c, err
+		}
+	}
+	another, err := mute(w.ifi)
+	if err != nil {
+		return nil, err
+	}
+	w.conns = append(w.conns, another)
+	return another, another.JoinGroup(group)
 }
 
 func (w *ndpWire) Ignore(a netip.Addr) error {
@@ -302,11 +333,19 @@ func (w *ndpWire) Ignore(a netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	if w.groups[group]--; w.groups[group] > 0 {
+	m := w.groups[group]
+	if m.addrs--; m.addrs > 0 {
+		w.groups[group] = m
 		return nil
 	}
 	delete(w.groups, group)
-	return w.conn.LeaveGroup(group)
+	return m.conn.LeaveGroup(group)
 }
 
-func (w *ndpWire) Close() error { return errors.Join(w.heard.Close(), w.conn.Close()) }
+func (w *ndpWire) Close() error {
+	errs := []error{w.heard.Close()}
+	for _, c := range w.conns {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -154,14 +154,14 @@ func isUp(a *netlink.LinkAttrs) bool {
 
 // prefixesOf returns the addresses of an interface with their subnets, sorted. Host routes (/32,
 // /128) and link-local subnets are left out: they say nothing about where a
-// Service's address belongs.
+// Service's address belongs. So are addresses that another host has (RFC 4862, 5.4.5).
 func prefixesOf(index int, addrs []netlink.Addr) []netip.Prefix {
 	var out []netip.Prefix
 	for _, a := range addrs {
 		ip, ok := netip.AddrFromSlice(a.IP)
 		ones, _ := a.Mask.Size()
 		p := netip.PrefixFrom(ip.Unmap(), ones)
-		if a.LinkIndex != index || !ok || !p.IsValid() || p.IsSingleIP() || p.Addr().IsLinkLocalUnicast() {
+		if a.LinkIndex != index || !ok || !p.IsValid() || p.IsSingleIP() || p.Addr().IsLinkLocalUnicast() || a.Flags&duplicate != 0 {
 			continue
 		}
 		out = append(out, p)
@@ -169,6 +169,9 @@ func prefixesOf(index int, addrs []netlink.Addr) []netip.Prefix {
 	slices.SortFunc(out, comparePrefixes)
 	return slices.Compact(out)
 }
+
+// duplicate is IFA_F_DADFAILED (rtnetlink(7)).
+const duplicate = 0x08
 
 func comparePrefixes(x, y netip.Prefix) int {
 	if c := x.Addr().Compare(y.Addr()); c != 0 {

@@ -26,7 +26,9 @@ func TestAddressGoesWithTheCable(t *testing.T) {
 	restore := sync.OnceValue(func() error {
 		return sh("ip address restore < " + saved + ".a; ip route restore < " + saved + ".4; ip -6 route restore < " + saved + ".6")
 	})
-	hear := sync.OnceValue(func() error { return sh("if nft list table inet deaf > /dev/null 2>&1; then nft delete table inet deaf; fi") })
+	hear := sync.OnceValue(func() error {
+		return sh("if nft list table inet deaf > /dev/null 2>&1; then nft delete table inet deaf; fi")
+	})
 	t.Cleanup(func() { must(t, errors.Join(restore(), hear())) })
 	must(t, errors.Join(n.PullCable(), sh("ip address flush dev eth0 scope global")))
 	next := onlyOwner(t, w.seen, 5*time.Second, w.owner)
@@ -93,4 +95,25 @@ func TestInterfaceThatCannotBeOpened(t *testing.T) {
 	f.doctor(t, "node "+broken, "cannot announce", "open NDP on eth0", "IPv6 must not be disabled")
 	mend()
 	f.untilWhole(t)
+}
+
+// An interface need not have an address to be announced on, if it is named.
+func TestInterfaceWithoutAnAddress(t *testing.T) {
+	c := cluster.corner(t)
+	sh := c.shell("n1")
+	must(t, sh("ip link add link eth0 name side address 02:00:00:00:5d:01 type macvlan mode bridge; ip link set side addrgenmode none up"))
+	t.Cleanup(func() { must(t, sh("ip link del side")) })
+	c.pool(t, "side", "172.30.0.64/32")
+	c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1("side"), Spec: v1alpha1.L2AdvertisementSpec{Interfaces: []v1alpha1.InterfacePattern{"side"}}})
+	svc := c.service(t, "web")
+	c.backends(t, svc)
+	a := c.addresses(t, svc)[0]
+	w, err := c.Observer.WatchNeighbour(a)
+	must(t, err)
+	t.Cleanup(w.Stop)
+	if got := onlyOwner(t, w, soon); got != "02:00:00:00:5d:01" {
+		t.Errorf("%s answers, want the interface without an address", got)
+	}
+	served(t, c.Client, a)
+	c.untilService(t, svc, announced, true, "Announced", a.String()+" by layer 2 from n1 (side)")
 }

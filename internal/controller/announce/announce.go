@@ -348,10 +348,11 @@ func (a *Announcer) look(ctx context.Context) {
 		a.home = interfaces[i].Name
 	}
 	// One without an address is in nobody's subnet, and a node may have hundreds:
-	// the host's ends of its pods' interfaces. Who manages the network may take
-	// addresses away with the cable, and give them anew one by one.
+	// the host's ends of its pods' interfaces. It counts if it is named. Who manages
+	// the network may take addresses away with the cable, and give them anew one by one.
+	named := a.world.namedInterfaces()
 	interfaces = slices.DeleteFunc(interfaces, func(i netif.Interface) bool {
-		return len(i.Prefixes) == 0 || i.Name == a.home && !i.Holds(a.cfg.Bind)
+		return len(i.Prefixes) == 0 && !named[i.Name] || i.Name == a.home && !i.Holds(a.cfg.Bind)
 	})
 	if slices.EqualFunc(interfaces, a.interfaces, netif.Interface.Equal) {
 		return

@@ -419,6 +419,19 @@ func (w *world) poolSet() kube.PoolSet {
 	return w.set
 }
 
+// namedInterfaces returns the names of interfaces that advertisements have, and patterns.
+func (w *world) namedInterfaces() map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[string]bool{}
+	for i := range w.parsed {
+		for _, name := range w.parsed[i].Interfaces {
+			out[name] = true
+		}
+	}
+	return out
+}
+
 // parse reads the pools and the advertisements.
 func (w *world) parse() {
 	pools := slices.Collect(maps.Values(w.pools))
