@@ -96,28 +96,28 @@ func TestNextHops(t *testing.T) {
 	both := opening{ipv4: true, ipv6: true}
 	extended := opening{ipv4: true, ipv6: true, extendedNextHop: true}
 	tests := []struct {
-		name       string
-		peer       lb.BGPPeer
-		local      netip.Addr
-		open       opening
-		neighbours []netip.Addr
-		v4, v6     netip.Addr
-		note       string
+		name   string
+		peer   lb.BGPPeer
+		local  netip.Addr
+		open   opening
+		beside []netip.Addr
+		v4, v6 netip.Addr
+		note   string
 	}{
-		{name: "dual stack over IPv4", local: node4, open: both, neighbours: []netip.Addr{node6}, v4: node4, v6: node6},
-		{name: "dual stack over IPv6", local: node6, open: both, neighbours: []netip.Addr{node4}, v4: node4, v6: node6},
-		{name: "the router asks for IPv6 next hops", local: node6, open: extended, neighbours: []netip.Addr{node4}, v4: node6, v6: node6},
+		{name: "dual stack over IPv4", local: node4, open: both, beside: []netip.Addr{node6}, v4: node4, v6: node6},
+		{name: "dual stack over IPv6", local: node6, open: both, beside: []netip.Addr{node4}, v4: node4, v6: node6},
+		{name: "the router asks for IPv6 next hops", local: node6, open: extended, beside: []netip.Addr{node4}, v4: node6, v6: node6},
 		{name: "only IPv6", local: node6, open: both, v6: node6, note: "has no IPv4 address, and the router has no extended next hops"},
 		{name: "only IPv4", local: node4, open: both, v4: node4, note: "no next hop for IPv6 routes"},
 		{name: "unnumbered", local: linkLocal, open: extended, v4: linkLocal, v6: linkLocal},
-		{name: "unnumbered, but with addresses", local: linkLocal, open: both, neighbours: []netip.Addr{node4, node6}, v4: node4, v6: linkLocal},
+		{name: "unnumbered, but with addresses", local: linkLocal, open: both, beside: []netip.Addr{node4, node6}, v4: node4, v6: linkLocal},
 		{name: "chosen", peer: lb.BGPPeer{NextHop4: other4, NextHop6: other6}, local: node6, open: extended, v4: other4, v6: other6},
-		{name: "no IPv6 at the router", local: node4, open: opening{ipv4: true}, neighbours: []netip.Addr{node6}, v4: node4, note: "takes no IPv6 routes"},
-		{name: "no IPv4 at the router", local: node4, open: opening{ipv6: true}, neighbours: []netip.Addr{node6}, v6: node6, note: "takes no IPv4 routes"},
+		{name: "no IPv6 at the router", local: node4, open: opening{ipv4: true}, beside: []netip.Addr{node6}, v4: node4, note: "takes no IPv6 routes"},
+		{name: "no IPv4 at the router", local: node4, open: opening{ipv6: true}, beside: []netip.Addr{node6}, v6: node6, note: "takes no IPv4 routes"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := nextHopsOf(&tt.peer, tt.local, tt.open, tt.neighbours)
+			got := nextHopsOf(&tt.peer, tt.local, tt.open, tt.beside)
 			if got.v4 != tt.v4 || got.v6 != tt.v6 || !strings.Contains(got.note, tt.note) || (tt.note == "") != (got.note == "") {
 				t.Errorf("got %+v; want %v, %v, %q", got, tt.v4, tt.v6, tt.note)
 			}

@@ -108,6 +108,16 @@ func (e *Engine) Apply(peers []lb.BGPPeer, routes []lb.BGPRoute) []Refusal {
 	return append(refusals, refused...)
 }
 
+// Readdress says that the node's addresses have changed: routes may have to point to
+// others.
+func (e *Engine) Readdress() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range e.sessions {
+		s.moved.Poke()
+	}
+}
+
 func (e *Engine) start(name string, s *session) {
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(e.ctx)

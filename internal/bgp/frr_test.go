@@ -417,6 +417,34 @@ func TestTimers(t *testing.T) {
 	}
 }
 
+// Routes point to the addresses that the node has now, not to those that it had when
+// the session began, which goes on.
+func TestAddressesChange(t *testing.T) {
+	r := newRouter(t)
+	f := r.frr(frrConfig(64513, "192.0.2.11", "64512"))
+	e := newEngine(t)
+	address := func(what, addr string) {
+		t.Helper()
+		ip(t, "addr "+what+" "+addr+"/64 dev "+r.port+map[string]string{"add": " nodad", "del": ""}[what])
+		e.Readdress()
+	}
+	address("del", node6.String())
+	e.Apply([]lb.BGPPeer{peer(nil)}, []lb.BGPRoute{route("198.51.100.1/32", nil), route("2001:db8:1::1/128", nil)})
+	established(t, e, "tor")
+	f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: "192.0.2.11"})
+	eventually(t, "words about IPv6", func() bool { return strings.Contains(sessionOf(e, "tor").Note, "no next hop for IPv6") })
+	for _, addr := range []string{"2001:db8::21", "2001:db8::22"} {
+		address("add", addr)
+		if addr == "2001:db8::22" {
+			address("del", "2001:db8::21")
+		}
+		f.wantPath("2001:db8:1::1/128", frrPath{Path: "64512", NextHop: addr})
+	}
+	if s := sessionOf(e, "tor"); s.Note != "" || s.TimesEstablished != 1 {
+		t.Errorf("it was established %d times, and says %q", s.TimesEstablished, s.Note)
+	}
+}
+
 // A router without a hold time sends no KEEPALIVE, and is not missed.
 func TestRouterWithoutHoldTime(t *testing.T) {
 	const hold = 3 * time.Second

@@ -2,12 +2,11 @@ package bgp
 
 import (
 	"cmp"
-	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
 	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
 )
 
 // nextHops are what routes point to in one session; not valid: routes of that
@@ -26,12 +25,11 @@ func (h nextHops) of(p netip.Prefix) netip.Addr {
 }
 
 // nextHopsOf decides what routes point to: always an address of this node, best
-// that of the session. neighbours are the other addresses of the session's
-// interface.
-func nextHopsOf(p *lb.BGPPeer, local netip.Addr, o opening, neighbours []netip.Addr) nextHops {
+// that of the session. beside are the other addresses of the session's interface.
+func nextHopsOf(p *lb.BGPPeer, local netip.Addr, o opening, beside []netip.Addr) nextHops {
 	other := func(is func(netip.Addr) bool) netip.Addr {
-		if i := slices.IndexFunc(neighbours, is); i >= 0 {
-			return neighbours[i]
+		if i := slices.IndexFunc(beside, is); i >= 0 {
+			return beside[i]
 		}
 		return netip.Addr{}
 	}
@@ -61,34 +59,22 @@ func nextHopsOf(p *lb.BGPPeer, local netip.Addr, o opening, neighbours []netip.A
 
 func first(addrs ...netip.Addr) netip.Addr { return cmp.Or(addrs...) }
 
-// neighboursOf returns the addresses of the interface that has local, without
-// local and link-local ones.
-func neighboursOf(local netip.Addr) ([]netip.Addr, error) {
-	interfaces, err := net.Interfaces()
+// addressesBeside returns the addresses of the interface that has local, without
+// local and link-local ones, and without those that may soon be another host's, or
+// nobody's.
+func addressesBeside(local netip.Addr) (out []netip.Addr, err error) {
+	all, err := netif.Addresses()
 	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
+		return nil, err
 	}
-	for _, i := range interfaces {
-		prefixes, err := i.Addrs()
-		if err != nil {
-			continue // it went away
-		}
-		var addrs []netip.Addr
-		has := i.Name == local.Zone()
-		for _, a := range prefixes {
-			p, err := netip.ParsePrefix(a.String())
-			if err != nil {
-				continue
-			}
-			addr := p.Addr().Unmap()
-			has = has || addr == local
-			if addr != local && addr.IsGlobalUnicast() {
-				addrs = append(addrs, addr)
-			}
-		}
-		if has {
-			return addrs, nil
+	name := local.Zone()
+	if i := slices.IndexFunc(all, func(a netif.Address) bool { return a.Addr == local }); i >= 0 {
+		name = all[i].Interface
+	}
+	for _, a := range all {
+		if a.Interface == name && a.Addr != local && a.Lasting && a.IsGlobalUnicast() {
+			out = append(out, a.Addr)
 		}
 	}
-	return nil, nil
+	return out, nil
 }

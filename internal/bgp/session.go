@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type session struct {
 	table     table
 	poke      wake.Signal // ends a wait
 	dirty     wake.Signal // routes have changed
+	moved     wake.Signal // the node's addresses have changed
 	cancel    context.CancelFunc
 
 	// Only run uses these.
@@ -39,6 +41,7 @@ type session struct {
 	held     string // why nothing is tried; empty tries
 	line     *line  // while there is a connection
 	opened   *opening
+	beside   []netip.Addr       // the other addresses of the session's interface
 	met      bool               // was established since this process began
 	cutShort context.CancelFunc // ends the attempt that is under way
 	hurry    bool               // the next attempt need not wait
@@ -47,7 +50,7 @@ type session struct {
 func newSession(p lb.BGPPeer, held string, ls *listeners, changed func(), log logr.Logger) *session {
 	s := &session{
 		log: log.WithValues("peer", p.Name), listeners: ls, peer: p, held: held,
-		poke: wake.New(), dirty: wake.New(), cutShort: func() {},
+		poke: wake.New(), dirty: wake.New(), moved: wake.New(), cutShort: func() {},
 	}
 	s.status.changed = changed
 	s.status.s = Session{Peer: p.Name, State: Connect, Since: time.Now()}
@@ -263,7 +266,7 @@ func (s *session) talk(ctx context.Context, p lb.BGPPeer, conn *net.TCPConn, a *
 	s.mu.Unlock()
 	defer context.AfterFunc(ctx, func() { l.end(errEnded, nil) })()
 	var wg sync.WaitGroup
-	wg.Go(func() { s.keepRoutes(l) })
+	wg.Go(func() { s.keepRoutes(l, local) })
 	if s.guest != nil {
 		wg.Go(func() { s.watchGuest(l, s.guest) })
 	}
@@ -281,21 +284,20 @@ func (s *session) onOpen(p *lb.BGPPeer, local netip.Addr, router netip.AddrPort,
 	if p.Dynamic == lb.DynamicExternal && o.asn == p.ShownASN() {
 		return &notifiedError{notification{gobgp.BGP_ERROR_OPEN_MESSAGE_ERROR, gobgp.BGP_ERROR_SUB_BAD_PEER_AS, nil}, true}
 	}
-	neighbours, err := neighboursOf(local)
+	beside, err := addressesBeside(local)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	s.opened = &o
+	s.opened, s.beside = &o, beside
 	s.mu.Unlock()
-	hops := func() nextHops { // the peer's may change
+	hops := func() nextHops { // the peer's may change, and the node's addresses
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return nextHopsOf(&s.peer, local, o, neighbours)
+		return nextHopsOf(&s.peer, local, o, s.beside)
 	}
-	note := hops().note
 	s.status.edit(func(st *Session) {
-		st.Router, st.Local, st.RouterASN, st.RouterID, st.Note = router, local.WithZone(""), o.asn, o.routerID, note
+		st.Router, st.Local, st.RouterASN, st.RouterID = router, local.WithZone(""), o.asn, o.routerID
 		st.HoldTime, st.GracefulRestart = min(o.hold, p.HoldTime), p.GracefulRestart && o.restart
 	})
 	s.table.connect(hops, o.asn == p.ShownASN(), p.ShownASN())
@@ -304,20 +306,38 @@ func (s *session) onOpen(p *lb.BGPPeer, local netip.Addr, router netip.AddrPort,
 }
 
 // keepRoutes announces what changes while the line lives.
-func (s *session) keepRoutes(l *line) {
+func (s *session) keepRoutes(l *line, local netip.Addr) {
 	for {
 		select {
 		case <-s.dirty:
 			s.sync()
+		case <-s.moved:
+			s.move(local)
 		case <-l.done:
 			return
 		}
 	}
 }
 
+// move lets routes point to the addresses that the node has now.
+func (s *session) move(local netip.Addr) {
+	beside, err := addressesBeside(local)
+	if err != nil {
+		s.log.Error(err, "cannot read the node's addresses; going on with what is known of them")
+		return
+	}
+	s.mu.Lock()
+	same := slices.Equal(s.beside, beside)
+	s.beside = beside
+	s.mu.Unlock()
+	if !same {
+		s.sync()
+	}
+}
+
 func (s *session) sync() {
-	v4, v6 := s.table.sync()
-	s.status.edit(func(st *Session) { st.PrefixesIPv4, st.PrefixesIPv6 = v4, v6 })
+	v4, v6, note := s.table.sync()
+	s.status.edit(func(st *Session) { st.PrefixesIPv4, st.PrefixesIPv6, st.Note = v4, v6, note })
 }
 
 // watchGuest ends the line when its router connects anew: then it has lost the

@@ -93,19 +93,20 @@ func (t *table) disconnect() {
 }
 
 // sync makes GoBGP's table the one that is wanted, and returns how many prefixes
-// of each family it has. Routes are announced before others are withdrawn, so
+// of each family it has, and why a family has none that should. Routes are announced before others are withdrawn, so
 // that traffic finds the new ones when the old ones go. Nothing is sent while no
 // router is connected: its next hops are not known.
-func (t *table) sync() (v4, v6 int) {
+func (t *table) sync() (v4, v6 int, note string) {
 	t.wants.Lock()
 	rows, drain := t.rows, t.drain
 	t.wants.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.online {
-		return 0, 0
+		return 0, 0, ""
 	}
-	for _, c := range plan(t.has, rows, drain, t.hops(), t.internal) {
+	hops := t.hops()
+	for _, c := range plan(t.has, rows, drain, hops, t.internal) {
 		if err := t.apply(c); err != nil {
 			t.log.Error(err, "cannot change a route")
 		}
@@ -115,7 +116,7 @@ func (t *table) sync() (v4, v6 int) {
 			v4++
 		}
 	}
-	return v4, len(t.has) - v4
+	return v4, len(t.has) - v4, hops.note
 }
 
 // change is one UPDATE: what is announced about a prefix, or nothing any more.

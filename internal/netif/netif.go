@@ -46,6 +46,15 @@ func (i Interface) MatchesAny(globs []string) bool {
 	})
 }
 
+// Address is one that the host has.
+type Address struct {
+	netip.Addr
+	Interface string
+	// Lasting says that it can be told to others: it is not tentative, refused as a
+	// duplicate, deprecated, or temporary (RFC 4862, RFC 8981).
+	Lasting bool
+}
+
 // Host is what the kernel says of the host's network, by names of interfaces.
 type Host struct {
 	Held         map[netip.Addr]string // addresses that the host has, and on which interface

@@ -170,8 +170,37 @@ func prefixesOf(index int, addrs []netlink.Addr) []netip.Prefix {
 	return slices.Compact(out)
 }
 
-// duplicate is IFA_F_DADFAILED (rtnetlink(7)).
-const duplicate = 0x08
+// Flags of addresses (rtnetlink(7)). That of temporary ones says of IPv4 that the
+// interface has another in the same subnet.
+const (
+	temporary  = 0x01
+	duplicate  = 0x08 // IFA_F_DADFAILED
+	deprecated = 0x20
+	tentative  = 0x40
+)
+
+// Addresses returns the host's addresses, sorted.
+func Addresses() ([]Address, error) {
+	links, addrs, err := linksAndAddresses()
+	if err != nil {
+		return nil, err
+	}
+	names := nameOf(links)
+	var out []Address
+	for _, a := range addrs {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if !ok {
+			continue
+		}
+		passing := duplicate | deprecated | tentative
+		if ip = ip.Unmap(); ip.Is6() {
+			passing |= temporary
+		}
+		out = append(out, Address{Addr: ip, Interface: names[a.LinkIndex], Lasting: a.Flags&passing == 0})
+	}
+	slices.SortFunc(out, func(x, y Address) int { return x.Compare(y.Addr) })
+	return out, nil
+}
 
 func comparePrefixes(x, y netip.Prefix) int {
 	if c := x.Addr().Compare(y.Addr()); c != 0 {

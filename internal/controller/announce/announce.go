@@ -322,6 +322,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.links:
 			a.look(background)
 			a.layer2.TryAgain()
+			a.routing.engine.Readdress()
 			a.unchecked = checkEvery
 		case <-a.members.Lapsed():
 			a.cfg.Metrics.Lapses.Inc()
