@@ -281,6 +281,16 @@ func (m *Members) sendPulse(to []string, at stamp) {
 	}
 }
 
+// sendAll sends everything to a node.
+func (m *Members) sendAll(to string) {
+	list, all := m.memberlist(), m.state.encoded(m.cfg.Node)
+	for _, n := range m.whereabouts([]string{to}) {
+		if err := list.SendReliable(&n, all); err != nil {
+			m.cfg.Log.V(1).Info("cannot send everything to a speaker", "node", n.Name, "error", err.Error())
+		}
+	}
+}
+
 // sendEach sends a packet to these nodes. One that is lost is made good by the
 // next, or by gossip.
 func (m *Members) sendEach(to []string, packet []byte) {
@@ -596,13 +606,18 @@ func (d *delegate) members() *Members { return (*Members)(d) }
 // NodeMeta returns nothing: facts are not bound by its limit of 512 bytes.
 func (d *delegate) NodeMeta(int) []byte { return nil }
 
-func (d *delegate) NotifyMsg(b []byte) {
+func (d *delegate) NotifyMsg(b []byte) { d.hear(b) }
+
+// hear takes a message in, and returns it. inSync says that its sender and this speaker
+// know the same now, or that this one has heard all that the other knows.
+func (d *delegate) hear(b []byte) (msg message, inSync bool) {
 	msg, err := decode(b)
 	if err != nil {
 		d.cfg.Log.V(1).Info("ignored a gossip message", "error", err.Error())
-		return
+		return message{}, false
 	}
-	if msg.Sender != "" { // all that it knows
+	inSync = msg.Sender != "" && (msg.Digest == nil || *msg.Digest == d.state.digest())
+	if inSync {
 		d.members().vouch(msg.Sender)
 	}
 	if heard, ok := msg.Facts[d.cfg.Node]; ok {
@@ -610,15 +625,31 @@ func (d *delegate) NotifyMsg(b []byte) {
 		d.members().refute(heard)
 	}
 	d.members().take(msg)
+	return msg, inSync
 }
 
 func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	return d.queue.GetBroadcasts(overhead, limit)
 }
 
-func (d *delegate) LocalState(bool) []byte { return d.state.encoded(d.cfg.Node) }
+// LocalState is what a full sync sends: everything to who joins. Others know the same,
+// mostly, and are told a digest.
+func (d *delegate) LocalState(join bool) []byte {
+	if join {
+		return d.state.encoded(d.cfg.Node)
+	}
+	sum := d.state.digest()
+	return message{Sender: d.cfg.Node, Digest: &sum}.encode()
+}
 
-func (d *delegate) MergeRemoteState(b []byte, _ bool) { d.NotifyMsg(b) }
+// MergeRemoteState is what a full sync hears. If the digests differ both send
+// everything.
+func (d *delegate) MergeRemoteState(b []byte, join bool) {
+	msg, inSync := d.hear(b)
+	if !join && msg.Digest != nil && !inSync {
+		go d.members().sendAll(msg.Sender)
+	}
+}
 
 func (d *delegate) NotifyJoin(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker joined", "node", n.Name, "address", n.Address())

@@ -129,6 +129,64 @@ func TestLargeFactsAreNotPassedOn(t *testing.T) {
 	}
 }
 
+// Who knows the same says so in a few bytes, and who does not is told everything.
+func TestFullSyncByDigest(t *testing.T) {
+	a, b := start(t, 1, 1, 1), start(t, 2, 1, 1)
+	b.Join(t.Context(), endpoint(1))
+	claims := map[netip.Addr]election.Claim{}
+	for addr := vip; len(claims) < 100; addr = addr.Next() {
+		claims[addr] = election.Claim{Owner: "n1", Epoch: 1}
+	}
+	a.Claim(claims)
+	await(t, b, "n1 claims all", func(v View) bool { return len(v.Claims) == len(claims) })
+	await(t, a, "it knows of n2", func(v View) bool { return len(v.Facts) == 2 })
+	eventually := func(what string, is func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("not within 10 s: %s", what)
+			}
+		}
+	}
+	eventually("they know the same", func() bool { return a.state.digest() == b.state.digest() })
+	if said := (*delegate)(a).LocalState(false); len(said) > 200 {
+		t.Errorf("a digest has %d bytes", len(said))
+	}
+	a.state.merge(message{Claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 2}}}) // which gossip has lost
+	(*delegate)(a).MergeRemoteState((*delegate)(b).LocalState(false), false)
+	await(t, b, "it is told what it lacks", func(v View) bool { return v.Claims[vip].Epoch == 2 })
+	eventually("they know the same again", func() bool { return a.state.digest() == b.state.digest() })
+}
+
+func TestDigestTellsStatesApart(t *testing.T) {
+	other := vip.Next()
+	of := func(messages ...message) digest {
+		s := newState(time.Now)
+		for _, m := range messages {
+			s.merge(m)
+		}
+		return s.digest()
+	}
+	claims := func(one, two uint64) message {
+		return message{Claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: one}, other: {Owner: "n1", Epoch: two}}}
+	}
+	facts := func(v uint64) message { return message{Facts: map[string]versioned{"n1": {Version: v}}} }
+	if x, y := of(claims(3, 2), facts(7)), of(facts(5), claims(1, 2), facts(7), claims(3, 1)); x != y {
+		t.Errorf("the same, heard in another order, has the digests %v and %v", x, y)
+	}
+	for _, pair := range [][2]digest{
+		{of(claims(3, 2)), of(claims(2, 3))},
+		{of(claims(3, 2)), of(message{Claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 3, Minor: true}, other: {Owner: "n1", Epoch: 2}}})},
+		{of(claims(3, 2)), of(message{Claims: map[netip.Addr]election.Claim{vip: {Owner: "n2", Epoch: 3}, other: {Owner: "n1", Epoch: 2}}})},
+		{of(facts(1)), of(facts(2))},
+		{of(facts(1)), of()},
+	} {
+		if pair[0] == pair[1] {
+			t.Errorf("two states have the digest %v", pair[0])
+		}
+	}
+}
+
 // A speaker that comes back with a clock behind the last run's must not be taken
 // for what it was then.
 func TestRestartWithAnEarlierClock(t *testing.T) {

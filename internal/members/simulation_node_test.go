@@ -560,7 +560,8 @@ func (n *simNode) merge(theirs syncState, done func(bool)) {
 	})
 }
 
-// pushPull syncs with one random member from time to time.
+// pushPull syncs with one random member from time to time. That Members tells a digest
+// first is the same, where the digests are.
 func (n *simNode) pushPull() {
 	scale := 1.0
 	if count := n.estNumNodes(); count > 32 {

@@ -1,6 +1,7 @@
 package members
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,14 @@ type message struct {
 	Facts  map[string]versioned          `json:"f,omitempty"` // by node
 	Claims map[netip.Addr]election.Claim `json:"-"`           // see encode
 	Sender string                        `json:"s,omitempty"` // of a full sync
+	Digest *digest                       `json:"d,omitempty"` // in a full sync, of all instead
 	ToAll  bool                          `json:"a,omitempty"` // the sender has told all of it: it need not be passed on
+}
+
+// digest is the same for all who know the same: sums of a hash of each entry.
+type digest struct {
+	Facts  uint64 `json:"f"`
+	Claims uint64 `json:"c"`
 }
 
 // empty reports whether the message says nothing.
@@ -77,6 +85,7 @@ type state struct {
 	mu        sync.Mutex // guards the fields below
 	facts     map[string]versioned
 	claims    map[netip.Addr]election.Claim
+	sum       digest                   // of these two
 	contested map[netip.Addr]bool      // addresses on which a lower claim was heard, until taken
 	heard     map[netip.Addr]time.Time // when the claim on an address came, for as long as it is fresh
 	joining   map[string]time.Time     // node -> since when it runs and has not joined
@@ -108,6 +117,7 @@ func (s *state) merge(m message) (news message) {
 	news = message{Facts: map[string]versioned{}, Claims: map[netip.Addr]election.Claim{}}
 	for node, f := range m.Facts {
 		if f.Version > s.facts[node].Version {
+			s.sum.Facts += hashOfFacts(node, f) - hashOfFacts(node, s.facts[node])
 			s.facts[node], news.Facts[node] = f, f
 			s.noteJoining(node, f.Joined)
 			s.wire, s.plain, s.said = nil, nil, nil
@@ -118,6 +128,7 @@ func (s *state) merge(m message) (news message) {
 		held := s.claims[addr]
 		switch {
 		case c.Compare(held) > 0:
+			s.sum.Claims += hashOfClaim(addr, c) - hashOfClaim(addr, held)
 			s.claims[addr], news.Claims[addr] = c, c
 			s.heard[addr] = s.now()
 			s.moved[addr] = true
@@ -234,6 +245,36 @@ func (s *state) all() message {
 	return message{Facts: maps.Clone(s.facts), Claims: maps.Clone(s.claims)}
 }
 
+// digest returns that of everything.
+func (s *state) digest() digest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sum
+}
+
+// hashOfFacts is 0 for facts that are not there.
+func hashOfFacts(node string, f versioned) uint64 {
+	if f.Version == 0 {
+		return 0
+	}
+	return hashOf(binary.AppendUvarint(appendText(nil, []byte(node)), f.Version))
+}
+
+// hashOfClaim is 0 for a claim that is not there.
+func hashOfClaim(a netip.Addr, c election.Claim) uint64 {
+	if c == (election.Claim{}) {
+		return 0
+	}
+	return hashOf(binary.AppendUvarint(appendText(appendText(nil, a.AsSlice()), []byte(c.Owner)), number(c)))
+}
+
+// hashOf must be one of which sums do not collide by pattern, as where two claims differ
+// by one epoch each.
+func hashOf(b []byte) uint64 {
+	h := sha256.Sum256(b)
+	return binary.BigEndian.Uint64(h[:])
+}
+
 // encoded returns everything as what a full sync sends. Nobody may write to it.
 func (s *state) encoded(sender string) []byte {
 	s.mu.Lock()
@@ -271,7 +312,7 @@ func (m message) split() []message {
 // around many times.
 func (m message) encode() []byte {
 	var rest []byte
-	if len(m.Facts) > 0 || m.Sender != "" || m.ToAll {
+	if len(m.Facts) > 0 || m.Sender != "" || m.ToAll { // a digest has a sender
 		var err error
 		if rest, err = json.Marshal(m); err != nil {
 			panic(fmt.Sprintf("encode gossip message: %v", err)) // plain data always encodes
@@ -290,17 +331,18 @@ func (m message) encode() []byte {
 	for a, c := range m.Claims {
 		b = appendText(b, a.AsSlice())
 		b = binary.AppendUvarint(b, numbers[c.Owner])
-		b = binary.AppendUvarint(b, c.Epoch<<1|minor(c))
+		b = binary.AppendUvarint(b, number(c))
 	}
 	return b
 }
 
-// minor is the lowest bit of a claim's number.
-func minor(c election.Claim) uint64 {
+// number is a claim's epoch, and in the lowest bit whether it is minor.
+func number(c election.Claim) uint64 {
+	n := c.Epoch << 1
 	if c.Minor {
-		return 1
+		n |= 1
 	}
-	return 0
+	return n
 }
 
 func appendText(b, text []byte) []byte {
