@@ -130,7 +130,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	}
 	o.routing.BFD = []string{self, serveBFD}
 	announcer := announce.New(announce.Config{
-		Node: o.node, Bind: bind, Port: uint16(o.gossipPort), Keys: keys, Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
+		Node: o.node, Bind: bind, Follow: o.gossip == "", Port: uint16(o.gossipPort), Keys: keys, Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
 		Metrics:   metrics.NewSpeaker(ctrlmetrics.Registry),
 		Clock:     clock,
 		Namespace: o.Namespace, API: api, Log: log,

@@ -249,8 +249,10 @@ func (m *Members) Revive(gone func(node string) bool) {
 
 func (m *Members) beatNow() { m.beating.Store(int64(time.Since(m.born))) }
 
-// hearPulse takes a pulse's packet in.
-func (m *Members) hearPulse(packet []byte) {
+// hearPulse takes a pulse's packet in. A node is where its last pulse came from:
+// memberlist does not believe that one has another address now before it takes the old
+// one for dead.
+func (m *Members) hearPulse(packet []byte, from netip.AddrPort) {
 	node, at, ok := m.seals.open(packet)
 	if !ok {
 		m.cfg.Log.V(1).Info("ignored a pulse that was made with another key")
@@ -258,7 +260,11 @@ func (m *Members) hearPulse(packet []byte) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pulses.hear(node, at, time.Now())
+	n, known := m.nodes[node]
+	if m.pulses.hear(node, at, time.Now()) && known {
+		n.Addr, n.Port = from.Addr().AsSlice(), from.Port()
+		m.nodes[node] = n
+	}
 }
 
 // syncWith exchanges everything with these members. Each takes a second at most.

@@ -129,6 +129,28 @@ func TestLargeFactsAreNotPassedOn(t *testing.T) {
 	}
 }
 
+// A speaker that comes back with another address is sent to there, before memberlist
+// takes its old one for dead.
+func TestNodeIsWhereItsLastPulseCameFrom(t *testing.T) {
+	a, b := start(t, 1, 1, 1), start(t, 2, 1, 1)
+	b.Join(t.Context(), endpoint(1))
+	where := func() string { return a.whereabouts([]string{"n2"})[0].Address() }
+	await(t, a, "n2 is alive, and heard", func(v View) bool { return len(v.Alive) == 2 && a.heard("n2") > 0 })
+	if got, want := where(), endpoint(2)[0].String(); got != want {
+		t.Errorf("n2 is at %s, want %s", got, want)
+	}
+	const moved = "127.0.0.99:7947"
+	later := stamp{run: b.cfg.Generation + 1, beat: 1}
+	a.hearPulse(a.seals.seal("n2", later), netip.MustParseAddrPort(moved))
+	if got := where(); got != moved {
+		t.Errorf("n2 is at %s, want %s", got, moved)
+	}
+	a.hearPulse(a.seals.seal("n2", later), endpoint(2)[0]) // repeated by somebody
+	if got := where(); got != moved {
+		t.Errorf("after an old pulse n2 is at %s, want %s", got, moved)
+	}
+}
+
 // Who knows the same says so in a few bytes, and who does not is told everything.
 func TestFullSyncByDigest(t *testing.T) {
 	a, b := start(t, 1, 1, 1), start(t, 2, 1, 1)

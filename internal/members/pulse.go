@@ -148,11 +148,15 @@ func (p *pulses) look(now time.Time, watched []string) {
 	}
 }
 
-// hear notes a speaker's pulse, unless it is an old one.
-func (p *pulses) hear(node string, at stamp, now time.Time) {
-	if at.after(p.watched[node].last) {
-		p.watched[node] = watch{since: now, heard: true, last: at}
+// hear notes a speaker's pulse, unless it is an old one, and reports whether it is the
+// latest of one that is watched.
+func (p *pulses) hear(node string, at stamp, now time.Time) bool {
+	w, watching := p.watched[node]
+	if !at.after(w.last) {
+		return false
 	}
+	p.watched[node] = watch{since: now, heard: true, last: at}
+	return watching
 }
 
 // lastSign returns when one that is dead since now gave its last sign of life: as

@@ -29,7 +29,7 @@ type transport struct {
 	log     logr.Logger
 	udp     *net.UDPConn
 	tcp     *net.TCPListener
-	pulse   func([]byte) // called with each pulse's packet, which it must not keep
+	pulse   func([]byte, netip.AddrPort) // called with each pulse's packet, which it must not keep, and where that came from
 	packets chan *memberlist.Packet
 	streams chan net.Conn
 	ctx     context.Context // ends with Shutdown
@@ -40,7 +40,7 @@ type transport struct {
 var _ memberlist.Transport = (*transport)(nil)
 
 // listen opens the port and begins to receive. Shutdown must follow.
-func listen(on netip.AddrPort, pulse func([]byte), log logr.Logger) (*transport, error) {
+func listen(on netip.AddrPort, pulse func([]byte, netip.AddrPort), log logr.Logger) (*transport, error) {
 	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(on))
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (t *transport) receive() {
 			t.log.V(1).Info("cannot receive", "error", err.Error())
 		case n == 0:
 		case buffer[0] == pulseKind:
-			t.pulse(buffer[:n])
+			t.pulse(buffer[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
 		default:
 			p := &memberlist.Packet{Buf: append([]byte(nil), buffer[:n]...), From: net.UDPAddrFromAddrPort(from), Timestamp: time.Now()}
 			select {

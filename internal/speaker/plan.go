@@ -152,6 +152,19 @@ func (p *Plan) sort() {
 	slices.SortFunc(p.Announcements, func(x, y lb.L2Announcement) int { return x.Addr.Compare(y.Addr) })
 }
 
+// add adds what another plan announces. Mostly, others claim what this node does not have.
+func (p *Plan) add(more *Plan) {
+	if len(more.Announcements) == 0 {
+		return
+	}
+	p.Announcements = slices.Concat(p.Announcements, more.Announcements)
+	p.sort()
+	users := make(map[netip.Addr][]lb.ServiceKey, len(p.Announcements))
+	maps.Copy(users, p.Users)
+	maps.Copy(users, more.Users)
+	p.Users = users
+}
+
 func (p *Plan) announce(sp *spot, a lb.L2Announcement) {
 	p.Announcements = append(p.Announcements, a)
 	if p.Users == nil {

@@ -70,12 +70,11 @@ func (p *Planner) Make(s Snapshot) Plan {
 		Claims: map[netip.Addr]election.Claim{}, Outcomes: p.outcomes, Routes: p.routes,
 	}
 	if len(p.open) > 0 {
-		plan.Announcements, plan.Users = slices.Clone(plan.Announcements), maps.Clone(plan.Users)
-		load := election.Load{Of: maps.Clone(p.load.Of), Most: p.load.Most}
+		load, more := election.Load{Of: maps.Clone(p.load.Of), Most: p.load.Most}, Plan{Claims: plan.Claims}
 		for _, i := range slices.Sorted(maps.Keys(p.open)) {
-			p.outcomes[i] = s.place(&p.spots[i], p.claims[i], load, &plan)
+			p.outcomes[i] = s.place(&p.spots[i], p.claims[i], load, &more)
 		}
-		plan.sort()
+		plan.add(&more)
 	}
 	return plan
 }

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/test/lab"
@@ -116,4 +120,63 @@ func TestInterfaceWithoutAnAddress(t *testing.T) {
 	}
 	served(t, c.Client, a)
 	c.untilService(t, svc, announced, true, "Announced", a.String()+" by layer 2 from n1 (side)")
+}
+
+// A speaker whose node gets another address ends, and says why: what starts it anew
+// lets it talk to the others from there. They find it even if they have not heard that
+// it is no longer where it was.
+func TestNodeGetsAnotherAddress(t *testing.T) {
+	f := newFailover(t)
+	const another = "172.30.0.213"
+	n, sh := f.Node("n3"), f.shell("n3")
+	node := &corev1.Node{ObjectMeta: meta1(n.Name)}
+	report := func(address string) {
+		t.Helper()
+		must(t, f.api.Get(context.Background(), client.ObjectKeyFromObject(node), node))
+		before := node.DeepCopy()
+		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}, {Type: corev1.NodeInternalIP, Address: n.IPv6.String()}}
+		must(t, f.api.Status().Patch(context.Background(), node, client.MergeFrom(before)))
+	}
+	talksFrom := func(address string) {
+		t.Helper()
+		sp := &v1alpha1.Speaker{ObjectMeta: meta1(n.Name)}
+		f.until(t, sp, func() error {
+			if !strings.HasPrefix(sp.Status.GossipEndpoint, address+":") {
+				return fmt.Errorf("it talks from %s", sp.Status.GossipEndpoint)
+			}
+			return nil
+		})
+		f.untilWhole(t)
+	}
+	must(t, sh("ip address add "+another+"/24 dev eth0"))
+	back := sync.OnceFunc(func() {
+		must(t, f.speaker(n.Name).Kill())
+		must(t, sh("ip address del "+another+"/24 dev eth0"))
+		report(n.IPv4.String())
+		must(t, f.reviveSpeaker(context.Background(), n.Name))
+	})
+	t.Cleanup(back)
+
+	w := f.begin(t, f.addresses[0])
+	p := f.speaker(n.Name)
+	report(another)
+	select {
+	case <-p.Done():
+	case <-time.After(soon):
+		t.Fatalf("the speaker goes on; it says\n%s", p.Tail(5))
+	}
+	if said := p.Tail(1); !strings.Contains(said, "InternalIP "+another+" now") {
+		t.Errorf("it ended with %s", said)
+	}
+	must(t, f.reviveSpeaker(t.Context(), n.Name))
+	talksFrom(another)
+
+	owner := onlyOwner(t, w.seen, settled, n.Name)
+	struck := time.Now()
+	back()
+	talksFrom(n.IPv4.String())
+	if again := w.seen.Doubt(struck, owner); again > 0 {
+		t.Errorf("%s answered until %v after it was killed and started anew with another address\n%v", n.Name, again, w.seen)
+	}
+	w.lostNothing(t)
 }

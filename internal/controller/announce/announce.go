@@ -65,6 +65,7 @@ const (
 type Config struct {
 	Node    string
 	Bind    netip.Addr // gossip address
+	Follow  bool       // Bind is to be an InternalIP of the Node
 	Port    uint16     // gossip port
 	Keys    [][]byte   // of the gossip, as members.Config
 	Version string
@@ -126,7 +127,9 @@ type Announcer struct {
 	unproxied  bool // kube-proxy does not work
 	mover      mover
 	take       netip.Addr               // to be taken over now, as a user wants; or none
+	inForce    []lb.L2Announcement      // that are announced
 	since      map[netip.Addr]time.Time // address -> when this node began to announce it
+	announced  map[netip.Addr]bool      // these addresses; nobody writes to it
 	disputed   map[netip.Addr]bool      // addresses with a conflict
 	failure    string                   // the last error of layer2, said once
 }
@@ -301,6 +304,10 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 	for {
 		next := time.After(breath)
 		a.act()
+		if now := a.world.ownAddresses(); a.cfg.Follow && len(now) > 0 && !slices.Contains(now, a.cfg.Bind) {
+			return fmt.Errorf("Node %s has the InternalIP %s now, and not %s, on which this speaker talks to the others: it must be started anew",
+				a.cfg.Node, now[0], a.cfg.Bind)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -509,12 +516,10 @@ func (a *Announcer) act() speaker.Plan {
 	a.unheard = a.silences.note(view.Unheard)
 	s := speaker.Snapshot{
 		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: a.crowd.of(view),
-		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Severed: a.severed, Disputed: a.world.inDispute(), Announced: map[netip.Addr]bool{}, Take: a.take,
+		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Severed: a.severed, Disputed: a.world.inDispute(), Take: a.take,
 	}
 	if a.members.Beating() { // else others may have it: what they claimed is not to be claimed back
-		for addr := range a.since {
-			s.Announced[addr] = true
-		}
+		s.Announced = a.announced
 	}
 	a.befriend(view)
 	s.Version = a.ground.stand(a.world.fill(&s), s.Speakers)
@@ -673,25 +678,11 @@ func (g *ground) stand(world uint64, speakers map[string]speaker.Speaker) uint64
 
 // tell has the Speaker object say what this node announces, and what failed.
 func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.ServiceKey, alive int, failed error) {
-	since := make(map[netip.Addr]time.Time, len(inForce))
-	for _, n := range inForce {
-		at, ok := a.since[n.Addr]
-		if !ok {
-			at = time.Now()
-			a.log.Info("announcing", "address", n.Addr.String(), "interfaces", n.Interfaces)
-		}
-		since[n.Addr] = at
-	}
-	for addr := range a.since {
-		if _, still := since[addr]; !still {
-			a.log.Info("no longer announcing", "address", addr.String())
-		}
-	}
-	a.since = since
+	a.note(inForce)
 	conflicts := a.layer2.Conflicts()
-	a.count(alive, len(since), conflicts)
+	a.count(alive, len(a.since), conflicts)
 	r := report{
-		interfaces: a.usable(), keys: a.keys, owned: inForce, users: users, since: since, conflicts: conflicts,
+		interfaces: a.usable(), keys: a.keys, owned: inForce, users: users, since: a.since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: kube.WithUnheard(kube.InTouchMessage(alive), a.unheard),
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
@@ -711,6 +702,28 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	}
 	a.complain(&a.failure, failure, "cannot announce on every interface; trying again")
 	a.status.put(r, a.world.speakerIsGone())
+}
+
+// note takes in what is announced now. Mostly it is what was.
+func (a *Announcer) note(inForce []lb.L2Announcement) {
+	if len(inForce) == len(a.inForce) && (len(inForce) == 0 || &inForce[0] == &a.inForce[0]) {
+		return
+	}
+	since, announced := make(map[netip.Addr]time.Time, len(inForce)), make(map[netip.Addr]bool, len(inForce))
+	for _, n := range inForce {
+		at, ok := a.since[n.Addr]
+		if !ok {
+			at = time.Now()
+			a.log.Info("announcing", "address", n.Addr.String(), "interfaces", n.Interfaces)
+		}
+		since[n.Addr], announced[n.Addr] = at, true
+	}
+	for addr := range a.since {
+		if !announced[addr] {
+			a.log.Info("no longer announcing", "address", addr.String())
+		}
+	}
+	a.inForce, a.since, a.announced = inForce, since, announced
 }
 
 // questions tells of questions by ARP and NDP. Any goroutine may call it.

@@ -126,6 +126,13 @@ func (w *world) routing() routerFacts {
 	return w.told
 }
 
+// ownAddresses returns the InternalIPs of this node.
+func (w *world) ownAddresses() []netip.Addr {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.routers.addrs
+}
+
 // nodeGoes reports whether this node is on its way out for good, and not only for
 // a restart of what runs on it.
 func (w *world) nodeGoes() bool {

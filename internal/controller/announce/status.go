@@ -122,7 +122,7 @@ func (w *statusWriter) write(ctx context.Context, r report) error {
 		if err != nil {
 			return err
 		}
-		w.last = sp
+		w.last = spare(sp)
 	}
 	after := w.last.DeepCopy()
 	w.fill(&after.Status, r)
@@ -131,9 +131,16 @@ func (w *statusWriter) write(ctx context.Context, r report) error {
 			w.last = nil
 			return fmt.Errorf("write status of Speaker %s: %w", w.node, err)
 		}
-		w.last = after
+		w.last = spare(after)
 	}
 	return w.remove(ctx, r.moved.heeded)
+}
+
+// spare leaves out what the API server says of who wrote which field: it is as long as
+// all the rest, and would be copied and compared with each write.
+func spare(sp *v1alpha1.Speaker) *v1alpha1.Speaker {
+	sp.ManagedFields = nil
+	return sp
 }
 
 // remove removes annotations, those that still have these values: a user may have
