@@ -10,9 +10,9 @@ import (
 )
 
 // Planner makes one plan after the other, each from its snapshot alone, as Make
-// does, but that it knows which addresses were not in the last one. It keeps what the last one found out for as long as the snapshot says
-// that it is so still: a claim, which is what changes most often, then costs as
-// much as the one address.
+// does, but that it knows which addresses were not in the last one. It keeps what the
+// last one found out for as long as the snapshot says that it is so still: a claim,
+// which is what changes most often, then costs as much as the one address.
 type Planner struct {
 	// What the kept things were found out from.
 	version uint64
