@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -82,15 +83,17 @@ func (c *corner) importing(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// metallbFolder is where MetalLB's source is, at the version that test/metallb asks
-// for.
+// metallbFolder is where MetalLB's source is, fetched if need be, at the version that
+// test/metallb asks for.
 func metallbFolder(t *testing.T) string {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "go.universe.tf/metallb")
+	cmd := exec.Command("go", "mod", "download", "-json", "go.universe.tf/metallb")
 	cmd.Dir = "../metallb"
 	out, err := cmd.Output()
 	must(t, err)
-	return strings.TrimSpace(string(out))
+	var module struct{ Dir string }
+	must(t, json.Unmarshal(out, &module))
+	return module.Dir
 }
 
 // installMetalLB makes MetalLB's kinds and its namespace.
