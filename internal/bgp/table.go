@@ -93,9 +93,10 @@ func (t *table) disconnect() {
 }
 
 // sync makes GoBGP's table the one that is wanted, and returns how many prefixes
-// of each family it has, and why a family has none that should. Routes are announced before others are withdrawn, so
-// that traffic finds the new ones when the old ones go. Nothing is sent while no
-// router is connected: its next hops are not known.
+// of each family it has, and why a family has none that should. Routes are
+// announced before others are withdrawn, so that traffic finds the new ones when
+// the old ones go. Nothing is sent while no router is connected: its next hops are
+// not known.
 func (t *table) sync() (v4, v6 int, note string) {
 	t.wants.Lock()
 	rows, drain := t.rows, t.drain
