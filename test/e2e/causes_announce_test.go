@@ -159,16 +159,19 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 		f.doctor(t, "node n3", "its speaker is not ready: the speaker has stopped", "see the speaker's log on the node")
 	})
 	t.Run("speaker killed", func(t *testing.T) {
+		f.untilWhole(t)
 		t.Cleanup(func() { f.heal(t) })
 		must(t, f.speaker("n3").Kill())
 		f.doctor(t, "speaker n3", "the others do not hear it", "see whether it runs")
 	})
 	t.Run("node cut off from the others", func(t *testing.T) {
+		f.untilWhole(t)
 		t.Cleanup(func() { f.heal(t) })
 		must(t, f.Partition([]string{"n3"}, []string{"n1", "n2"}))
 		f.doctor(t, "speaker n3", "port 7946, UDP and TCP")
 	})
 	t.Run("gossip port filtered between two nodes", func(t *testing.T) {
+		f.untilWhole(t)
 		f.filterGossip(t, "n1", "n2")
 		for node, other := range map[string]string{"n1": "n2", "n2": "n1"} {
 			sp := &v1alpha1.Speaker{ObjectMeta: meta1(node)}
