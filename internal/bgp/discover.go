@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,9 +33,9 @@ const acquaintance = 100 * time.Millisecond
 // them. Kernel and other programs are not asked: a node that forwards, as
 // Kubernetes' do, ignores router advertisements.
 func discover(ctx context.Context, name string) (netip.Addr, error) {
-	i, err := net.InterfaceByName(name)
+	i, err := interfaceNamed(name)
 	if err != nil {
-		return netip.Addr{}, &plainError{fmt.Sprintf("this node has no interface %q; correct interface, or choose the nodes that have it by nodeSelectors", name)}
+		return netip.Addr{}, err
 	}
 	if i.Flags&net.FlagUp == 0 {
 		return netip.Addr{}, &plainError{fmt.Sprintf("interface %s is down", name)}
@@ -52,7 +53,7 @@ func discover(ctx context.Context, name string) (netip.Addr, error) {
 		{byte(ipv6.ICMPTypeEchoRequest), 0, 0, 0, 0xfa, id, 0, 1},
 	} {
 		// The kernel fills in the checksum.
-		if _, err := c.WriteTo(m, nil, &net.IPAddr{IP: allRouters.AsSlice(), Zone: name}); err != nil {
+		if _, err := c.WriteTo(m, nil, &net.IPAddr{IP: allRouters.AsSlice(), Zone: strconv.Itoa(i.Index)}); err != nil {
 			return netip.Addr{}, &plainError{fmt.Sprintf("cannot ask for routers on %s: %v; has it an IPv6 link-local address?", name, errors.Unwrap(err))}
 		}
 	}
@@ -60,16 +61,16 @@ func discover(ctx context.Context, name string) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	return router, introduce(ctx, c, router)
+	return router, introduce(ctx, c, router, i.Index)
 }
 
 // introduce advertises this node to the router alone, as one that is not a router
 // for anybody (lifetime 0; RFC 4861, 4.2): FRR and others know a neighbour without
 // an address by nothing else.
-func introduce(ctx context.Context, c *ipv6.PacketConn, router netip.Addr) error {
+func introduce(ctx context.Context, c *ipv6.PacketConn, router netip.Addr, index int) error {
 	advertisement := make([]byte, 16)
 	advertisement[0] = byte(ipv6.ICMPTypeRouterAdvertisement)
-	if _, err := c.WriteTo(advertisement, nil, &net.IPAddr{IP: router.AsSlice(), Zone: router.Zone()}); err != nil {
+	if _, err := c.WriteTo(advertisement, nil, &net.IPAddr{IP: router.AsSlice(), Zone: strconv.Itoa(index)}); err != nil {
 		return &plainError{fmt.Sprintf("cannot reach %s: %v", router, errors.Unwrap(err))}
 	}
 	t := time.NewTimer(acquaintance)

@@ -283,6 +283,42 @@ func TestFamilies(t *testing.T) {
 	})
 }
 
+// A router is found, or waited for, where it is or can connect to now: the interface may
+// be made anew, and the node have another address, before a session and after it.
+func TestAnotherPlace(t *testing.T) {
+	rows := []lb.BGPRoute{route("198.51.100.1/32", nil)}
+	const timers, connect = "neighbor NODE timers 1 3", "neighbor NODE timers connect 1"
+	for name, passive := range map[string]bool{"interface made anew": false, "interface made anew, passive": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRouter(t)
+			e := newEngine(t)
+			anew := func() {
+				ip(t, "link del "+r.port)
+				r.connect()
+				e.Readdress()
+			}
+			e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { p.Address, p.Interface, p.Passive = netip.Addr{}, r.port, passive })}, rows)
+			eventually(t, "an attempt", func() bool { return sessionOf(e, "tor").State == Active })
+			anew()
+			f := r.frr(strings.Replace(frrConfig(64513, "eth0", "64512", timers, connect), "neighbor eth0 remote-as", "neighbor eth0 interface remote-as", 1))
+			f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: established(t, e, "tor").Local.String()})
+			anew()
+			eventually(t, "a second session", func() bool { s := sessionOf(e, "tor"); return s.State == Established && s.TimesEstablished == 2 })
+			f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: sessionOf(e, "tor").Local.String()})
+		})
+	}
+	t.Run("another address, passive", func(t *testing.T) {
+		r := newRouter(t)
+		e := newEngine(t)
+		e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { p.Passive = true })}, rows)
+		eventually(t, "the router to be waited for", func() bool { return sessionOf(e, "tor").State == Active })
+		ip(t, "addr del 192.0.2.11/24 dev "+r.port, "addr add 192.0.2.12/24 dev "+r.port)
+		e.Readdress()
+		f := r.frr(frrConfig(64513, "192.0.2.12", "64512", timers, connect))
+		f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: "192.0.2.12"})
+	})
+}
+
 // Passwords: right, wrong, and changed while the session is up.
 func TestPassword(t *testing.T) {
 	for _, address := range []struct{ router, node string }{{"192.0.2.1", "192.0.2.11"}, {"2001:db8::1", "2001:db8::11"}} {

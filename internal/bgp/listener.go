@@ -21,8 +21,9 @@ type listeners struct {
 }
 
 type listenKey struct {
-	addr netip.Addr
-	vrf  string
+	addr  netip.Addr
+	index int // of the interface of a link-local address, which may be made anew
+	vrf   string
 }
 
 type listener struct {
@@ -32,10 +33,15 @@ type listener struct {
 
 // A guest is a session that waits for its router at a listener.
 type guest struct {
-	wants    wants
-	key      listenKey
-	router   netip.Prefix // who may come; a prefix when the router's address is not known
+	wants wants
+	place
 	incoming chan *net.TCPConn
+}
+
+// place is where a router comes to.
+type place struct {
+	key    listenKey
+	router netip.Prefix // who may come; a prefix when the router's address is not known
 }
 
 // wants is what of a peer a guest is made from.
@@ -51,11 +57,8 @@ func wantsOf(p *lb.BGPPeer) wants {
 
 // add waits for the router of a passive peer. Connections come in on the guest's
 // channel, which has room for one.
-func (ls *listeners) add(p *lb.BGPPeer) (*guest, error) {
-	g := &guest{wants: wantsOf(p), incoming: make(chan *net.TCPConn, 1)}
-	if err := g.locate(p); err != nil {
-		return nil, err
-	}
+func (ls *listeners) add(p *lb.BGPPeer, at place) (*guest, error) {
+	g := &guest{wants: wantsOf(p), place: at, incoming: make(chan *net.TCPConn, 1)}
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	l := ls.open[g.key]
@@ -76,44 +79,39 @@ func (ls *listeners) add(p *lb.BGPPeer) (*guest, error) {
 	return g, nil
 }
 
-// locate finds out where the router will come, and from where.
-func (g *guest) locate(p *lb.BGPPeer) error {
+// placeOf finds out where a peer's router will come to.
+func placeOf(p *lb.BGPPeer) (place, error) {
 	if p.Interface != "" {
-		local, err := linkLocal(p.Interface)
-		if err != nil {
-			return err
-		}
-		g.key = listenKey{local, p.VRF}
-		g.router = netip.PrefixFrom(local.WithZone(""), 64).Masked()
-		return nil
+		local, index, err := linkLocal(p.Interface)
+		return place{listenKey{local, index, p.VRF}, netip.PrefixFrom(local.WithZone(""), 64).Masked()}, err
 	}
 	local := p.Source
 	if !local.IsValid() {
 		var err error
 		if local, err = sourceTo(p.Address, p.VRF); err != nil {
-			return err
+			return place{}, err
 		}
 	}
-	g.key = listenKey{local, p.VRF}
-	g.router = netip.PrefixFrom(p.Address, p.Address.BitLen())
-	return nil
+	return place{listenKey{local, 0, p.VRF}, netip.PrefixFrom(p.Address, p.Address.BitLen())}, nil
 }
 
-func linkLocal(name string) (netip.Addr, error) {
-	i, err := net.InterfaceByName(name)
+// linkLocal returns an interface's link-local address, with its name as the zone, and
+// the interface's index.
+func linkLocal(name string) (netip.Addr, int, error) {
+	i, err := interfaceNamed(name)
 	if err != nil {
-		return netip.Addr{}, &plainError{fmt.Sprintf("this node has no interface %q; correct interface, or choose the nodes that have it by nodeSelectors", name)}
+		return netip.Addr{}, 0, err
 	}
 	prefixes, err := i.Addrs()
 	if err != nil {
-		return netip.Addr{}, err
+		return netip.Addr{}, 0, err
 	}
 	for _, a := range prefixes {
 		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
-			return p.Addr().WithZone(name), nil
+			return p.Addr().WithZone(name), i.Index, nil
 		}
 	}
-	return netip.Addr{}, &plainError{fmt.Sprintf("interface %s has no IPv6 link-local address", name)}
+	return netip.Addr{}, 0, &plainError{fmt.Sprintf("interface %s has no IPv6 link-local address", name)}
 }
 
 func (l *listener) setPassword(router netip.Prefix, password lb.Secret) error {

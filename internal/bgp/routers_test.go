@@ -68,13 +68,20 @@ func newRouter(t testing.TB) *router {
 		_ = holder.Wait()
 		_ = exec.Command("ip", "link", "del", r.port).Run() // the kernel takes its time with the namespace
 	})
-	ip(t, "link add "+r.port+" type veth peer name eth0 netns "+r.pid, "link set "+r.port+" up",
-		"addr add 192.0.2.11/24 dev "+r.port, "addr add 2001:db8::11/64 nodad dev "+r.port)
 	r.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-	for _, c := range []string{"link set lo up", "link set eth0 up", "addr add 192.0.2.1/24 dev eth0", "addr add 2001:db8::1/64 nodad dev eth0"} {
+	r.run("ip", "link", "set", "lo", "up")
+	r.connect()
+	return r
+}
+
+// connect makes the cable.
+func (r *router) connect() {
+	r.t.Helper()
+	ip(r.t, "link add "+r.port+" type veth peer name eth0 netns "+r.pid, "link set "+r.port+" up",
+		"addr add 192.0.2.11/24 dev "+r.port, "addr add 2001:db8::11/64 nodad dev "+r.port)
+	for _, c := range []string{"link set eth0 up", "addr add 192.0.2.1/24 dev eth0", "addr add 2001:db8::1/64 nodad dev eth0"} {
 		r.run("ip", strings.Fields(c)...)
 	}
-	return r
 }
 
 // command returns a command that runs at the router.

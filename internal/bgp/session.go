@@ -104,6 +104,8 @@ func (s *session) pause(ctx context.Context, d time.Duration) {
 		select {
 		case <-t.C:
 			return
+		case <-s.moved: // what failed may work now
+			return
 		case <-s.poke:
 		case <-ctx.Done():
 			return
@@ -187,17 +189,49 @@ func (s *session) connect(ctx context.Context, p *lb.BGPPeer, a *attempt) (*net.
 	return dial(ctx, p, netip.AddrPortFrom(router, port(p)))
 }
 
-// await waits until the router connects.
+// await waits until the router connects, wherever on this node it can do so now.
 func (s *session) await(ctx context.Context, p *lb.BGPPeer) (*net.TCPConn, error) {
-	if s.guest != nil && s.guest.wants != wantsOf(p) {
-		s.leaveListener()
-	}
-	if s.guest == nil {
-		g, err := s.listeners.add(p)
-		if err != nil {
+	for {
+		if err := s.joinListener(p); err != nil {
 			return nil, err
 		}
-		s.guest = g
+		if p.Interface != "" {
+			// The router must know this node before it can connect to it.
+			if _, err := discover(ctx, p.Interface); err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case c := <-s.guest.incoming:
+			rc, err := c.SyscallConn()
+			if err == nil {
+				err = control(rc, func(fd int) error { return setHops(fd, p, remote(c).Addr()) })
+			}
+			if err != nil {
+				c.Close()
+				return nil, err
+			}
+			return c, nil
+		case <-s.moved:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// joinListener lets the router connect. Where it can do so may be another place than
+// the last time: an address may be new, and an interface be made anew.
+func (s *session) joinListener(p *lb.BGPPeer) error {
+	at, err := placeOf(p)
+	if err != nil {
+		s.leaveListener()
+		return err
+	}
+	if s.guest == nil || s.guest.wants != wantsOf(p) || s.guest.place != at {
+		s.leaveListener()
+		if s.guest, err = s.listeners.add(p, at); err != nil {
+			return err
+		}
 	}
 	who := p.Address.String()
 	if p.Interface != "" {
@@ -206,29 +240,10 @@ func (s *session) await(ctx context.Context, p *lb.BGPPeer) (*net.TCPConn, error
 	s.status.edit(func(st *Session) {
 		st.State = Active
 		if st.LastError == "" {
-			st.LastError = fmt.Sprintf("%s has not connected yet to %s", who, netip.AddrPortFrom(s.guest.key.addr, s.listeners.port))
+			st.LastError = fmt.Sprintf("%s has not connected yet to %s", who, netip.AddrPortFrom(at.key.addr, s.listeners.port))
 		}
 	})
-	if p.Interface != "" {
-		// The router must know this node before it can connect to it.
-		if _, err := discover(ctx, p.Interface); err != nil {
-			return nil, err
-		}
-	}
-	select {
-	case c := <-s.guest.incoming:
-		rc, err := c.SyscallConn()
-		if err == nil {
-			err = control(rc, func(fd int) error { return setHops(fd, p, remote(c).Addr()) })
-		}
-		if err != nil {
-			c.Close()
-			return nil, err
-		}
-		return c, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return nil
 }
 
 func (s *session) leaveListener() {

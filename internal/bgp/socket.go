@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -31,14 +32,44 @@ func dial(ctx context.Context, p *lb.BGPPeer, router netip.AddrPort) (*net.TCPCo
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return control(c, func(fd int) error { return prepareDial(fd, p, router.Addr()) })
 	}}
-	if p.Source.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.Source, 0))
+	source, err := indexed(p.Source)
+	if err != nil {
+		return nil, err
 	}
-	c, err := d.DialContext(ctx, "tcp", router.String())
+	if source.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	to, err := indexed(router.Addr())
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.DialContext(ctx, "tcp", netip.AddrPortFrom(to, router.Port()).String())
 	if err != nil {
 		return nil, err
 	}
 	return c.(*net.TCPConn), nil
+}
+
+// indexed returns an address with its interface's index as the zone, in the place of its
+// name: for a minute, package net goes on taking an interface that was made anew for the
+// one before.
+func indexed(a netip.Addr) (netip.Addr, error) {
+	if a.Zone() == "" {
+		return a, nil
+	}
+	i, err := interfaceNamed(a.Zone())
+	if err != nil {
+		return a, err
+	}
+	return a.WithZone(strconv.Itoa(i.Index)), nil
+}
+
+func interfaceNamed(name string) (*net.Interface, error) {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return nil, &plainError{fmt.Sprintf("this node has no interface %q; correct interface, or choose the nodes that have it by nodeSelectors", name)}
+	}
+	return i, nil
 }
 
 func prepareDial(fd int, p *lb.BGPPeer, router netip.Addr) error {
@@ -131,7 +162,11 @@ func listen(at netip.AddrPort, vrf string) (*net.TCPListener, error) {
 			return os.NewSyscallError("SO_BINDTODEVICE", unix.BindToDevice(fd, vrf))
 		})
 	}
-	l, err := c.Listen(context.Background(), "tcp", at.String())
+	local, err := indexed(at.Addr())
+	if err != nil {
+		return nil, err
+	}
+	l, err := c.Listen(context.Background(), "tcp", netip.AddrPortFrom(local, at.Port()).String())
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +181,11 @@ func sourceTo(router netip.Addr, vrf string) (netip.Addr, error) {
 		}
 		return control(c, func(fd int) error { return unix.BindToDevice(fd, vrf) })
 	}}
-	c, err := d.Dial("udp", netip.AddrPortFrom(router, 9).String()) // sends nothing
+	to, err := indexed(router)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	c, err := d.Dial("udp", netip.AddrPortFrom(to, 9).String()) // sends nothing
 	if err != nil {
 		return netip.Addr{}, err
 	}
