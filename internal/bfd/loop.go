@@ -108,6 +108,7 @@ func (l *loop) take(key socketKey, d datagram) {
 	p := l.directory.find(key, d, packet.YourDiscriminator)
 	if p == nil {
 		l.discard(session.FaultNoSession)
+		l.suspect(key, d)
 		return
 	}
 	if key.multiHop && d.TTL < int(p.spec.MinimumTTL) {
@@ -117,6 +118,18 @@ func (l *loop) take(key socketKey, d datagram) {
 	}
 	p.Received++
 	l.handle(p, p.session.Receive(d.At, packet), d.At)
+}
+
+// suspect looks, in a while, for the interfaces of the sessions that a packet would be
+// for if it had come by theirs: one may be another by the same name now, and who waits
+// to be spoken to has sent nothing that would have failed.
+func (l *loop) suspect(key socketKey, d datagram) {
+	for _, p := range l.directory.byAddress[addressKey{key, d.From}] {
+		if state, _ := p.session.State(); state == session.Down && p.path.device != "" && p.ifindex != d.Interface && p.retryAt.IsZero() {
+			p.retryAt = d.At.Add(retry)
+			l.handle(p, session.Output{}, d.At)
+		}
+	}
 }
 
 // fire does what is due at now.

@@ -172,6 +172,41 @@ func TestSocketsOfDevices(t *testing.T) {
 	state(bfd.Up)
 }
 
+// Who waits to be spoken to on an interface hears its peer there also when the
+// interface is made anew, before a session and after it.
+func TestPassiveOnInterfaceMadeAnew(t *testing.T) {
+	p := newPair(t)
+	here, there := netip.MustParseAddr("fe80::c"), netip.MustParseAddr("fe80::d")
+	connect := func() {
+		p.a.ip("link add eth1 type veth peer name eth1 netns " + p.b.ns)
+		for h, addr := range map[*host]netip.Addr{p.a: here, p.b: there} {
+			h.ip("link set eth1 addrgenmode none", "link set eth1 up", fmt.Sprintf("addr add %s/64 dev eth1 nodad", addr))
+		}
+	}
+	connect()
+	passive := spec(bfd.Key{Peer: there, Interface: "eth1"})
+	passive.Passive = true
+	a := p.a.engine(passive)
+	eventually(t, 5*time.Second, func() error {
+		if s := a.Status().Sessions; len(s) != 1 || s[0].SourcePort == 0 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	b := p.b.engine()
+	for ups := range uint64(2) {
+		p.a.ip("link del eth1")
+		connect()
+		b.apply(spec(bfd.Key{Peer: here, Interface: "eth1"}))
+		eventually(t, 10*time.Second, func() error {
+			if s := a.Status().Sessions[0]; s.State != bfd.Up || s.Ups != ups+1 {
+				return fmt.Errorf("%+v", s)
+			}
+			return nil
+		})
+	}
+}
+
 // A thousand sessions, and ten thousand packets a second, over four sockets, as
 // the speaker runs them. The detection time is one that a program with the race
 // detector in it holds too: how short it may be tells BenchmarkBFDLoad.
