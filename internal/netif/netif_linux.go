@@ -8,8 +8,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // List returns the interfaces that can announce, sorted by name: those with an
@@ -60,7 +62,7 @@ func held(addrs []netlink.Addr, names map[int]string) map[netip.Addr]string {
 }
 
 func defaultRoutes(names map[int]string) (map[string]bool, error) {
-	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
+	routes, err := dump(func(h *netlink.Handle) ([]netlink.Route, error) { return h.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
@@ -105,11 +107,11 @@ func isDefault(r netlink.Route) bool {
 }
 
 func linksAndAddresses() ([]netlink.Link, []netlink.Addr, error) {
-	links, err := dump(netlink.LinkList)
+	links, err := dump((*netlink.Handle).LinkList)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list interfaces: %w", err)
 	}
-	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := dump(func(h *netlink.Handle) ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -134,16 +136,39 @@ func kindOf(links []netlink.Link) map[int]string {
 
 // dump calls list until the kernel's answer is of one piece: it is not while
 // interfaces come and go, which is when one asks.
-func dump[T any](list func() ([]T, error)) ([]T, error) {
+func dump[T any](list func(*netlink.Handle) ([]T, error)) ([]T, error) {
 	const attempts = 10
+	h, err := asker()
+	if err != nil {
+		return nil, err
+	}
 	var out []T
-	var err error
 	for range attempts {
-		if out, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+		if out, err = list(h); !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return out, err
 		}
 	}
 	return nil, err
+}
+
+// asked is open from the first question on: opening a socket for each costs more than
+// to answer it.
+var asked struct {
+	sync.Mutex
+	handle *netlink.Handle
+}
+
+func asker() (*netlink.Handle, error) {
+	asked.Lock()
+	defer asked.Unlock()
+	if asked.handle == nil {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return nil, fmt.Errorf("ask the kernel: %w", err)
+		}
+		asked.handle = h
+	}
+	return asked.handle, nil
 }
 
 // isUp reports whether frames can leave. Some drivers leave the operational
@@ -249,8 +274,8 @@ func watch(ctx context.Context, changed func()) error {
 // world, as the kernel knows it; ok is false when there is none, or the kernel has
 // not spoken with it lately.
 func Gateway(index int) (addr netip.Addr, mac net.HardwareAddr, ok bool) {
-	routes, err := dump(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: index}, netlink.RT_FILTER_OIF)
+	routes, err := dump(func(h *netlink.Handle) ([]netlink.Route, error) {
+		return h.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: index}, netlink.RT_FILTER_OIF)
 	})
 	if err != nil {
 		return addr, nil, false
@@ -259,7 +284,7 @@ func Gateway(index int) (addr netip.Addr, mac net.HardwareAddr, ok bool) {
 		if ones, _ := r.Dst.Mask.Size(); r.Gw == nil || ones != 0 {
 			continue
 		}
-		neighbours, err := dump(func() ([]netlink.Neigh, error) { return netlink.NeighList(index, netlink.FAMILY_V4) })
+		neighbours, err := dump(func(h *netlink.Handle) ([]netlink.Neigh, error) { return h.NeighList(index, netlink.FAMILY_V4) })
 		if err != nil {
 			return addr, nil, false
 		}
