@@ -111,14 +111,8 @@ const firstEpoch = 1
 // to the plan.
 func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *Plan) Outcome {
 	c := sp.candidates
-	out := Outcome{Service: sp.first.Service, Sharers: sp.sharers, Addr: sp.Addr, Avoided: c.Avoided, Best: c.Best}
-	if c.Reason != 0 {
-		out.Reason = c.Reason
-		return out
-	}
-	if !s.Joined {
-		out.Reason, out.Owner = lb.ReasonNotJoined, claim.Owner
-		return out
+	if c.Reason != 0 || !s.Joined {
+		return s.outcome(sp, claim, "", p)
 	}
 	elected := election.Owner(sp.Addr, c.Good, c.Best, claim, load)
 	insists := s.insists(sp, claim)
@@ -135,6 +129,22 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 		if s.Disputed[sp.Addr] {
 			sp.debut = claim.Epoch
 		}
+	}
+	return s.outcome(sp, claim, elected, p)
+}
+
+// outcome is what follows for one address from the claim and from who is elected to own
+// it, and adds it to the plan if this node announces it.
+func (s *Snapshot) outcome(sp *spot, claim election.Claim, elected string, p *Plan) Outcome {
+	c := sp.candidates
+	out := Outcome{Service: sp.first.Service, Sharers: sp.sharers, Addr: sp.Addr, Avoided: c.Avoided, Best: c.Best}
+	switch {
+	case c.Reason != 0:
+		out.Reason = c.Reason
+		return out
+	case !s.Joined:
+		out.Reason, out.Owner = lb.ReasonNotJoined, claim.Owner
+		return out
 	}
 	out.Reason, out.Owner = lb.ReasonNotOwner, claim.Owner
 	names, able := c.Able[claim.Owner]

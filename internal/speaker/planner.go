@@ -39,13 +39,14 @@ type Planner struct {
 func (p *Planner) Make(s Snapshot) Plan {
 	switch {
 	case s.Version == 0 || s.Version != p.version || s.Node != p.node:
-		known, were := p.seats, p.spots
 		if !same(p.assigned, s.Assignments) {
+			known, were := p.seats, p.spots
 			p.assigned = s.Assignments
 			p.spots, p.seats = s.spots()
+			p.inherit(known, were)
 		}
 		s.look(p.spots)
-		p.date(&s, known, were)
+		p.date(&s)
 		p.routes = s.routes(p.spots)
 		p.begin(&s)
 	case s.Joined != p.joined:
@@ -61,7 +62,7 @@ func (p *Planner) Make(s Snapshot) Plan {
 	if p.kept == nil {
 		p.kept = new(Plan)
 		for i := range p.mine {
-			s.place(&p.spots[i], p.claims[i], p.load, p.kept)
+			s.outcome(&p.spots[i], p.claims[i], p.claims[i].Owner, p.kept)
 		}
 		p.kept.sort()
 	}
@@ -90,23 +91,31 @@ func (p *Planner) HasFamily(f lb.Family) bool {
 	return slices.ContainsFunc(p.spots, func(sp spot) bool { return lb.FamilyOf(sp.Addr) == f })
 }
 
-// date notes with which claim each spot comes to the network, as soon as some node
+// inherit takes over with which claims spots came to the network that were there before.
+func (p *Planner) inherit(known map[netip.Addr]int, were []spot) {
+	for i := range p.spots {
+		sp := &p.spots[i]
+		if known == nil { // this speaker starts: who has the address may have announced it for long
+			sp.debut = firstEpoch
+		} else if last, had := known[sp.Addr]; had {
+			sp.debut = were[last].debut
+		}
+	}
+}
+
+// date notes with which claim a spot comes to the network, as soon as some node
 // could announce it. An address that is given out again, which may have been a foreign
 // host's meanwhile, comes with the claim of who had it last, or of who takes over from
 // that one.
-func (p *Planner) date(s *Snapshot, known map[netip.Addr]int, were []spot) {
+func (p *Planner) date(s *Snapshot) {
 	for i := range p.spots {
 		sp := &p.spots[i]
-		switch last, had := known[sp.Addr]; {
-		case known == nil: // this speaker starts: who has the address may have announced it for long
-			sp.debut = firstEpoch
-		case had:
-			sp.debut = were[last].debut
+		if sp.debut != 0 || sp.candidates.Reason != 0 {
+			continue
 		}
-		if c := s.Claims[sp.Addr]; sp.debut == 0 && sp.candidates.Reason == 0 {
-			if sp.debut = c.Epoch; !sp.settled(c) {
-				sp.debut++
-			}
+		c := s.Claims[sp.Addr]
+		if sp.debut = c.Epoch; !sp.settled(c) {
+			sp.debut++
 		}
 	}
 }
@@ -164,7 +173,7 @@ func (p *Planner) claimed(s *Snapshot, i int, c election.Claim) {
 		p.open[i] = true
 		return
 	}
-	p.outcomes[i] = s.place(&p.spots[i], c, p.load, &Plan{})
+	p.outcomes[i] = s.outcome(&p.spots[i], c, c.Owner, &Plan{})
 	if p.outcomes[i].Reason == lb.ReasonAnnounced {
 		p.mine[i], p.kept = true, nil
 	}
