@@ -42,6 +42,9 @@ const (
 	// that meet again tell their claims at once; that those they took for dead
 	// are alive takes a few gossip intervals more.
 	claimIsFresh = 400 * time.Millisecond
+
+	// together is how long claims between others wait for more of them.
+	together = 100 * time.Millisecond
 )
 
 // Config is what a member needs to know.
@@ -110,7 +113,7 @@ type View struct {
 func New(cfg Config) *Members {
 	t := cfg.Failover.timers()
 	m := &Members{
-		cfg: cfg, timers: t, state: newState(time.Now), facts: versioned{Version: cfg.Generation},
+		cfg: cfg, timers: t, state: newState(time.Now, cfg.Node), facts: versioned{Version: cfg.Generation},
 		born: time.Now(), changed: wake.New(), lapsed: wake.New(),
 		roster: newRoster(time.Now, t.silence), nodes: map[string]memberlist.Node{}, pulses: newPulses(cfg.Node, t),
 	}
@@ -501,19 +504,22 @@ func (m *Members) Contested() []netip.Addr { return m.state.takeContested() }
 // a few members by itself.
 func (m *Members) take(msg message) {
 	start := msg.Sender != "" && m.state.blank()
-	news := m.state.merge(msg)
+	news, mine := m.state.merge(msg)
 	if len(news.Facts) > 0 {
 		time.AfterFunc(late, m.notify) // who has not joined by then is late
 	}
 	if len(news.Claims) > 0 {
-		time.AfterFunc(claimIsFresh, m.notify) // what waited for their owners is decided then
+		m.notifyTogether(claimIsFresh) // what waited for their owners is decided then
 		if start {
 			m.notify()
 			return // who has just started has all claims from the others: it would pass on thousands that are known
 		}
 	}
-	if !news.empty() { // of what goes around, most is heard many times
+	switch { // of what goes around, most is heard many times
+	case len(news.Facts) > 0 || mine:
 		m.notify()
+	case len(news.Claims) > 0: // which others have settled between them
+		m.notifyTogether(0)
 	}
 	gossip, direct := news.toPassOn(msg).packets()
 	for _, b := range gossip {
@@ -559,6 +565,14 @@ func (m *Members) sendToAll(msg []byte) {
 }
 
 func (m *Members) notify() { m.changed.Poke() }
+
+// notifyTogether notifies after d, and up to a moment more: when a node is dead, all
+// others claim what it owned, each at its own time.
+func (m *Members) notifyTogether(d time.Duration) {
+	since := time.Since(m.born)
+	at := (since + d + together).Truncate(together)
+	time.AfterFunc(at-since, m.notify)
+}
 
 func (m *Members) memberlist() *memberlist.Memberlist {
 	m.mu.Lock()

@@ -124,7 +124,8 @@ func TestLargeFactsAreNotPassedOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if on := newState(time.Now).merge(heard).toPassOn(heard); !on.empty() {
+	news, _ := newState(time.Now, "me").merge(heard)
+	if on := news.toPassOn(heard); !on.empty() {
 		t.Errorf("who hears it passes on %+v", on)
 	}
 }
@@ -183,7 +184,7 @@ func TestFullSyncByDigest(t *testing.T) {
 func TestDigestTellsStatesApart(t *testing.T) {
 	other := vip.Next()
 	of := func(messages ...message) digest {
-		s := newState(time.Now)
+		s := newState(time.Now, "me")
 		for _, m := range messages {
 			s.merge(m)
 		}
@@ -297,13 +298,13 @@ func TestMergeIsTheSameInAnyOrder(t *testing.T) {
 	}
 	want := ""
 	for i := range messages {
-		s := newState(time.Now)
+		s := newState(time.Now, "me")
 		for j := range messages {
 			s.merge(messages[(i+j)%len(messages)])
 			s.merge(messages[(i+2*j)%len(messages)])
 		}
 		for _, m := range messages {
-			news := s.merge(m)
+			news, _ := s.merge(m)
 			for addr, c := range news.Claims {
 				if c != s.claims[addr] {
 					t.Errorf("others are told %v, which is not what is held", c)
@@ -323,9 +324,43 @@ func TestMergeIsTheSameInAnyOrder(t *testing.T) {
 	}
 }
 
+// What others settle between them is looked at together; what this node loses, at once.
+func TestClaimsOfOthersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(Config{Node: "me"})
+		hears := func(owner string, epoch uint64) (wakes bool) {
+			m.take(message{Claims: map[netip.Addr]election.Claim{vip: {Owner: owner, Epoch: epoch}}})
+			select {
+			case <-m.Changed():
+				return true
+			default:
+				return false
+			}
+		}
+		if hears("n1", 1) || hears("n2", 2) {
+			t.Error("a claim between others wakes at once")
+		}
+		start := time.Now()
+		if <-m.Changed(); time.Since(start) > together {
+			t.Errorf("claims between others wake after %v, want %v at most", time.Since(start), together)
+		}
+		hears("me", 3)
+		for range 3 { // it is looked at, and then those before are not fresh any more, and it is not
+			<-m.Changed()
+		}
+		if !hears("n2", 4) {
+			t.Error("a claim above that of this node does not wake at once")
+		}
+		hears("me", 5)
+		if !hears("n2", 4) {
+			t.Error("a claim that contests that of this node does not wake at once")
+		}
+	})
+}
+
 func TestAClaimIsFreshForAMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newState(time.Now)
+		s := newState(time.Now, "me")
 		claim := message{Claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 1}}}
 		s.merge(claim)
 		time.Sleep(claimIsFresh - time.Millisecond)
@@ -368,7 +403,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s := newState(time.Now)
+		s := newState(time.Now, "me")
 		s.merge(m)
 		again, err := decode(s.all().encode())
 		if diff := cmp.Diff(s.all(), again, cmpopts.EquateEmpty(), cmp.AllowUnexported(versioned{}), cmp.Comparer(func(x, y netip.Addr) bool { return x == y }),

@@ -112,7 +112,7 @@ func (n *simNode) boot() {
 	n.peers, n.order, n.next, n.doubt, n.left = make([]peer, len(s.nodes)), nil, 0, 0, false
 	n.own = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: n.estNumNodes} // memberlist.DefaultLANConfig
 	n.gossip = &memberlist.TransmitLimitedQueue{RetransmitMult: *simRetransmit, NumNodes: n.numMembers}
-	n.state, n.roster = newState(s.clock), newRoster(s.clock, s.timers.silence)
+	n.state, n.roster = newState(s.clock, n.name), newRoster(s.clock, s.timers.silence)
 	skew := time.Duration(n.id%7-3) * 4 * time.Second // clocks differ
 	n.generation = uint64(s.clock().Add(skew).UnixNano())
 	n.facts = versioned{Version: n.generation}
@@ -679,7 +679,7 @@ func (n *simNode) notifyMsg(m message) {
 
 func (n *simNode) take(m message) {
 	start := m.Sender != "" && n.state.blank()
-	news := n.state.merge(m)
+	news, mine := n.state.merge(m)
 	if len(news.Facts)+len(news.Claims) > 0 {
 		n.news++
 	}
@@ -687,7 +687,7 @@ func (n *simNode) take(m message) {
 		n.after(late, n.notify)
 	}
 	if len(news.Claims) > 0 {
-		n.after(claimIsFresh, n.notify)
+		n.notifyTogether(claimIsFresh)
 		n.tellClaims(m, news)
 		if start {
 			n.notify()
@@ -698,7 +698,12 @@ func (n *simNode) take(m message) {
 		b := n.sim.enlist(payload{about: aboutUs, msg: part}, len(part.encode()))
 		n.gossip.QueueBroadcast(&simBroadcast{broadcast: broadcast{name: part.name(), msg: b}})
 	}
-	n.notify()
+	switch {
+	case len(news.Facts) > 0 || mine:
+		n.notify()
+	case len(news.Claims) > 0:
+		n.notifyTogether(0)
+	}
 }
 
 func (n *simNode) tellClaims(heard, news message) {
@@ -857,6 +862,10 @@ func (n *simNode) notify() {
 			n.act()
 		}
 	})
+}
+
+func (n *simNode) notifyTogether(d time.Duration) {
+	n.after(d+n.sim.between(0, together), n.notify)
 }
 
 // act gathers, decides and acts, once. Decisions are pure: they stay while what

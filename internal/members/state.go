@@ -80,7 +80,8 @@ const late = 500 * time.Millisecond
 // Merging is commutative and idempotent,
 // so the order and number of deliveries do not matter.
 type state struct {
-	now func() time.Time
+	now  func() time.Time
+	node string // this one
 
 	mu        sync.Mutex // guards the fields below
 	facts     map[string]versioned
@@ -100,9 +101,9 @@ type state struct {
 	said    map[string]opinion
 }
 
-func newState(now func() time.Time) *state {
+func newState(now func() time.Time, node string) *state {
 	return &state{
-		now:   now,
+		now: now, node: node,
 		facts: map[string]versioned{}, claims: map[netip.Addr]election.Claim{},
 		contested: map[netip.Addr]bool{}, heard: map[netip.Addr]time.Time{}, joining: map[string]time.Time{},
 		shown: map[netip.Addr]election.Claim{}, moved: map[netip.Addr]bool{},
@@ -110,8 +111,9 @@ func newState(now func() time.Time) *state {
 }
 
 // merge takes in what is newer in m, and returns what others should hear: that
-// part, and the claims held against lower ones in m.
-func (s *state) merge(m message) (news message) {
+// part, and the claims held against lower ones in m; and whether this node has made one
+// of the claims that were replaced or held.
+func (s *state) merge(m message) (news message, mine bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	news = message{Facts: map[string]versioned{}, Claims: map[netip.Addr]election.Claim{}}
@@ -130,15 +132,17 @@ func (s *state) merge(m message) (news message) {
 		case c.Compare(held) > 0:
 			s.sum.Claims += hashOfClaim(addr, c) - hashOfClaim(addr, held)
 			s.claims[addr], news.Claims[addr] = c, c
+			mine = mine || held.Owner == s.node
 			s.heard[addr] = s.now()
 			s.moved[addr] = true
 			s.wire = nil
 		case c.Compare(held) < 0 && c.Owner != held.Owner:
 			s.contested[addr] = true
+			mine = mine || held.Owner == s.node
 			news.Claims[addr] = held // for who claims in ignorance of it
 		}
 	}
-	return news
+	return news, mine
 }
 
 // noteJoining notes since when a node has not joined. The caller holds mu.
