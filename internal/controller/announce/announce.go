@@ -514,15 +514,16 @@ func (a *Announcer) act() speaker.Plan {
 	}
 	view := a.members.View()
 	a.unheard = a.silences.note(view.Unheard)
+	speakers, edition := a.crowd.of(view)
 	s := speaker.Snapshot{
-		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: a.crowd.of(view),
+		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: speakers,
 		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Severed: a.severed, Disputed: a.world.inDispute(), Take: a.take,
 	}
 	if a.members.Beating() { // else others may have it: what they claimed is not to be claimed back
 		s.Announced = a.announced
 	}
 	a.befriend(view)
-	s.Version = a.ground.stand(a.world.fill(&s), s.Speakers)
+	s.Version = a.ground.stand(a.world.fill(&s), edition)
 	plan := a.planner.Make(s)
 	a.standby = plan.Standby
 	if len(plan.Claims) > 0 {
@@ -636,42 +637,46 @@ func (a *Announcer) obey(orders kube.SpeakerOrders, s *speaker.Snapshot, p speak
 	}
 }
 
-// crowd is the speakers that are alive. It is made anew when they are others, or have
+// crowd is the speakers that are alive. It is looked at anew when they are others, or have
 // told something else.
 type crowd struct {
 	facts    uint64
 	alive    []string
 	late     map[string]bool
 	speakers map[string]speaker.Speaker // by node
+	edition  uint64                     // of these: another one with each change
 }
 
-// of returns them by node. Nobody may write to it.
-func (c *crowd) of(v members.View) map[string]speaker.Speaker {
+// of returns them by node, and which edition that is. Nobody may write to it.
+func (c *crowd) of(v members.View) (map[string]speaker.Speaker, uint64) {
 	if c.facts == v.FactsVersion && slices.Equal(c.alive, v.Alive) && maps.Equal(c.late, v.Late) {
-		return c.speakers
+		return c.speakers, c.edition
 	}
-	*c = crowd{facts: v.FactsVersion, alive: v.Alive, late: v.Late, speakers: make(map[string]speaker.Speaker, len(v.Alive))}
+	speakers := make(map[string]speaker.Speaker, len(v.Alive))
 	for _, node := range v.Alive {
 		if f, ok := v.Facts[node]; ok {
-			c.speakers[node] = speaker.Speaker{
+			speakers[node] = speaker.Speaker{
 				Interfaces: f.Interfaces, Joined: f.Joined, Late: v.Late[node], Leaving: f.Leaving, Avoid: avoid(f),
 			}
 		}
 	}
-	return c.speakers
+	c.facts, c.alive, c.late = v.FactsVersion, v.Alive, v.Late
+	if !maps.EqualFunc(c.speakers, speakers, speaker.Speaker.Equal) {
+		c.speakers, c.edition = speakers, c.edition+1
+	}
+	return c.speakers, c.edition
 }
 
 // ground is what a plan stands on and that seldom changes.
 type ground struct {
-	version  uint64 // another one with each change
-	world    uint64
-	speakers map[string]speaker.Speaker
+	version      uint64 // another one with each change
+	world, crowd uint64
 }
 
 // stand returns the version of what the plan stands on now.
-func (g *ground) stand(world uint64, speakers map[string]speaker.Speaker) uint64 {
-	if g.version == 0 || g.world != world || !maps.EqualFunc(g.speakers, speakers, speaker.Speaker.Equal) {
-		*g = ground{version: g.version + 1, world: world, speakers: speakers}
+func (g *ground) stand(world, crowd uint64) uint64 {
+	if g.version == 0 || g.world != world || g.crowd != crowd {
+		*g = ground{version: g.version + 1, world: world, crowd: crowd}
 	}
 	return g.version
 }
@@ -706,7 +711,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 
 // note takes in what is announced now. Mostly it is what was.
 func (a *Announcer) note(inForce []lb.L2Announcement) {
-	if len(inForce) == len(a.inForce) && (len(inForce) == 0 || &inForce[0] == &a.inForce[0]) {
+	if sameSlice(inForce, a.inForce) {
 		return
 	}
 	since, announced := make(map[netip.Addr]time.Time, len(inForce)), make(map[netip.Addr]bool, len(inForce))
@@ -725,6 +730,9 @@ func (a *Announcer) note(inForce []lb.L2Announcement) {
 	}
 	a.inForce, a.since, a.announced = inForce, since, announced
 }
+
+// sameSlice reports whether the two are one slice, and not only equal.
+func sameSlice[T any](x, y []T) bool { return len(x) == len(y) && (len(x) == 0 || &x[0] == &y[0]) }
 
 // questions tells of questions by ARP and NDP. Any goroutine may call it.
 func (a *Announcer) questions() (out []metrics.Questions) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,7 @@ type statusWriter struct {
 	// last is the object as last written or read, nil when that is unknown.
 	// Nobody else writes it, and a cache could be behind our own writes.
 	last *v1alpha1.Speaker
+	told *report // that last says, nil when that is unknown
 }
 
 func newStatusWriter(cfg Config, log logr.Logger) *statusWriter {
@@ -122,17 +124,19 @@ func (w *statusWriter) write(ctx context.Context, r report) error {
 		if err != nil {
 			return err
 		}
-		w.last = spare(sp)
+		w.last, w.told = spare(sp), nil
 	}
-	after := w.last.DeepCopy()
-	w.fill(&after.Status, r)
-	if !equality.Semantic.DeepEqual(w.last.Status, after.Status) {
+	status := w.status(r, w.last.Status.Conditions)
+	if !equality.Semantic.DeepEqual(w.last.Status, status) {
+		after := w.last.DeepCopy()
+		after.Status = status
 		if err := w.api.Status().Patch(ctx, after, client.MergeFrom(w.last)); err != nil {
 			w.last = nil
 			return fmt.Errorf("write status of Speaker %s: %w", w.node, err)
 		}
 		w.last = spare(after)
 	}
+	w.told = &r
 	return w.remove(ctx, r.moved.heeded)
 }
 
@@ -191,13 +195,15 @@ func (w *statusWriter) ensure(ctx context.Context) (*v1alpha1.Speaker, error) {
 	return sp, nil
 }
 
-func (w *statusWriter) fill(s *v1alpha1.SpeakerStatus, r report) {
-	s.GossipEndpoint, s.Version = w.endpoint.String(), w.version
-	s.GossipKeys = nil
+// status is what the report says, with the times of conditions that are as before.
+func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.SpeakerStatus {
+	s := v1alpha1.SpeakerStatus{
+		GossipEndpoint: w.endpoint.String(), Version: w.version, OwnedAddresses: int32(len(r.owned)),
+		BGPSessions: r.sessions, Sessions: upOf(r.sessions), Conditions: slices.Clone(before),
+	}
 	for _, k := range r.keys {
 		s.GossipKeys = append(s.GossipKeys, kube.Fingerprint(k))
 	}
-	s.Interfaces = nil
 	for _, i := range r.interfaces {
 		out := v1alpha1.SpeakerInterface{Name: i.Name, MAC: i.MAC, Up: i.Up}
 		for _, p := range i.Prefixes {
@@ -208,33 +214,43 @@ func (w *statusWriter) fill(s *v1alpha1.SpeakerStatus, r report) {
 		}
 		s.Interfaces = append(s.Interfaces, out)
 	}
-	s.OwnedAddresses = int32(len(r.owned))
-	s.Layer2 = nil
-	for _, a := range r.owned[:min(len(r.owned), v1alpha1.MaxSpeakerLayer2)] {
-		out := v1alpha1.SpeakerAddress{
-			Address: a.Addr.String(), Interfaces: a.Interfaces, Since: metav1.NewTime(r.since[a.Addr].Truncate(time.Second)),
-		}
-		out.Services = names(r.users[a.Addr])
-		s.Layer2 = append(s.Layer2, out)
+	if r.ownsAs(w.told) {
+		s.Layer2 = w.last.Status.Layer2 // there may be hundreds
+	} else {
+		s.Layer2 = r.layer2()
 	}
-	s.Conflicts = nil
 	for _, c := range r.conflicts[:min(len(r.conflicts), v1alpha1.MaxSpeakerConflicts)] {
 		s.Conflicts = append(s.Conflicts, v1alpha1.SpeakerConflict{
 			Address: c.Addr.String(), Interface: c.Interface, MAC: c.MAC, Defended: c.Defended, Announced: c.Announced, Services: names(r.users[c.Addr]),
 		})
 	}
-	s.BGPSessions, s.Sessions = r.sessions, upOf(r.sessions)
 	kube.SetCondition(&s.Conditions, v1alpha1.ConditionReady, r.ready, r.reason, r.message, 0)
 	if r.moved.reason != "" {
 		kube.SetCondition(&s.Conditions, v1alpha1.ConditionMoved, r.moved.reason == v1alpha1.ReasonMoved, r.moved.reason, r.moved.message, 0)
 	}
 	if r.checked {
-		sound(s, r.findings)
+		sound(&s, r.findings)
 	}
 	if r.proxy != "" {
 		kube.SetCondition(&s.Conditions, v1alpha1.ConditionKubeProxyHealthy, r.proxy == v1alpha1.ReasonHealthy, r.proxy, proxyWords[r.proxy], 0)
 	}
-	clockIs(s, r.clock)
+	clockIs(&s, r.clock)
+	return s
+}
+
+// ownsAs reports whether the other report says the same of what is owned.
+func (r *report) ownsAs(o *report) bool {
+	return o != nil && sameSlice(r.owned, o.owned) && maps.EqualFunc(r.users, o.users, slices.Equal)
+}
+
+// layer2 is what is owned.
+func (r *report) layer2() (out []v1alpha1.SpeakerAddress) {
+	for _, a := range r.owned[:min(len(r.owned), v1alpha1.MaxSpeakerLayer2)] {
+		out = append(out, v1alpha1.SpeakerAddress{
+			Address: a.Addr.String(), Interfaces: a.Interfaces, Since: metav1.NewTime(r.since[a.Addr].Truncate(time.Second)), Services: names(r.users[a.Addr]),
+		})
+	}
+	return out
 }
 
 // sound is the condition that says what was found in the node's kernel and heard on
