@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // List returns the interfaces that can announce, sorted by name: those with an
@@ -162,7 +162,7 @@ func asker() (*netlink.Handle, error) {
 	asked.Lock()
 	defer asked.Unlock()
 	if asked.handle == nil {
-		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		h, err := netlink.NewHandle(syscall.NETLINK_ROUTE)
 		if err != nil {
 			return nil, fmt.Errorf("ask the kernel: %w", err)
 		}
