@@ -2,7 +2,6 @@ package bgp
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -110,7 +109,7 @@ func TestBIRD(t *testing.T) {
 		r := newRouter(t)
 		b := r.bird("range fe80::/10", `interface "eth0"; dynamic name "node";`, birdExtended)
 		e := newEngine(t)
-		e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { p.Address, p.Interface = netip.Addr{}, r.port })},
+		e.Apply([]lb.BGPPeer{peer(r.unnumbered)},
 			[]lb.BGPRoute{route("198.51.100.1/32", nil), route("2001:db8:1::1/128", nil)})
 		s := established(t, e, "tor")
 		b.wantRoute("198.51.100.1/32", "BGP.next_hop: ", s.Local.String())

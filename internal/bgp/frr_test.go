@@ -32,6 +32,11 @@ func frrConfig(asn int, neighbour, remoteAS string, more ...string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
+// frrUnnumbered is bgpd's configuration of a neighbour at the other end of eth0.
+func frrUnnumbered(more ...string) string {
+	return strings.Replace(frrConfig(64513, "eth0", "64512", more...), "neighbor eth0 remote-as", "neighbor eth0 interface remote-as", 1)
+}
+
 // frrPath is a path as FRR has it.
 type frrPath struct {
 	Path        string
@@ -236,9 +241,6 @@ func TestOnlyTheUpdateThatIsNeeded(t *testing.T) {
 func TestFamilies(t *testing.T) {
 	const enhe = "neighbor NODE capability extended-nexthop"
 	v6 := func(p *lb.BGPPeer) { p.Address = router6 }
-	unnumbered := func(r *router) func(*lb.BGPPeer) {
-		return func(p *lb.BGPPeer) { p.Address, p.Interface = netip.Addr{}, r.port }
-	}
 	t.Run("over IPv6", func(t *testing.T) {
 		f := newRouter(t).frr(frrConfig(64513, "2001:db8::11", "64512"))
 		e := newEngine(t)
@@ -255,18 +257,18 @@ func TestFamilies(t *testing.T) {
 	})
 	t.Run("unnumbered", func(t *testing.T) {
 		r := newRouter(t)
-		f := r.frr(strings.Replace(frrConfig(64513, "eth0", "64512"), "neighbor eth0 remote-as", "neighbor eth0 interface remote-as", 1))
+		f := r.frr(frrUnnumbered())
 		e := newEngine(t)
-		e.Apply([]lb.BGPPeer{peer(unnumbered(r))}, []lb.BGPRoute{route("198.51.100.1/32", nil), route("2001:db8:1::1/128", nil)})
+		e.Apply([]lb.BGPPeer{peer(r.unnumbered)}, []lb.BGPRoute{route("198.51.100.1/32", nil), route("2001:db8:1::1/128", nil)})
 		s := established(t, e, "tor")
 		f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: s.Local.String()})
 		f.wantPath("2001:db8:1::1/128", frrPath{Path: "64512", NextHop: s.Local.String()})
 	})
 	t.Run("unnumbered and passive", func(t *testing.T) {
 		r := newRouter(t)
-		f := r.frr(strings.Replace(frrConfig(64513, "eth0", "64512", "neighbor NODE timers connect 1"), "neighbor eth0 remote-as", "neighbor eth0 interface remote-as", 1))
+		f := r.frr(frrUnnumbered("neighbor NODE timers connect 1"))
 		e := newEngine(t)
-		e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { unnumbered(r)(p); p.Passive = true })}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
+		e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { r.unnumbered(p); p.Passive = true })}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
 		s := established(t, e, "tor")
 		f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: s.Local.String()})
 	})
@@ -297,10 +299,10 @@ func TestAnotherPlace(t *testing.T) {
 				r.connect()
 				e.Readdress()
 			}
-			e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { p.Address, p.Interface, p.Passive = netip.Addr{}, r.port, passive })}, rows)
+			e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { r.unnumbered(p); p.Passive = passive })}, rows)
 			eventually(t, "an attempt", func() bool { return sessionOf(e, "tor").State == Active })
 			anew()
-			f := r.frr(strings.Replace(frrConfig(64513, "eth0", "64512", timers, connect), "neighbor eth0 remote-as", "neighbor eth0 interface remote-as", 1))
+			f := r.frr(frrUnnumbered(timers, connect))
 			f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: established(t, e, "tor").Local.String()})
 			anew()
 			eventually(t, "a second session", func() bool { s := sessionOf(e, "tor"); return s.State == Established && s.TimesEstablished == 2 })

@@ -84,6 +84,9 @@ func (r *router) connect() {
 	}
 }
 
+// unnumbered makes the router one that is known by the interface only.
+func (r *router) unnumbered(p *lb.BGPPeer) { p.Address, p.Interface = netip.Addr{}, r.port }
+
 // command returns a command that runs at the router.
 func (r *router) command(name string, args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"--target", r.pid, "--net", name}, args...)...)

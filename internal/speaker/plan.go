@@ -107,14 +107,13 @@ func (s *Snapshot) load(assigned int) election.Load {
 // of the cluster has announced it before.
 const firstEpoch = 1
 
-// place decides for one address, on which this is the claim, and adds what follows
-// to the plan.
+// place decides for one address that is not settled, on which this is the claim, and
+// adds what follows to the plan.
 func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *Plan) Outcome {
-	c := sp.candidates
-	if c.Reason != 0 || !s.Joined {
+	if !s.Joined {
 		return s.outcome(sp, claim, "", p)
 	}
-	elected := election.Owner(sp.Addr, c.Good, c.Best, claim, load)
+	elected := election.Owner(sp.Addr, sp.candidates.Good, sp.candidates.Best, claim, load)
 	insists := s.insists(sp, claim)
 	if insists {
 		elected = s.Node
