@@ -84,7 +84,7 @@ type Members struct {
 	list   *memberlist.Memberlist
 	facts  versioned // this node's
 	roster roster
-	nodes  map[string]memberlist.Node // where members are, and were
+	nodes  map[string]netip.AddrPort // where members are, and were
 	pulses pulses
 }
 
@@ -115,7 +115,7 @@ func New(cfg Config) *Members {
 	m := &Members{
 		cfg: cfg, timers: t, state: newState(time.Now, cfg.Node), facts: versioned{Version: cfg.Generation},
 		born: time.Now(), changed: wake.New(), lapsed: wake.New(),
-		roster: newRoster(time.Now, t.silence), nodes: map[string]memberlist.Node{}, pulses: newPulses(cfg.Node, t),
+		roster: newRoster(time.Now, t.silence), nodes: map[string]netip.AddrPort{}, pulses: newPulses(cfg.Node, t),
 	}
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: m.count}
 	return m
@@ -127,7 +127,9 @@ func (m *Members) Start() error {
 	if m.keyring, err = memberlist.NewKeyring(m.cfg.Keys, m.cfg.Keys[0]); err != nil {
 		return fmt.Errorf("gossip keys: %w", err)
 	}
-	m.seals.set(m.cfg.Keys)
+	if err := m.seals.set(m.cfg.Keys); err != nil {
+		return fmt.Errorf("gossip keys: %w", err)
+	}
 	c := memberlist.DefaultLANConfig()
 	c.Name = m.cfg.Node
 	c.BindAddr, c.BindPort = m.cfg.Bind.String(), int(m.cfg.Port)
@@ -143,7 +145,8 @@ func (m *Members) Start() error {
 	c.DeadNodeReclaimTime = time.Second // a node may come back with another address
 	c.Delegate, c.Events = (*delegate)(m), (*delegate)(m)
 	c.Logger = log.New(logWriter{m.cfg.Log}, "", 0)
-	if m.transport, err = listen(netip.AddrPortFrom(m.cfg.Bind, m.cfg.Port), m.hearPulse, m.cfg.Log); err != nil {
+	own := handlers{pulseKind: m.hearPulse, newsKind: m.hearNews}
+	if m.transport, err = listen(netip.AddrPortFrom(m.cfg.Bind, m.cfg.Port), own, m.cfg.Log); err != nil {
 		return fmt.Errorf("listen for gossip on %s port %d: %w", m.cfg.Bind, m.cfg.Port, err)
 	}
 	c.Transport = m.transport
@@ -172,7 +175,9 @@ func (m *Members) SetKeys(keys [][]byte) error {
 	if err := errors.Join(append(errs, m.keyring.UseKey(keys[0]))...); err != nil {
 		return fmt.Errorf("gossip keys: %w", err)
 	}
-	m.seals.set(keys)
+	if err := m.seals.set(keys); err != nil {
+		return fmt.Errorf("gossip keys: %w", err)
+	}
 	for _, k := range m.keyring.GetKeys() {
 		if !slices.ContainsFunc(keys, func(w []byte) bool { return bytes.Equal(w, k) }) {
 			errs = append(errs, m.keyring.RemoveKey(k))
@@ -216,7 +221,7 @@ func (m *Members) beat() {
 		m.say(func(f *versioned) { f.opinion = p.opinion })
 	}
 	if send {
-		m.sendPulse(p.watchers, stamp{run: m.cfg.Generation, beat: p.beats})
+		m.sendEach(p.watchers, m.seals.seal(m.cfg.Node, stamp{run: m.cfg.Generation, beat: p.beats}))
 	}
 	if len(p.back) > 0 { // each has missed what the other said
 		m.wg.Go(func() { m.syncWith(p.back...) })
@@ -263,29 +268,27 @@ func (m *Members) hearPulse(packet []byte, from netip.AddrPort) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n, known := m.nodes[node]
+	_, known := m.nodes[node]
 	if m.pulses.hear(node, at, time.Now()) && known {
-		n.Addr, n.Port = from.Addr().AsSlice(), from.Port()
-		m.nodes[node] = n
+		m.nodes[node] = from
 	}
+}
+
+// hearNews takes in a packet of what a speaker tells all others.
+func (m *Members) hearNews(packet []byte, _ netip.AddrPort) {
+	msg, err := m.seals.decrypt(packet)
+	if err != nil {
+		m.cfg.Log.V(1).Info("ignored news that was encrypted with another key", "error", err.Error())
+		return
+	}
+	(*delegate)(m).NotifyMsg(msg)
 }
 
 // syncWith exchanges everything with these members. Each takes a second at most.
 func (m *Members) syncWith(nodes ...string) {
-	for _, n := range m.whereabouts(nodes) {
-		if _, err := m.memberlist().Join([]string{n.Address()}); err != nil {
-			m.cfg.Log.V(1).Info("cannot sync with a speaker", "node", n.Name, "error", err.Error())
-		}
-	}
-}
-
-// sendPulse sends a pulse to these nodes.
-func (m *Members) sendPulse(to []string, at stamp) {
-	packet := m.seals.seal(m.cfg.Node, at)
-	for _, n := range m.whereabouts(to) {
-		ip, _ := netip.AddrFromSlice(n.Addr)
-		if err := m.transport.send(packet, netip.AddrPortFrom(ip.Unmap(), n.Port)); err != nil {
-			m.cfg.Log.V(2).Info("cannot send a pulse", "node", n.Name, "error", err.Error())
+	for _, p := range m.whereabouts(nodes) {
+		if _, err := m.memberlist().Join([]string{p.at.String()}); err != nil {
+			m.cfg.Log.V(1).Info("cannot sync with a speaker", "node", p.node, "error", err.Error())
 		}
 	}
 }
@@ -293,32 +296,38 @@ func (m *Members) sendPulse(to []string, at stamp) {
 // sendAll sends everything to a node.
 func (m *Members) sendAll(to string) {
 	list, all := m.memberlist(), m.state.encoded(m.cfg.Node)
-	for _, n := range m.whereabouts([]string{to}) {
+	for _, p := range m.whereabouts([]string{to}) {
+		n := memberlist.Node{Name: p.node, Addr: p.at.Addr().AsSlice(), Port: p.at.Port()}
 		if err := list.SendReliable(&n, all); err != nil {
-			m.cfg.Log.V(1).Info("cannot send everything to a speaker", "node", n.Name, "error", err.Error())
+			m.cfg.Log.V(1).Info("cannot send everything to a speaker", "node", p.node, "error", err.Error())
 		}
 	}
 }
 
-// sendEach sends a packet to these nodes. One that is lost is made good by the
-// next, or by gossip.
+// sendEach sends a packet of a kind of our own to these nodes. One that is lost is made
+// good by the next, or by gossip.
 func (m *Members) sendEach(to []string, packet []byte) {
-	list := m.memberlist()
-	for _, n := range m.whereabouts(to) {
-		if err := list.SendBestEffort(&n, packet); err != nil {
-			m.cfg.Log.V(2).Info("cannot send", "node", n.Name, "error", err.Error())
+	for _, p := range m.whereabouts(to) {
+		if err := m.transport.send(packet, p.at); err != nil {
+			m.cfg.Log.V(2).Info("cannot send", "node", p.node, "error", err.Error())
 		}
 	}
+}
+
+// place is where a node is.
+type place struct {
+	node string
+	at   netip.AddrPort
 }
 
 // whereabouts returns where these nodes are, as far as that is known.
-func (m *Members) whereabouts(names []string) []memberlist.Node {
+func (m *Members) whereabouts(names []string) []place {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := make([]memberlist.Node, 0, len(names))
+	out := make([]place, 0, len(names))
 	for _, name := range names {
-		if n, known := m.nodes[name]; known {
-			out = append(out, n)
+		if at, known := m.nodes[name]; known {
+			out = append(out, place{name, at})
 		}
 	}
 	return out
@@ -425,7 +434,8 @@ func (m *Members) met(n *memberlist.Node) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.roster.joined(n.Name)
-	m.nodes[n.Name] = *n
+	ip, _ := netip.AddrFromSlice(n.Addr)
+	m.nodes[n.Name] = netip.AddrPortFrom(ip.Unmap(), n.Port)
 	m.notify()
 }
 
@@ -468,13 +478,13 @@ func (m *Members) say(change func(*versioned)) {
 func (m *Members) tell(msg message) {
 	m.take(msg)
 	parts, others := msg.split(), m.others()
-	if len(parts)*len(others) > maxAtOnce {
+	if len(others) == 0 || len(parts)*len(others) > maxAtOnce {
 		return
 	}
 	for _, part := range parts {
 		part.ToAll = true
-		if packet := part.encode(); len(packet) <= maxPacket {
-			m.sendEach(others, packet)
+		if b := part.encode(); len(b) <= maxPacket {
+			m.sendEach(others, m.seals.encrypt(b))
 		}
 	}
 }

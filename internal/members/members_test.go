@@ -135,7 +135,7 @@ func TestLargeFactsAreNotPassedOn(t *testing.T) {
 func TestNodeIsWhereItsLastPulseCameFrom(t *testing.T) {
 	a, b := start(t, 1, 1, 1), start(t, 2, 1, 1)
 	b.Join(t.Context(), endpoint(1))
-	where := func() string { return a.whereabouts([]string{"n2"})[0].Address() }
+	where := func() string { return a.whereabouts([]string{"n2"})[0].at.String() }
 	await(t, a, "n2 is alive, and heard", func(v View) bool { return len(v.Alive) == 2 && a.heard("n2") > 0 })
 	if got, want := where(), endpoint(2)[0].String(); got != want {
 		t.Errorf("n2 is at %s, want %s", got, want)

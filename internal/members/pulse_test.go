@@ -1,6 +1,7 @@
 package members
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -179,9 +180,18 @@ func TestRing(t *testing.T) {
 	}
 }
 
-// What another made, what was changed on the way, and what somebody repeats is no pulse.
+// sealerWith returns the sealer for a gossip key.
+func sealerWith(t testing.TB, key string) sealer {
+	s, err := newSealer([]byte(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// What another made, and what was changed on the way, is no pulse.
 func TestOnlySpeakersMakePulses(t *testing.T) {
-	mine, theirs := newSealer([]byte("0123456789abcdef")), newSealer([]byte("fedcba9876543210"))
+	mine, theirs := sealerWith(t, "0123456789abcdef"), sealerWith(t, "fedcba9876543210")
 	packet := mine.seal("n2", stamp{run: 7, beat: 3})
 	if node, at, ok := mine.open(packet); !ok || node != "n2" || at != (stamp{7, 3}) {
 		t.Fatalf("it is read as %q %v, %t", node, at, ok)
@@ -197,6 +207,32 @@ func TestOnlySpeakersMakePulses(t *testing.T) {
 		}
 		if _, _, ok := mine.open(packet[:i]); ok {
 			t.Errorf("its first %d bytes are taken for a pulse", i)
+		}
+	}
+}
+
+// Nor is it news, which others cannot read.
+func TestOnlySpeakersTellNews(t *testing.T) {
+	mine, theirs := sealerWith(t, "0123456789abcdef"), sealerWith(t, "fedcba9876543210")
+	const said = "n2 has it"
+	packet := mine.encrypt([]byte(said))
+	if bytes.Contains(packet, []byte(said)) {
+		t.Errorf("anybody can read %q", packet)
+	}
+	if msg, err := mine.decrypt(packet); err != nil || string(msg) != said {
+		t.Fatalf("it is read as %q, %v", msg, err)
+	}
+	if _, err := theirs.decrypt(packet); err == nil {
+		t.Error("one with another key takes it for news")
+	}
+	for i := range packet {
+		changed := slices.Clone(packet)
+		changed[i] ^= 1
+		if _, err := mine.decrypt(changed); err == nil {
+			t.Errorf("it is taken for news although byte %d was changed", i)
+		}
+		if _, err := mine.decrypt(packet[:i+1]); err == nil && i+1 < len(packet) {
+			t.Errorf("its first %d bytes are taken for news", i+1)
 		}
 	}
 }
@@ -229,7 +265,7 @@ func TestAnOldPulseIsNoSignOfLife(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	s := newSealer([]byte("0123456789abcdef"))
+	s := sealerWith(f, "0123456789abcdef")
 	f.Add(s.seal("n1", stamp{1, 2}))
 	f.Add([]byte{pulseKind})
 	f.Fuzz(func(t *testing.T, b []byte) {

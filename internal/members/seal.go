@@ -1,6 +1,8 @@
 package members
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -9,12 +11,14 @@ import (
 	"sync"
 )
 
+// The first byte of a packet that is not memberlist's: its own are encrypted, and
+// begin with the encryption's version, 0 or 1.
 const (
-	// pulseKind is the first byte of a pulse's packet. memberlist's, which are
-	// encrypted, begin with the encryption's version: 0 or 1.
 	pulseKind = 0xf1
-	sealSize  = 16 // bytes of the keyed hash that a packet ends with
+	newsKind  = 0xf2
 )
+
+const sealSize = 16 // bytes of the keyed hash that a pulse's packet ends with
 
 // stamp tells a pulse from the speaker's earlier ones, which somebody may repeat.
 type stamp struct {
@@ -24,23 +28,36 @@ type stamp struct {
 
 func (s stamp) after(t stamp) bool { return s.run > t.run || s.run == t.run && s.beat > t.beat }
 
-// sealer makes and checks the packets of pulses: kind, stamp, the speaker's name,
-// and a hash of these with a key, which shows that a speaker has sent it. A
+// sealer makes and checks the packets of pulses and news, with a gossip key. A pulse's
+// is kind, stamp, the speaker's name, and a hash of these with the key, which shows that
+// a speaker has sent it. One of news is kind, and a message encrypted by AES-GCM. A
 // sealer is for one goroutine at a time.
-type sealer struct{ mac hash.Hash }
+type sealer struct {
+	pulse hash.Hash
+	news  cipher.AEAD
+}
 
-// newSealer returns a sealer for a gossip key. Pulses have one of their own made
-// from it, since memberlist uses the key itself otherwise.
-func newSealer(key []byte) sealer {
+// newSealer returns a sealer for a gossip key. Each kind has a key of its own made from
+// it, since memberlist uses the key itself otherwise.
+func newSealer(key []byte) (sealer, error) {
+	block, err := aes.NewCipher(derived(key, "fairlead news"))
+	if err != nil {
+		return sealer{}, err
+	}
+	news, err := cipher.NewGCMWithRandomNonce(block)
+	return sealer{hmac.New(sha256.New, derived(key, "fairlead pulse")), news}, err
+}
+
+func derived(key []byte, purpose string) []byte {
 	own := hmac.New(sha256.New, key)
-	own.Write([]byte("fairlead pulse"))
-	return sealer{hmac.New(sha256.New, own.Sum(nil))}
+	own.Write([]byte(purpose))
+	return own.Sum(nil)
 }
 
 func (s sealer) sum(b []byte) []byte {
-	s.mac.Reset()
-	s.mac.Write(b)
-	return s.mac.Sum(nil)[:sealSize]
+	s.pulse.Reset()
+	s.pulse.Write(b)
+	return s.pulse.Sum(nil)[:sealSize]
 }
 
 // seal returns the packet of a speaker's pulse.
@@ -64,19 +81,37 @@ func (s sealer) open(b []byte) (node string, at stamp, ok bool) {
 	return string(b[head:end]), at, true
 }
 
+// encrypt returns the packet of a message.
+func (s sealer) encrypt(msg []byte) []byte {
+	head := []byte{newsKind}
+	return s.news.Seal(head, nil, msg, head)
+}
+
+// decrypt returns the message in a packet. It fails if no speaker of this cluster has
+// sent it.
+func (s sealer) decrypt(b []byte) ([]byte, error) {
+	return s.news.Open(nil, nil, b[1:], b[:1])
+}
+
 // seals are the sealers of all keys that are in use.
 type seals struct {
 	mu  sync.Mutex // guards the field below
 	all []sealer   // what is sent is sealed with the first
 }
 
-func (s *seals) set(keys [][]byte) {
+func (s *seals) set(keys [][]byte) error {
+	all := make([]sealer, 0, len(keys))
+	for _, k := range keys {
+		sealer, err := newSealer(k)
+		if err != nil {
+			return err
+		}
+		all = append(all, sealer)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.all = nil
-	for _, k := range keys {
-		s.all = append(s.all, newSealer(k))
-	}
+	s.all = all
+	return nil
 }
 
 func (s *seals) seal(node string, at stamp) []byte {
@@ -93,4 +128,22 @@ func (s *seals) open(b []byte) (node string, at stamp, ok bool) {
 		node, at, ok = s.all[i].open(b)
 	}
 	return node, at, ok
+}
+
+func (s *seals) encrypt(msg []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all[0].encrypt(msg)
+}
+
+// decrypt is sealer.decrypt with whichever key fits.
+func (s *seals) decrypt(b []byte) (msg []byte, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.all {
+		if msg, err = k.decrypt(b); err == nil {
+			return msg, nil
+		}
+	}
+	return nil, err
 }

@@ -22,14 +22,15 @@ const (
 	acceptAgain = 100 * time.Millisecond
 )
 
-// transport carries memberlist's packets and streams, and pulses, on one port. A
-// pulse does not wait behind what memberlist has to do first, and costs little:
-// memberlist's own transport takes 64 KiB of memory for each packet.
+// transport carries memberlist's packets and streams, and those that are not its own, on
+// one port. These do not wait behind what memberlist has to do first, and cost little:
+// memberlist hands each packet from goroutine to goroutine, makes its cipher anew for
+// each, and in its own transport takes 64 KiB of memory for each.
 type transport struct {
 	log     logr.Logger
 	udp     *net.UDPConn
 	tcp     *net.TCPListener
-	pulse   func([]byte, netip.AddrPort) // called with each pulse's packet, which it must not keep, and where that came from
+	own     handlers
 	packets chan *memberlist.Packet
 	streams chan net.Conn
 	ctx     context.Context // ends with Shutdown
@@ -37,10 +38,14 @@ type transport struct {
 	wg      sync.WaitGroup
 }
 
+// handlers are called with packets that are not memberlist's, by their first byte, and
+// where each came from. They must not keep it.
+type handlers map[byte]func(packet []byte, from netip.AddrPort)
+
 var _ memberlist.Transport = (*transport)(nil)
 
 // listen opens the port and begins to receive. Shutdown must follow.
-func listen(on netip.AddrPort, pulse func([]byte, netip.AddrPort), log logr.Logger) (*transport, error) {
+func listen(on netip.AddrPort, own handlers, log logr.Logger) (*transport, error) {
 	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(on))
 	if err != nil {
 		return nil, err
@@ -53,7 +58,7 @@ func listen(on netip.AddrPort, pulse func([]byte, netip.AddrPort), log logr.Logg
 		return nil, errors.Join(err, tcp.Close(), udp.Close())
 	}
 	t := &transport{
-		log: log, udp: udp, tcp: tcp, pulse: pulse,
+		log: log, udp: udp, tcp: tcp, own: own,
 		packets: make(chan *memberlist.Packet, 1), streams: make(chan net.Conn),
 	}
 	t.ctx, t.stop = context.WithCancel(context.Background())
@@ -73,8 +78,8 @@ func (t *transport) receive() {
 		case err != nil:
 			t.log.V(1).Info("cannot receive", "error", err.Error())
 		case n == 0:
-		case buffer[0] == pulseKind:
-			t.pulse(buffer[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
+		case t.own[buffer[0]] != nil:
+			t.own[buffer[0]](buffer[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
 		default:
 			p := &memberlist.Packet{Buf: append([]byte(nil), buffer[:n]...), From: net.UDPAddrFromAddrPort(from), Timestamp: time.Now()}
 			select {
