@@ -31,6 +31,10 @@ const (
 	// are sent to nodes that are dead, and who has the news already has it again.
 	retransmitMult = 12
 
+	// repeatMult is the same for what its sender has told all others already: for the few
+	// who missed that. It is memberlist's usual one.
+	repeatMult = 4
+
 	// maxPacket is what fits into one of memberlist's UDP packets of 1400 bytes
 	// beside its own headers and the encryption.
 	maxPacket = 1200
@@ -43,8 +47,10 @@ const (
 	// are alive takes a few gossip intervals more.
 	claimIsFresh = 400 * time.Millisecond
 
-	// together is how long claims between others wait for more of them.
-	together = 100 * time.Millisecond
+	// What others settle between them is looked at together: whom watchers hear, which
+	// may be one that was dead, and claims, which tell this node nothing to do.
+	opinionsTogether = 100 * time.Millisecond
+	claimsTogether   = 500 * time.Millisecond
 )
 
 // Config is what a member needs to know.
@@ -68,7 +74,8 @@ type Members struct {
 	timers  timers
 	state   *state
 	changed wake.Signal
-	queue   *memberlist.TransmitLimitedQueue
+	queue   *memberlist.TransmitLimitedQueue // of what goes from one to the next
+	repeats *memberlist.TransmitLimitedQueue // of what all were told
 
 	born    time.Time
 	beating atomic.Int64 // when after born this speaker's heart last beat; -1 while it has lapsed
@@ -86,6 +93,7 @@ type Members struct {
 	roster roster
 	nodes  map[string]netip.AddrPort // where members are, and were
 	pulses pulses
+	due    map[time.Duration]bool // after born: when notifyEvery notifies
 }
 
 // View is what this speaker knows of all. Its maps are only to be read, and Claims
@@ -115,9 +123,10 @@ func New(cfg Config) *Members {
 	m := &Members{
 		cfg: cfg, timers: t, state: newState(time.Now, cfg.Node), facts: versioned{Version: cfg.Generation},
 		born: time.Now(), changed: wake.New(), lapsed: wake.New(),
-		roster: newRoster(time.Now, t.silence), nodes: map[string]netip.AddrPort{}, pulses: newPulses(cfg.Node, t),
+		roster: newRoster(time.Now, t.silence), nodes: map[string]netip.AddrPort{}, pulses: newPulses(cfg.Node, t), due: map[time.Duration]bool{},
 	}
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: m.count}
+	m.repeats = &memberlist.TransmitLimitedQueue{RetransmitMult: repeatMult, NumNodes: m.count}
 	return m
 }
 
@@ -391,6 +400,12 @@ func (m *Members) View() View {
 	alive, cutOff := m.alive()
 	v := m.state.view(alive)
 	v.CutOff, v.Unheard = cutOff, m.unheard(alive)
+	for a := range v.Fresh {
+		if _, lives := slices.BinarySearch(alive, v.Claims[a].Owner); !lives {
+			time.AfterFunc(claimIsFresh, m.notify) // what waited for its owner is decided then
+			break
+		}
+	}
 	return v
 }
 
@@ -476,11 +491,12 @@ func (m *Members) say(change func(*versioned)) {
 // few packets; those that are lost gossip makes good, and it does all where that
 // would be too many.
 func (m *Members) tell(msg message) {
-	m.take(msg)
 	parts, others := msg.split(), m.others()
 	if len(others) == 0 || len(parts)*len(others) > maxAtOnce {
+		m.take(msg, m.queue)
 		return
 	}
+	m.take(msg, m.repeats)
 	for _, part := range parts {
 		part.ToAll = true
 		if b := part.encode(); len(b) <= maxPacket {
@@ -510,30 +526,29 @@ func (m *Members) Claim(claims map[netip.Addr]election.Claim) {
 // address meanwhile, so the winner does well to announce it again.
 func (m *Members) Contested() []netip.Addr { return m.state.takeContested() }
 
-// take merges a message and passes on what was news, as its sender reaches only
-// a few members by itself.
-func (m *Members) take(msg message) {
+// take merges a message and passes on what was news by a queue, unless all others hear it
+// from its sender.
+func (m *Members) take(msg message, queue *memberlist.TransmitLimitedQueue) {
 	start := msg.Sender != "" && m.state.blank()
-	news, mine := m.state.merge(msg)
-	if len(news.Facts) > 0 {
+	news, urgent := m.state.merge(msg)
+	if news.joins() {
 		time.AfterFunc(late, m.notify) // who has not joined by then is late
 	}
-	if len(news.Claims) > 0 {
-		m.notifyTogether(claimIsFresh) // what waited for their owners is decided then
-		if start {
-			m.notify()
-			return // who has just started has all claims from the others: it would pass on thousands that are known
-		}
+	if start && len(news.Claims) > 0 {
+		m.notify()
+		return // who has just started has all claims from the others: it would pass on thousands that are known
 	}
 	switch { // of what goes around, most is heard many times
-	case len(news.Facts) > 0 || mine:
+	case urgent:
 		m.notify()
-	case len(news.Claims) > 0: // which others have settled between them
-		m.notifyTogether(0)
+	case len(news.Facts) > 0:
+		m.notifyEvery(opinionsTogether)
+	case len(news.Claims) > 0:
+		m.notifyEvery(claimsTogether)
 	}
 	gossip, direct := news.toPassOn(msg).packets()
 	for _, b := range gossip {
-		m.queue.QueueBroadcast(b)
+		queue.QueueBroadcast(b)
 	}
 	for _, b := range direct {
 		m.sendToAll(b)
@@ -576,12 +591,23 @@ func (m *Members) sendToAll(msg []byte) {
 
 func (m *Members) notify() { m.changed.Poke() }
 
-// notifyTogether notifies after d, and up to a moment more: when a node is dead, all
+// notifyEvery notifies when the next of such intervals ends: when a node is dead, all
 // others claim what it owned, each at its own time.
-func (m *Members) notifyTogether(d time.Duration) {
+func (m *Members) notifyEvery(interval time.Duration) {
 	since := time.Since(m.born)
-	at := (since + d + together).Truncate(together)
-	time.AfterFunc(at-since, m.notify)
+	end := (since + interval).Truncate(interval)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.due[end] {
+		return
+	}
+	m.due[end] = true
+	time.AfterFunc(end-since, func() {
+		m.mu.Lock()
+		delete(m.due, end)
+		m.mu.Unlock()
+		m.notify()
+	})
 }
 
 func (m *Members) memberlist() *memberlist.Memberlist {
@@ -654,12 +680,16 @@ func (d *delegate) hear(b []byte) (msg message, inSync bool) {
 		delete(msg.Facts, d.cfg.Node)
 		d.members().refute(heard)
 	}
-	d.members().take(msg)
+	d.members().take(msg, d.queue)
 	return msg, inSync
 }
 
 func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
-	return d.queue.GetBroadcasts(overhead, limit)
+	out := d.queue.GetBroadcasts(overhead, limit)
+	for _, b := range out {
+		limit -= overhead + len(b)
+	}
+	return append(out, d.repeats.GetBroadcasts(overhead, limit)...)
 }
 
 // LocalState is what a full sync sends: everything to who joins. Others know the same,

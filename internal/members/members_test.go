@@ -329,7 +329,7 @@ func TestClaimsOfOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(Config{Node: "me"})
 		hears := func(owner string, epoch uint64) (wakes bool) {
-			m.take(message{Claims: map[netip.Addr]election.Claim{vip: {Owner: owner, Epoch: epoch}}})
+			m.take(message{Claims: map[netip.Addr]election.Claim{vip: {Owner: owner, Epoch: epoch}}}, m.queue)
 			select {
 			case <-m.Changed():
 				return true
@@ -341,19 +341,48 @@ func TestClaimsOfOthersWait(t *testing.T) {
 			t.Error("a claim between others wakes at once")
 		}
 		start := time.Now()
-		if <-m.Changed(); time.Since(start) > together {
-			t.Errorf("claims between others wake after %v, want %v at most", time.Since(start), together)
+		if <-m.Changed(); time.Since(start) > claimsTogether {
+			t.Errorf("claims between others wake after %v, want %v at most", time.Since(start), claimsTogether)
 		}
 		hears("me", 3)
-		for range 3 { // it is looked at, and then those before are not fresh any more, and it is not
-			<-m.Changed()
-		}
+		<-m.Changed()
 		if !hears("n2", 4) {
 			t.Error("a claim above that of this node does not wake at once")
 		}
 		hears("me", 5)
 		if !hears("n2", 4) {
 			t.Error("a claim that contests that of this node does not wake at once")
+		}
+	})
+}
+
+// So is whom watchers hear; whom one more misses, and other facts, at once.
+func TestWatchersTakingTurnsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(Config{Node: "me"})
+		said := versioned{Facts: Facts{Joined: true}, Version: 1}
+		for _, tt := range []struct {
+			says string
+			now  func(*versioned)
+			want bool
+		}{
+			{"that it is there", func(*versioned) {}, true},
+			{"that it hears n2", func(v *versioned) { v.Hears = []string{"n2"} }, false},
+			{"that it misses n2", func(v *versioned) { v.opinion = opinion{Misses: []string{"n2"}} }, true},
+			{"that it misses n3, too", func(v *versioned) { v.Misses = []string{"n2", "n3"} }, true},
+			{"that it hears n2 again", func(v *versioned) { v.opinion = opinion{Hears: []string{"n2"}, Misses: []string{"n3"}} }, false},
+			{"that it does not watch n3 any more", func(v *versioned) { v.Misses = nil }, false},
+			{"that it is about to stop", func(v *versioned) { v.Leaving = true }, true},
+		} {
+			tt.now(&said)
+			said.Version++
+			start := time.Now()
+			m.take(message{Facts: map[string]versioned{"n1": said}}, m.queue)
+			<-m.Changed()
+			if waited := time.Since(start); (waited == 0) != tt.want || waited > opinionsTogether {
+				t.Errorf("n1 says %s: it is looked at after %v, want at once: %t", tt.says, waited, tt.want)
+			}
+			time.Sleep(opinionsTogether / 3)
 		}
 	})
 }

@@ -51,13 +51,17 @@ func (r ring) around(node string, step int) []string {
 	if at < 0 {
 		return nil
 	}
-	return slices.AppendSeq(make([]string, 0, watchersOfOne), r.next(at, step))
+	nodes := make([]string, 0, watchersOfOne)
+	for i := range r.next(at, step) {
+		nodes = append(nodes, r[i])
+	}
+	return nodes
 }
 
-// next is the few that come after a member when one goes round in such steps.
-func (r ring) next(at, step int) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for i := 1; i <= watchersOfOne && i < len(r) && yield(r[(at+i*step)%len(r)]); i++ {
+// next is where the few are that come after a member when one goes round in such steps.
+func (r ring) next(at, step int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := 1; i <= watchersOfOne && i < len(r) && yield((at+i*step)%len(r)); i++ {
 		}
 	}
 }
@@ -71,6 +75,11 @@ type opinion struct {
 
 func (o opinion) equal(p opinion) bool {
 	return slices.Equal(o.Hears, p.Hears) && slices.Equal(o.Misses, p.Misses)
+}
+
+// missesOnly reports whether all that are missed are among these.
+func (o opinion) missesOnly(these []string) bool {
+	return !slices.ContainsFunc(o.Misses, func(node string) bool { return !slices.Contains(these, node) })
 }
 
 // pulses is what one speaker knows of the pulses of those that it watches.
@@ -196,14 +205,19 @@ func (p *pulses) forgive(now time.Time) {
 	}
 }
 
-// judge returns the members that most of their watchers miss, and those that most
-// hear; one that this speaker hears itself is heard. The opinion of a watcher that
-// is dead, that this speaker misses, or that memberlist does not take for a
-// member, does not count: it may be an old one.
-func (p *pulses) judge(r ring, opinions map[string]opinion, member map[string]bool) (dead, heard map[string]bool) {
-	dead, heard = map[string]bool{}, map[string]bool{}
-	counts := func(watcher string) bool {
-		return watcher == p.node || member[watcher] && !dead[watcher] && !slices.Contains(p.opinion.Misses, watcher)
+// judge returns the members that most of their watchers miss, and, by their place in the
+// ring, those that most hear; one that this speaker hears itself is heard. The opinion
+// of a watcher that is dead, that this speaker misses, or that memberlist does not take
+// for a member, does not count: it may be an old one.
+func (p *pulses) judge(r ring, opinions map[string]opinion, member map[string]bool) (dead map[string]bool, heard []bool) {
+	dead, heard = map[string]bool{}, make([]bool, len(r))
+	says, counts := make([]opinion, len(r)), make([]bool, len(r))
+	for i, node := range r {
+		if node == p.node {
+			says[i], counts[i] = p.opinion, true
+			continue
+		}
+		says[i], counts[i] = opinions[node], member[node] && !slices.Contains(p.opinion.Misses, node)
 	}
 	for more := true; more; {
 		more = false
@@ -213,21 +227,17 @@ func (p *pulses) judge(r ring, opinions map[string]opinion, member map[string]bo
 			}
 			hear, miss := 0, 0
 			for w := range r.next(at, 1) {
-				o := opinions[w]
-				if w == p.node {
-					o = p.opinion
-				}
 				switch {
-				case !counts(w):
-				case slices.Contains(o.Hears, node):
+				case !counts[w]:
+				case slices.Contains(says[w].Hears, node):
 					hear++
-				case slices.Contains(o.Misses, node):
+				case slices.Contains(says[w].Misses, node):
 					miss++
 				}
 			}
-			heard[node] = hear > miss || slices.Contains(p.opinion.Hears, node)
-			if miss > hear && !heard[node] {
-				dead[node], more = true, true
+			heard[at] = hear > miss || slices.Contains(p.opinion.Hears, node)
+			if miss > hear && !heard[at] {
+				dead[node], counts[at], more = true, false, true
 			}
 		}
 	}

@@ -94,8 +94,8 @@ func (r *roster) judge(p *pulses, o opinions) (dead map[string]bool, alive []str
 		member[node] = since.IsZero()
 	}
 	dead, heard := p.judge(all, o.of, member)
-	for _, node := range all {
-		if !dead[node] && (heard[node] || member[node]) {
+	for i, node := range all {
+		if !dead[node] && (heard[i] || member[node]) {
 			alive = append(alive, node)
 		}
 	}

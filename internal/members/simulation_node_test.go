@@ -63,15 +63,16 @@ type simNode struct {
 	deferred        []*event // what it will find when it thaws
 
 	// memberlist
-	peers  []peer // by id
-	order  []int  // whom to probe
-	next   int    // index in order
-	doubt  int    // 0 or 1: awareness
-	left   bool
-	own    *memberlist.TransmitLimitedQueue
-	gossip *memberlist.TransmitLimitedQueue
+	peers []peer // by id
+	order []int  // whom to probe
+	next  int    // index in order
+	doubt int    // 0 or 1: awareness
+	left  bool
+	own   *memberlist.TransmitLimitedQueue
 
 	// Members
+	queue      *memberlist.TransmitLimitedQueue
+	repeats    *memberlist.TransmitLimitedQueue
 	state      *state
 	roster     roster
 	facts      versioned
@@ -111,7 +112,8 @@ func (n *simNode) boot() {
 	n.running, n.frozen, n.deferred = true, false, nil
 	n.peers, n.order, n.next, n.doubt, n.left = make([]peer, len(s.nodes)), nil, 0, 0, false
 	n.own = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: n.estNumNodes} // memberlist.DefaultLANConfig
-	n.gossip = &memberlist.TransmitLimitedQueue{RetransmitMult: *simRetransmit, NumNodes: n.numMembers}
+	n.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: *simRetransmit, NumNodes: n.numMembers}
+	n.repeats = &memberlist.TransmitLimitedQueue{RetransmitMult: repeatMult, NumNodes: n.numMembers}
 	n.state, n.roster = newState(s.clock, n.name), newRoster(s.clock, s.timers.silence)
 	skew := time.Duration(n.id%7-3) * 4 * time.Second // clocks differ
 	n.generation = uint64(s.clock().Add(skew).UnixNano())
@@ -181,25 +183,33 @@ func (n *simNode) broadcast(p payload, finished func()) {
 // getBroadcasts returns what goes into the next packet.
 func (n *simNode) getBroadcasts(limit int) []payload {
 	var out []payload
-	if n.own.NumQueued()+n.gossip.NumQueued() == 0 {
+	if !n.hasNews() {
 		return nil
 	}
 	for _, b := range n.own.GetBroadcasts(2, limit) {
 		limit -= len(b) + 2
 		out = append(out, n.sim.payload(b))
 	}
-	if limit > 3 {
-		for _, b := range n.gossip.GetBroadcasts(3, limit) {
+	for _, q := range []*memberlist.TransmitLimitedQueue{n.queue, n.repeats} {
+		if limit <= 3 {
+			break
+		}
+		for _, b := range q.GetBroadcasts(3, limit) {
+			limit -= len(b) + 3
 			out = append(out, n.sim.payload(b))
 		}
 	}
 	return out
 }
 
+func (n *simNode) hasNews() bool {
+	return n.own.NumQueued()+n.queue.NumQueued()+n.repeats.NumQueued() > 0
+}
+
 // gossipTick sends to a few who are or were members.
 func (n *simNode) gossipTick() {
 	n.after(n.sim.timers.gossip, n.gossipTick)
-	if n.own.NumQueued()+n.gossip.NumQueued() == 0 {
+	if !n.hasNews() {
 		return
 	}
 	for _, to := range n.some(gossipNodes, func(id int) bool {
@@ -619,11 +629,12 @@ func (n *simNode) say(change func(*versioned)) {
 
 // tellAll is Members.tell.
 func (n *simNode) tellAll(m message) {
-	n.take(m)
 	parts, others := m.split(), n.roster.ring()
-	if len(parts)*len(others) > maxAtOnce {
+	if len(others) <= 1 || len(parts)*(len(others)-1) > maxAtOnce {
+		n.take(m, n.queue)
 		return
 	}
+	n.take(m, n.repeats)
 	for _, part := range parts {
 		part.ToAll = true
 		for _, o := range others {
@@ -674,20 +685,19 @@ func (n *simNode) notifyMsg(m message) {
 			n.say(func(v *versioned) { v.Version = heard.Version })
 		}
 	}
-	n.take(m)
+	n.take(m, n.queue)
 }
 
-func (n *simNode) take(m message) {
+func (n *simNode) take(m message, queue *memberlist.TransmitLimitedQueue) {
 	start := m.Sender != "" && n.state.blank()
-	news, mine := n.state.merge(m)
+	news, urgent := n.state.merge(m)
 	if len(news.Facts)+len(news.Claims) > 0 {
 		n.news++
 	}
-	if len(news.Facts) > 0 {
+	if news.joins() {
 		n.after(late, n.notify)
 	}
 	if len(news.Claims) > 0 {
-		n.notifyTogether(claimIsFresh)
 		n.tellClaims(m, news)
 		if start {
 			n.notify()
@@ -696,13 +706,15 @@ func (n *simNode) take(m message) {
 	}
 	for _, part := range news.toPassOn(m).split() {
 		b := n.sim.enlist(payload{about: aboutUs, msg: part}, len(part.encode()))
-		n.gossip.QueueBroadcast(&simBroadcast{broadcast: broadcast{name: part.name(), msg: b}})
+		queue.QueueBroadcast(&simBroadcast{broadcast: broadcast{name: part.name(), msg: b}})
 	}
 	switch {
-	case len(news.Facts) > 0 || mine:
+	case urgent:
 		n.notify()
+	case len(news.Facts) > 0:
+		n.notifyEvery(opinionsTogether)
 	case len(news.Claims) > 0:
-		n.notifyTogether(0)
+		n.notifyEvery(claimsTogether)
 	}
 }
 
@@ -864,14 +876,20 @@ func (n *simNode) notify() {
 	})
 }
 
-func (n *simNode) notifyTogether(d time.Duration) {
-	n.after(d+n.sim.between(0, together), n.notify)
+func (n *simNode) notifyEvery(interval time.Duration) {
+	n.after(n.sim.between(0, interval), n.notify)
 }
 
 // act gathers, decides and acts, once. Decisions are pure: they stay while what
 // they were made from does.
 func (n *simNode) act() {
 	alive, fresh := n.alive(), n.state.fresh()
+	for a := range fresh {
+		if _, lives := slices.BinarySearch(alive, n.state.claims[a].Owner); !lives {
+			n.after(claimIsFresh, n.notify)
+			break
+		}
+	}
 	d := decision{lapsed: n.lapsed, late: n.state.late(), joined: n.joined, leaving: n.leaving, services: n.services, news: n.news, alive: alive, fresh: fresh}
 	n.state.takeContested()
 	if !d.same(n.last) {

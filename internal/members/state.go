@@ -30,6 +30,12 @@ type Facts struct {
 	Unproxied bool `json:"u,omitempty"`
 }
 
+// equal reports whether both say the same.
+func (f Facts) equal(o Facts) bool {
+	return f.Joined == o.Joined && f.Leaving == o.Leaving && f.Drained == o.Drained && f.Unproxied == o.Unproxied &&
+		slices.EqualFunc(f.Interfaces, o.Interfaces, netif.Interface.Equal)
+}
+
 // message is one gossip message, and the whole state in a full sync.
 type message struct {
 	Facts  map[string]versioned          `json:"f,omitempty"` // by node
@@ -95,10 +101,10 @@ type state struct {
 	shown map[netip.Addr]election.Claim // what view gave out; only view writes to it
 	moved map[netip.Addr]bool           // addresses whose claim changed since then
 	wire  []byte                        // what encoded gave out, nil when that has changed
-	// Facts change seldom, too. What follows from them is made anew then.
-	version uint64
+	// Facts and opinions change seldom, too. What follows from them is made anew then.
+	version uint64 // of all facts
 	plain   map[string]Facts
-	said    map[string]opinion
+	said    opinions
 }
 
 func newState(now func() time.Time, node string) *state {
@@ -110,20 +116,31 @@ func newState(now func() time.Time, node string) *state {
 	}
 }
 
-// merge takes in what is newer in m, and returns what others should hear: that
-// part, and the claims held against lower ones in m; and whether this node has made one
-// of the claims that were replaced or held.
-func (s *state) merge(m message) (news message, mine bool) {
+// merge takes in what is newer in m, and returns what others should hear: that part, and
+// the claims held against lower ones in m. It is urgent if this node has made one of the
+// claims that were replaced or held, if somebody misses one more, or if other facts
+// about a node have changed: mostly, watchers only take turns.
+func (s *state) merge(m message) (news message, urgent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	news = message{Facts: map[string]versioned{}, Claims: map[netip.Addr]election.Claim{}}
 	for node, f := range m.Facts {
-		if f.Version > s.facts[node].Version {
-			s.sum.Facts += hashOfFacts(node, f) - hashOfFacts(node, s.facts[node])
-			s.facts[node], news.Facts[node] = f, f
-			s.noteJoining(node, f.Joined)
-			s.wire, s.plain, s.said = nil, nil, nil
+		held := s.facts[node]
+		if f.Version <= held.Version {
+			continue
+		}
+		s.sum.Facts += hashOfFacts(node, f) - hashOfFacts(node, held)
+		s.facts[node], news.Facts[node] = f, f
+		s.noteJoining(node, f.Joined)
+		s.wire = nil
+		if held.Version == 0 || !f.Facts.equal(held.Facts) {
+			s.plain, urgent = nil, true
 			s.version++
+		}
+		if !f.opinion.equal(held.opinion) {
+			s.said.of = nil
+			s.said.version++
+			urgent = urgent || !f.opinion.missesOnly(held.opinion.Misses)
 		}
 	}
 	for addr, c := range m.Claims {
@@ -132,17 +149,17 @@ func (s *state) merge(m message) (news message, mine bool) {
 		case c.Compare(held) > 0:
 			s.sum.Claims += hashOfClaim(addr, c) - hashOfClaim(addr, held)
 			s.claims[addr], news.Claims[addr] = c, c
-			mine = mine || held.Owner == s.node
+			urgent = urgent || held.Owner == s.node
 			s.heard[addr] = s.now()
 			s.moved[addr] = true
 			s.wire = nil
 		case c.Compare(held) < 0 && c.Owner != held.Owner:
 			s.contested[addr] = true
-			mine = mine || held.Owner == s.node
+			urgent = urgent || held.Owner == s.node
 			news.Claims[addr] = held // for who claims in ignorance of it
 		}
 	}
-	return news, mine
+	return news, urgent
 }
 
 // noteJoining notes since when a node has not joined. The caller holds mu.
@@ -178,13 +195,23 @@ func (s *state) nodes() []string {
 func (s *state) opinions() opinions {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.said == nil {
-		s.said = make(map[string]opinion, len(s.facts))
+	if s.said.of == nil {
+		s.said.of = make(map[string]opinion, len(s.facts))
 		for node, f := range s.facts {
-			s.said[node] = f.opinion
+			s.said.of[node] = f.opinion
 		}
 	}
-	return opinions{of: s.said, version: s.version}
+	return s.said
+}
+
+// joins reports whether one of these nodes has not joined yet.
+func (m message) joins() bool {
+	for _, f := range m.Facts {
+		if !f.Joined {
+			return true
+		}
+	}
+	return false
 }
 
 // blank reports whether no claim has been heard of.
