@@ -20,8 +20,8 @@ type Snapshot struct {
 	// Version is another one whenever Assignments, Advertisements, Nodes, Speakers
 	// or what is about BGP are not what they were; 0 when nobody keeps account.
 	Version uint64
-	// Moved are, of the addresses whose claim was another one in the last snapshot
-	// of the same version, at least all.
+	// Moved are, of the addresses whose claim was another one in the last snapshot, at
+	// least all, where somebody keeps account.
 	Moved          []netip.Addr
 	Node           string          // this node
 	Joined         bool            // this speaker has found the others, or that there are none
@@ -223,6 +223,8 @@ type Candidates struct {
 	Avoided  []Rejection         // able, but not good, sorted
 	Strained []Rejection         // good for want of a better one, sorted
 	Reason   lb.Reason           // why there is none at all, or 0
+
+	good map[string]bool // the same as Good
 }
 
 // Candidates finds who can announce the address for the Services that have it.
@@ -251,7 +253,7 @@ func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr,
 	case len(as.ReadyNodes) == 0:
 		return Candidates{Reason: lb.ReasonNoEndpoints}
 	}
-	c := Candidates{Able: map[string][]string{}}
+	c := Candidates{Able: map[string][]string{}, good: map[string]bool{}}
 	for _, name := range among {
 		node, known := s.Nodes[name]
 		if !known {
@@ -385,6 +387,7 @@ func (s *Snapshot) choose(c *Candidates, adverts []*lb.L2Advertisement) {
 			continue
 		}
 		c.Good = append(c.Good, name)
+		c.good[name] = true
 		if rank > 0 {
 			c.Strained = append(c.Strained, Rejection{name, reason})
 		}

@@ -39,17 +39,20 @@ type Planner struct {
 func (p *Planner) Make(s Snapshot) Plan {
 	switch {
 	case s.Version == 0 || s.Version != p.version || s.Node != p.node:
-		if !same(p.assigned, s.Assignments) {
+		others := !same(p.assigned, s.Assignments)
+		if others {
 			known, were := p.seats, p.spots
 			p.assigned = s.Assignments
 			p.spots, p.seats = s.spots()
 			p.inherit(known, were)
 		}
+		p.hear(&s, others || s.Version == 0)
 		s.look(p.spots)
 		p.date(&s)
 		p.routes = s.routes(p.spots)
 		p.begin(&s)
 	case s.Joined != p.joined:
+		p.hear(&s, false)
 		p.begin(&s)
 	default:
 		for _, a := range slices.Concat(s.Moved, []netip.Addr{p.took, s.Take}) {
@@ -120,14 +123,32 @@ func (p *Planner) date(s *Snapshot) {
 	}
 }
 
-// begin takes all claims on the spots anew.
+// hear takes in the claims on the spots: all, or those that were others in the last
+// snapshot.
+func (p *Planner) hear(s *Snapshot, all bool) {
+	if all {
+		p.claims = anew(p.claims, len(p.spots))
+		for i := range p.spots {
+			p.claims[i] = s.Claims[p.spots[i].Addr]
+		}
+		return
+	}
+	for _, a := range s.Moved {
+		if i, assigned := p.seats[a]; assigned {
+			p.claims[i] = s.Claims[a]
+		}
+	}
+}
+
+// begin looks at all spots anew.
 func (p *Planner) begin(s *Snapshot) {
 	p.version, p.node, p.joined = s.Version, s.Node, s.Joined
-	p.claims, p.outcomes = anew(p.claims, len(p.spots)), anew(p.outcomes, len(p.spots))
+	p.outcomes = anew(p.outcomes, len(p.spots))
 	p.load, p.standby = s.load(len(p.spots)), s.standby(p.spots)
 	p.mine, p.open, p.kept = map[int]bool{}, map[int]bool{}, nil
 	for i := range p.spots {
-		p.claimed(s, i, s.Claims[p.spots[i].Addr])
+		p.count(i, 1)
+		p.settle(s, i)
 	}
 }
 
@@ -157,18 +178,27 @@ func (s *Snapshot) standby(spots []spot) []string {
 
 // claimed takes in the claim on a spot.
 func (p *Planner) claimed(s *Snapshot, i int, c election.Claim) {
-	if owner := p.claims[i].Owner; owner != "" {
-		p.load.Of[owner]--
-	}
-	if c.Owner != "" {
-		p.load.Of[c.Owner]++
-	}
+	p.count(i, -1)
 	p.claims[i] = c
+	p.count(i, 1)
 	if p.mine[i] {
 		delete(p.mine, i)
 		p.kept = nil
 	}
 	delete(p.open, i)
+	p.settle(s, i)
+}
+
+// count adds to the load of a spot's owner.
+func (p *Planner) count(i, more int) {
+	if owner := p.claims[i].Owner; owner != "" {
+		p.load.Of[owner] += more
+	}
+}
+
+// settle finds what follows from the claim on a spot, or leaves it open.
+func (p *Planner) settle(s *Snapshot, i int) {
+	c := p.claims[i]
 	if !p.spots[i].settled(c) || s.insists(&p.spots[i], c) {
 		p.open[i] = true
 		return
@@ -185,6 +215,5 @@ func (sp *spot) settled(c election.Claim) bool {
 	if sp.candidates.Reason != 0 {
 		return true
 	}
-	_, stays := slices.BinarySearch(sp.candidates.Good, c.Owner)
-	return stays
+	return sp.candidates.good[c.Owner]
 }
