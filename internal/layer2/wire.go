@@ -65,8 +65,30 @@ const etherTypeARP = 0x0806
 
 var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
+// broadcasts lets through what was sent to more than this host.
+var broadcasts = []bpf.Instruction{
+	bpf.LoadExtension{Num: bpf.ExtType},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: syscall.PACKET_HOST, SkipTrue: 1},
+	bpf.RetConstant{Val: maxPacket},
+}
+
+// telling lets ARP through but for the answers to what the kernel asked for itself: where
+// another host is. Who answers a probe does so to no address (RFC 5227, 2.1.1), and
+// who answers an announcement, to the address that it has too.
+var telling = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 6, Size: 2}, // operation
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(arp.OperationReply), SkipTrue: 5},
+	bpf.LoadAbsolute{Off: 14, Size: 4}, // sender's address
+	bpf.TAX{},
+	bpf.LoadAbsolute{Off: 24, Size: 4}, // target's
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
+	bpf.JumpIfX{Cond: bpf.JumpNotEqual, SkipTrue: 1},
+	bpf.RetConstant{Val: maxPacket},
+	bpf.RetConstant{Val: 0},
+}
+
 func dialARP(ifi *net.Interface) (wire, error) {
-	filter, err := bpf.Assemble(append(netif.Ours(), bpf.RetConstant{Val: maxPacket}))
+	filter, err := bpf.Assemble(slices.Concat(netif.Ours(), broadcasts, telling))
 	if err != nil {
 		return nil, fmt.Errorf("open ARP on %s: %w", ifi.Name, err)
 	}

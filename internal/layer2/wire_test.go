@@ -10,6 +10,7 @@ import (
 
 	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ndp"
+	"golang.org/x/net/bpf"
 	"golang.org/x/net/ipv6"
 )
 
@@ -103,6 +104,32 @@ func TestParseARP(t *testing.T) {
 	} {
 		if h, ok := parseARP(b); ok {
 			t.Errorf("%s: taken for %+v", name, h)
+		}
+	}
+}
+
+// Of what is said to this host alone, the answers to the kernel's own questions wake
+// nobody; whoever has an address that is to be announced is heard.
+func TestTellingARP(t *testing.T) {
+	filter, err := bpf.NewVM(telling)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name           string
+		op             arp.Operation
+		sender, target string
+		want           bool
+	}{
+		{"a question", arp.OperationRequest, "10.0.0.7", "10.0.0.9", true},
+		{"a probe", arp.OperationRequest, "0.0.0.0", "10.0.0.9", true},
+		{"the answer to the kernel's question", arp.OperationReply, "10.0.0.7", "10.0.0.1", false},
+		{"the answer to a probe", arp.OperationReply, "10.0.0.9", "0.0.0.0", true},
+		{"the answer to an announcement", arp.OperationReply, "10.0.0.9", "10.0.0.9", true},
+	} {
+		b := arpPacket(t, tt.op, tt.sender, tt.target)
+		if n, err := filter.Run(b); err != nil || (n >= len(b)) != tt.want {
+			t.Errorf("%s: the filter lets %d of %d bytes through (%v), want it through: %t", tt.name, n, len(b), err, tt.want)
 		}
 	}
 }
