@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,10 @@ import (
 const (
 	// writeEvery is the least time between two writes of the Speaker's status.
 	writeEvery = time.Second
+	// gatherFor is how long it is waited for more to say than how many speakers are in
+	// touch. When one dies, that changes for all, and most have more to say a moment
+	// later; each speaker hears of each write.
+	gatherFor = time.Second
 	// writeTimeout bounds one write, so that a frozen API server is noticed.
 	writeTimeout = 5 * time.Second
 )
@@ -99,6 +104,7 @@ func (w *statusWriter) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case r := <-w.next:
+			r = w.gather(ctx, r)
 			if err := w.write(ctx, r); err != nil && ctx.Err() == nil {
 				w.log.Error(err, "cannot write the Speaker's status; trying again")
 				select {
@@ -113,6 +119,21 @@ func (w *statusWriter) run(ctx context.Context) {
 		case <-time.After(writeEvery):
 		}
 	}
+}
+
+// gather returns the report, or a later one that says more than it.
+func (w *statusWriter) gather(ctx context.Context, r report) report {
+	enough := time.After(gatherFor)
+	for w.told != nil && r.saysAs(w.told) {
+		select {
+		case <-ctx.Done():
+			return r
+		case <-enough:
+			return r
+		case r = <-w.next:
+		}
+	}
+	return r
 }
 
 // write makes the Speaker's status what r says, if it is not that already.
@@ -236,6 +257,17 @@ func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.Spea
 	}
 	clockIs(&s, r.clock)
 	return s
+}
+
+// saysAs reports whether the other report says the same, but for how many speakers are in
+// touch.
+func (r *report) saysAs(o *report) bool {
+	if !r.ownsAs(o) {
+		return false
+	}
+	like := *r
+	like.message, like.owned, like.users, like.since = o.message, o.owned, o.users, o.since
+	return reflect.DeepEqual(like, *o)
 }
 
 // ownsAs reports whether the other report says the same of what is owned.
