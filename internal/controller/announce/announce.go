@@ -302,16 +302,11 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 	tick := time.NewTicker(tryAgain)
 	defer tick.Stop()
 	for {
-		next := time.After(breath)
+		began := time.Now()
 		a.act()
 		if now := a.world.ownAddresses(); a.cfg.Follow && len(now) > 0 && !slices.Contains(now, a.cfg.Bind) {
 			return fmt.Errorf("Node %s has the InternalIP %s now, and not %s, on which this speaker talks to the others: it must be started anew",
 				a.cfg.Node, now[0], a.cfg.Bind)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-next:
 		}
 		select {
 		case <-ctx.Done():
@@ -341,6 +336,13 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-tick.C:
 			a.look(background)
 			a.check()
+		}
+		if rest := breath - time.Since(began); rest > 0 {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(rest):
+			}
 		}
 	}
 }
