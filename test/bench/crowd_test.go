@@ -110,7 +110,8 @@ func bury(all map[netip.Addr]*members.Members) error {
 	return nil
 }
 
-// succeed claims what the node is elected to when another dies.
+// succeed claims what the node is elected to when another dies. It must not take long: each
+// real speaker has a machine of its own, and all claim within a moment.
 func succeed(m *members.Members, me string) {
 	var before []string
 	for range m.Changed() {
@@ -129,7 +130,7 @@ func succeed(m *members.Members, me string) {
 		}
 		mine := map[netip.Addr]election.Claim{}
 		for a, c := range v.Claims {
-			if election.Owner(a, v.Alive, v.Alive, c, load) == me && c.Owner != me {
+			if _, lives := slices.BinarySearch(v.Alive, c.Owner); !lives && election.Owner(a, v.Alive, v.Alive, c, load) == me {
 				mine[a] = election.Claim{Owner: me, Epoch: c.Epoch + 1}
 			}
 		}
