@@ -70,10 +70,8 @@ type Plan struct {
 	Routes []lb.BGPRoute
 }
 
-// Outcome says what became of one assigned address.
+// Outcome says what became of one assigned address. There may be ten thousand.
 type Outcome struct {
-	Service lb.ServiceKey
-	Sharers []lb.ServiceKey // the other Services that have the address
 	Addr    netip.Addr
 	Reason  lb.Reason   // ReasonAnnounced when this node announces it
 	Owner   string      // the node that announces it, "" when none can
@@ -136,7 +134,7 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 // it, and adds it to the plan if this node announces it.
 func (s *Snapshot) outcome(sp *spot, claim election.Claim, elected string, p *Plan) Outcome {
 	c := sp.candidates
-	out := Outcome{Service: sp.first.Service, Sharers: sp.sharers, Addr: sp.Addr, Avoided: c.Avoided, Best: c.Best}
+	out := Outcome{Addr: sp.Addr, Avoided: c.Avoided, Best: c.Best}
 	switch {
 	case c.Reason != 0:
 		out.Reason = c.Reason

@@ -347,8 +347,7 @@ func TestMake(t *testing.T) {
 				tt.claims = map[netip.Addr]election.Claim{}
 			}
 			want := Plan{Announcements: tt.announce, Claims: tt.claims, Outcomes: []Outcome{{
-				Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Addr: vip,
-				Reason: tt.reason, Owner: tt.owner, Avoided: tt.avoided,
+				Addr: vip, Reason: tt.reason, Owner: tt.owner, Avoided: tt.avoided,
 			}}}
 			for _, a := range tt.announce {
 				want.Users = map[netip.Addr][]lb.ServiceKey{a.Addr: {s.Assignments[0].Service}}
