@@ -192,7 +192,7 @@ func build(ctx context.Context, name, pkg string) (string, error) {
 	bin := filepath.Join(repo, "bin")
 	// Root may build what is another user's checkout, in which git, asked for
 	// the version, would refuse to work.
-	args := []string{"build", "-buildvcs=false"}
+	args := []string{"build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w"} // as what is shipped
 	env := append(os.Environ(), "CGO_ENABLED=0")
 	if os.Getenv(raceEnv) != "" {
 		bin = filepath.Join(bin, "race")
