@@ -118,8 +118,8 @@ func newState(now func() time.Time, node string) *state {
 
 // merge takes in what is newer in m, and returns what others should hear: that part, and
 // the claims held against lower ones in m. It is urgent if this node has made one of the
-// claims that were replaced or held, if somebody misses one more, or if other facts
-// about a node have changed: mostly, watchers only take turns.
+// claims that are new, or were replaced or held, if somebody misses one more, or if
+// other facts about a node have changed: mostly, watchers only take turns.
 func (s *state) merge(m message) (news message, urgent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +149,7 @@ func (s *state) merge(m message) (news message, urgent bool) {
 		case c.Compare(held) > 0:
 			s.sum.Claims += hashOfClaim(addr, c) - hashOfClaim(addr, held)
 			s.claims[addr], news.Claims[addr] = c, c
-			urgent = urgent || held.Owner == s.node
+			urgent = urgent || held.Owner == s.node || c.Owner == s.node
 			s.heard[addr] = s.now()
 			s.moved[addr] = true
 			s.wire = nil
