@@ -66,7 +66,8 @@ func (m *metallb) startController(t *testing.T) {
 	m.controller = m.run(t, m.ControlPlane, "metallb-controller", "controller", "--webhook-mode=disabled", "--disable-cert-rotation")
 }
 
-// startSpeakers starts a speaker on each node, with memberlist, as its manifests do.
+// startSpeakers starts a speaker on each node, with memberlist, as its manifests do, and
+// waits until they have met: before, each takes addresses that are another's then.
 func (m *metallb) startSpeakers(t *testing.T) {
 	t.Helper()
 	m.speakers, m.said = nil, map[*lab.Process]int64{}
@@ -83,18 +84,33 @@ func (m *metallb) startSpeakers(t *testing.T) {
 			"--ml-bindaddr="+n.IPv4.String(), "--ml-bindport=7946", "--ml-labels=app=metallb,component=speaker")
 		m.speakers, m.said[p] = append(m.speakers, p), begin
 	}
+	lab.Eventually(t, 2*soon, func() error {
+		for _, p := range m.speakers {
+			joined := strings.Join(lines(m.log(t, p), `"NodeJoin"`), "")
+			for _, n := range m.Nodes {
+				if !strings.Contains(joined, `"`+n.Name+`"`) {
+					return fmt.Errorf("%s has not met the speaker of %s", p.Name, n.Name)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// log returns what a speaker has said since it was started.
+func (m *metallb) log(t *testing.T, p *lab.Process) string {
+	t.Helper()
+	b, err := os.ReadFile(p.Log())
+	must(t, err)
+	return string(b[m.said[p]:])
 }
 
 // untilAnnounced waits until one of the speakers says that it announces an address.
 func (m *metallb) untilAnnounced(t *testing.T, a netip.Addr) {
 	t.Helper()
 	lab.Eventually(t, 2*soon, func() error {
-		for p, begin := range m.said {
-			b, err := os.ReadFile(p.Log())
-			if err != nil {
-				return err
-			}
-			for _, l := range lines(string(b[begin:]), `"serviceAnnounced"`) {
+		for _, p := range m.speakers {
+			for _, l := range lines(m.log(t, p), `"serviceAnnounced"`) {
 				if strings.Contains(l, `"`+a.String()+`"`) {
 					return nil
 				}
