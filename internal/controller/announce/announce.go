@@ -782,15 +782,20 @@ func (a *Announcer) handOver(ctx context.Context) {
 	}
 }
 
-// sayGoodbye stops answering, and tells the others and the API server.
+// sayGoodbye stops answering, and tells the others and the API server, at the same time:
+// where all leave, there is nobody who hears the last one.
 func (a *Announcer) sayGoodbye(ctx context.Context) {
 	a.layer2.Close()
 	a.dhcp.Close()
 	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
-	if err := a.members.Stop(ctx); err != nil {
-		a.log.Error(err, "cannot leave the gossip")
-	}
+	var told sync.WaitGroup
+	defer told.Wait()
+	told.Go(func() {
+		if err := a.members.Stop(ctx); err != nil {
+			a.log.Error(err, "cannot leave the gossip")
+		}
+	})
 	goodbye := report{interfaces: a.interfaces, reason: v1alpha1.ReasonStopping, message: "the speaker has stopped"}
 	if err := a.status.write(ctx, goodbye); err != nil {
 		a.log.Error(err, "cannot write the Speaker's last status")
