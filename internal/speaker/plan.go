@@ -221,8 +221,6 @@ type Candidates struct {
 	Avoided  []Rejection         // able, but not good, sorted
 	Strained []Rejection         // good for want of a better one, sorted
 	Reason   lb.Reason           // why there is none at all, or 0
-
-	good map[string]bool // the same as Good
 }
 
 // Candidates finds who can announce the address for the Services that have it.
@@ -251,7 +249,7 @@ func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr,
 	case len(as.ReadyNodes) == 0:
 		return Candidates{Reason: lb.ReasonNoEndpoints}
 	}
-	c := Candidates{Able: map[string][]string{}, good: map[string]bool{}}
+	c := Candidates{Able: map[string][]string{}}
 	for _, name := range among {
 		node, known := s.Nodes[name]
 		if !known {
@@ -385,7 +383,6 @@ func (s *Snapshot) choose(c *Candidates, adverts []*lb.L2Advertisement) {
 			continue
 		}
 		c.Good = append(c.Good, name)
-		c.good[name] = true
 		if rank > 0 {
 			c.Strained = append(c.Strained, Rejection{name, reason})
 		}

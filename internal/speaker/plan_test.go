@@ -16,7 +16,6 @@ import (
 var (
 	vip      = netip.MustParseAddr("192.0.2.100")
 	compared = cmp.Options{
-		cmpopts.IgnoreUnexported(Candidates{}),
 		cmp.Comparer(func(x, y netip.Addr) bool { return x == y }),
 		cmp.Comparer(func(x, y lb.Reason) bool { return x == y }),
 		cmpopts.IgnoreFields(Plan{}, "Standby"), // follows from the others

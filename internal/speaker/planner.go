@@ -215,5 +215,6 @@ func (sp *spot) settled(c election.Claim) bool {
 	if sp.candidates.Reason != 0 {
 		return true
 	}
-	return sp.candidates.good[c.Owner]
+	_, stays := slices.BinarySearch(sp.candidates.Good, c.Owner)
+	return stays
 }
