@@ -54,6 +54,16 @@ type digest struct {
 // empty reports whether the message says nothing.
 func (m message) empty() bool { return len(m.Facts)+len(m.Claims) == 0 }
 
+// joins reports whether one of these nodes has not joined yet.
+func (m message) joins() bool {
+	for _, f := range m.Facts {
+		if !f.Joined {
+			return true
+		}
+	}
+	return false
+}
+
 // toPassOn returns what of the news others do not hear from who told it.
 func (m message) toPassOn(told message) message {
 	if !told.ToAll {
@@ -202,16 +212,6 @@ func (s *state) opinions() opinions {
 		}
 	}
 	return s.said
-}
-
-// joins reports whether one of these nodes has not joined yet.
-func (m message) joins() bool {
-	for _, f := range m.Facts {
-		if !f.Joined {
-			return true
-		}
-	}
-	return false
 }
 
 // blank reports whether no claim has been heard of.

@@ -72,14 +72,15 @@ func (t *transport) receive() {
 	buffer := make([]byte, largestPacket)
 	for {
 		n, from, err := t.udp.ReadFromUDPAddrPort(buffer)
+		own := t.own[buffer[0]]
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
 			t.log.V(1).Info("cannot receive", "error", err.Error())
 		case n == 0:
-		case t.own[buffer[0]] != nil:
-			t.own[buffer[0]](buffer[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
+		case own != nil:
+			own(buffer[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
 		default:
 			p := &memberlist.Packet{Buf: append([]byte(nil), buffer[:n]...), From: net.UDPAddrFromAddrPort(from), Timestamp: time.Now()}
 			select {

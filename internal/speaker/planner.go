@@ -39,14 +39,14 @@ type Planner struct {
 func (p *Planner) Make(s Snapshot) Plan {
 	switch {
 	case s.Version == 0 || s.Version != p.version || s.Node != p.node:
-		others := !same(p.assigned, s.Assignments)
-		if others {
+		unknown := !same(p.assigned, s.Assignments)
+		if unknown {
 			known, were := p.seats, p.spots
 			p.assigned = s.Assignments
 			p.spots, p.seats = s.spots()
 			p.inherit(known, were)
 		}
-		p.hear(&s, others || s.Version == 0)
+		p.hear(&s, unknown || s.Version == 0)
 		s.look(p.spots)
 		p.date(&s)
 		p.routes = s.routes(p.spots)
