@@ -12,6 +12,8 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/test/audit"
 	"github.com/fairlead/fairlead/test/lab"
@@ -36,6 +38,7 @@ func TestStory(t *testing.T) {
 		{"an ingress controller", (*cluster).ingress},
 		{"kubelet and cable of the owner die", (*cluster).loseNode},
 		{"roles grant what was asked for", (*cluster).compareRoles},
+		{"a stolen speaker token writes nothing for other nodes", (*cluster).useStolenToken},
 		{"helm uninstall keeps what users made", (*cluster).uninstall},
 		{"plain manifests find it again", (*cluster).applyManifests},
 		{"helm install finds it again", (*cluster).installAgain},
@@ -378,6 +381,26 @@ func (c *cluster) installAgain(t *testing.T) {
 		}
 	}
 	c.untilVia(t, c.addresses(t, "public")[0], len(c.Nodes))
+}
+
+// useStolenToken writes with a token like that in the speaker's pod on n1.
+func (c *cluster) useStolenToken(t *testing.T) {
+	var pods corev1.PodList
+	must(t, c.api.List(t.Context(), &pods, client.InNamespace(lab.Namespace), client.MatchingLabels{"app.kubernetes.io/component": "speaker"}))
+	i := slices.IndexFunc(pods.Items, func(p corev1.Pod) bool { return p.Spec.NodeName == "n1" })
+	if i < 0 {
+		t.Fatalf("none of %d speaker pods is on n1", len(pods.Items))
+	}
+	must(t, c.BoundSpeaker(t.Context(), "stolen", &pods.Items[i]))
+	report := func(node string) error {
+		_, err := c.Kubectl(t.Context(), "--kubeconfig", c.Kubeconfig("stolen"), "patch", "speaker", node, "--subresource", "status", "--type", "merge",
+			"--patch", `{"status":{"version":"forged"}}`)
+		return err
+	}
+	must(t, report("n1"))
+	if err := report("n2"); err == nil || !strings.Contains(err.Error(), "may write only Speaker n1, not Speaker n2") {
+		t.Errorf("with a token of n1 the status of Speaker n2 was written: %v, want it refused", err)
+	}
 }
 
 // compareRoles looks into the API server's log of all that the programs asked for
