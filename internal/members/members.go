@@ -1,8 +1,8 @@
 package members
 
 import (
-	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log"
@@ -35,8 +35,10 @@ const (
 	// who missed that. It is memberlist's usual one.
 	repeatMult = 4
 
-	// maxPacket is what fits into one of memberlist's UDP packets of 1400 bytes
-	// beside its own headers and the encryption.
+	// largestDatagram is what one of memberlist's packets has with its envelope.
+	largestDatagram = 1400
+
+	// maxPacket is what fits into one of memberlist's packets beside its own headers.
 	maxPacket = 1200
 
 	// maxAtOnce is how many packets a speaker sends at once.
@@ -58,8 +60,8 @@ type Config struct {
 	Node string     // this node's name
 	Bind netip.Addr // the address to listen on and to be reached at
 	Port uint16     // UDP and TCP
-	// Keys are those that this speaker understands, each of 16, 24 or 32 bytes:
-	// AES-128, -192 or -256. What it says it encrypts with the first.
+	// Keys are those that this speaker understands, each of 16, 24 or 32 bytes. What it
+	// says it encrypts with the first.
 	Keys [][]byte
 	// Generation must be higher at each start of the same node's speaker, so
 	// that its facts replace those of the run before: the start time in ns.
@@ -84,8 +86,7 @@ type Members struct {
 	wg      sync.WaitGroup
 
 	transport *transport
-	keyring   *memberlist.Keyring
-	seals     seals
+	keys      keyring
 
 	mu     sync.Mutex // guards the fields below
 	list   *memberlist.Memberlist
@@ -132,18 +133,14 @@ func New(cfg Config) *Members {
 
 // Start begins to listen and to gossip. Stop must follow.
 func (m *Members) Start() error {
-	var err error
-	if m.keyring, err = memberlist.NewKeyring(m.cfg.Keys, m.cfg.Keys[0]); err != nil {
-		return fmt.Errorf("gossip keys: %w", err)
-	}
-	if err := m.seals.set(m.cfg.Keys); err != nil {
-		return fmt.Errorf("gossip keys: %w", err)
+	if err := m.SetKeys(m.cfg.Keys); err != nil {
+		return err
 	}
 	c := memberlist.DefaultLANConfig()
 	c.Name = m.cfg.Node
 	c.BindAddr, c.BindPort = m.cfg.Bind.String(), int(m.cfg.Port)
 	c.AdvertiseAddr, c.AdvertisePort = c.BindAddr, c.BindPort
-	c.Keyring = m.keyring
+	c.UDPBufferSize = largestDatagram - envelopeOverhead
 	c.ProbeInterval, c.ProbeTimeout = m.timers.interval, m.timers.timeout
 	c.SuspicionMult = m.timers.suspicion
 	c.AwarenessMaxMultiplier = 2
@@ -152,10 +149,12 @@ func (m *Members) Start() error {
 	c.TCPTimeout = tcpTimeout
 	c.EnableCompression = false         // it costs more than it saves of messages as small as these
 	c.DeadNodeReclaimTime = time.Second // a node may come back with another address
-	c.Delegate, c.Events = (*delegate)(m), (*delegate)(m)
+	c.Delegate, c.Events, c.Alive = (*delegate)(m), (*delegate)(m), (*delegate)(m)
 	c.Logger = log.New(logWriter{m.cfg.Log}, "", 0)
-	own := handlers{pulseKind: m.hearPulse, newsKind: m.hearNews}
-	if m.transport, err = listen(netip.AddrPortFrom(m.cfg.Bind, m.cfg.Port), own, m.cfg.Log); err != nil {
+	own := handlers{heartbeat: m.hearHeartbeat, message: m.hearMessage, duplicate: m.notify}
+	self := identity{session: newSession(), generation: m.cfg.Generation, name: m.cfg.Node, endpoint: netip.AddrPortFrom(m.cfg.Bind, m.cfg.Port)}
+	var err error
+	if m.transport, err = listen(self, &m.keys, own, m.cfg.Log); err != nil {
 		return fmt.Errorf("listen for gossip on %s port %d: %w", m.cfg.Bind, m.cfg.Port, err)
 	}
 	c.Transport = m.transport
@@ -177,22 +176,16 @@ func (m *Members) Start() error {
 // SetKeys changes the keys, as in Config. Who shares one with another that one of
 // them encrypts with is understood by it.
 func (m *Members) SetKeys(keys [][]byte) error {
-	var errs []error
-	for _, k := range keys {
-		errs = append(errs, m.keyring.AddKey(k))
-	}
-	if err := errors.Join(append(errs, m.keyring.UseKey(keys[0]))...); err != nil {
-		return fmt.Errorf("gossip keys: %w", err)
-	}
-	if err := m.seals.set(keys); err != nil {
-		return fmt.Errorf("gossip keys: %w", err)
-	}
-	for _, k := range m.keyring.GetKeys() {
-		if !slices.ContainsFunc(keys, func(w []byte) bool { return bytes.Equal(w, k) }) {
-			errs = append(errs, m.keyring.RemoveKey(k))
+	for i, k := range keys {
+		if len(k) != 16 && len(k) != 24 && len(k) != 32 {
+			return fmt.Errorf("gossip key %d has %d bytes; 16, 24 or 32 are needed", i+1, len(k))
 		}
 	}
-	return errors.Join(errs...)
+	if len(keys) == 0 {
+		return errors.New("there is no gossip key")
+	}
+	m.keys.set(keys)
+	return nil
 }
 
 // keepBeating beats until ctx ends.
@@ -230,7 +223,7 @@ func (m *Members) beat() {
 		m.say(func(f *versioned) { f.opinion = p.opinion })
 	}
 	if send {
-		m.sendEach(p.watchers, m.seals.seal(m.cfg.Node, stamp{run: m.cfg.Generation, beat: p.beats}))
+		m.sendEach(p.watchers, kindHeartbeat, m.heartbeat(p.beats))
 	}
 	if len(p.back) > 0 { // each has missed what the other said
 		m.wg.Go(func() { m.syncWith(p.back...) })
@@ -266,31 +259,28 @@ func (m *Members) Revive(gone func(node string) bool) {
 
 func (m *Members) beatNow() { m.beating.Store(int64(time.Since(m.born))) }
 
-// hearPulse takes a pulse's packet in. A node is where its last pulse came from:
-// memberlist does not believe that one has another address now before it takes the old
-// one for dead.
-func (m *Members) hearPulse(packet []byte, from netip.AddrPort) {
-	node, at, ok := m.seals.open(packet)
-	if !ok {
-		m.cfg.Log.V(1).Info("ignored a pulse that was made with another key")
-		return
-	}
+// heartbeat is the body of a heartbeat. It is as long as that of a challenge, which may be the
+// reply.
+func (m *Members) heartbeat(number uint64) []byte {
+	return binary.BigEndian.AppendUint64(make([]byte, 8, 16), number)
+}
+
+// hearHeartbeat takes in a heartbeat. A node is where its last one came from: memberlist does
+// not believe that one has another address now before it takes the old one for dead.
+func (m *Members) hearHeartbeat(d delivery) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, known := m.nodes[node]
-	if m.pulses.hear(node, at, time.Now()) && known {
-		m.nodes[node] = from
+	_, known := m.nodes[d.node]
+	if m.pulses.hear(d.node, time.Now()) && known {
+		m.nodes[d.node] = d.from
 	}
 }
 
-// hearNews takes in a packet of what a speaker tells all others.
-func (m *Members) hearNews(packet []byte, _ netip.AddrPort) {
-	msg, err := m.seals.decrypt(packet)
-	if err != nil {
-		m.cfg.Log.V(1).Info("ignored news that was encrypted with another key", "error", err.Error())
-		return
+// hearMessage takes in a packet of our own.
+func (m *Members) hearMessage(d delivery) {
+	if d.kind == kindNews {
+		(*delegate)(m).NotifyMsg(d.body)
 	}
-	(*delegate)(m).NotifyMsg(msg)
 }
 
 // syncWith exchanges everything with these members. Each takes a second at most.
@@ -315,9 +305,9 @@ func (m *Members) sendAll(to string) {
 
 // sendEach sends a packet of a kind of our own to these nodes. One that is lost is made
 // good by the next, or by gossip.
-func (m *Members) sendEach(to []string, packet []byte) {
+func (m *Members) sendEach(to []string, k kind, body []byte) {
 	for _, p := range m.whereabouts(to) {
-		if err := m.transport.send(packet, p.at); err != nil {
+		if err := m.transport.send(k, body, p.at); err != nil {
 			m.cfg.Log.V(2).Info("cannot send", "node", p.node, "error", err.Error())
 		}
 	}
@@ -351,17 +341,14 @@ func (m *Members) others() []string {
 
 // Join syncs with the speakers at these endpoints, at the same time, and returns
 // whether one of them was reached. It waits for all, since one alone may know
-// nothing yet, which takes at most a second; or until ctx ends.
+// nothing yet, which takes at most a second; or until ctx ends. A speaker that takes this
+// one for a second machine with its name is asked again for a moment: the first may be the
+// run before, at another address.
 func (m *Members) Join(ctx context.Context, endpoints []netip.AddrPort) bool {
+	m.transport.sessions.expect(endpoints)
 	reached := make(chan bool, len(endpoints))
 	for _, e := range endpoints {
-		go func() {
-			n, err := m.memberlist().Join([]string{e.String()})
-			if err != nil {
-				m.cfg.Log.V(1).Info("cannot join a speaker", "endpoint", e.String(), "error", err.Error())
-			}
-			reached <- n > 0
-		}()
+		go func() { reached <- m.joinOne(ctx, e) }()
 	}
 	found := false
 	for range endpoints {
@@ -373,6 +360,25 @@ func (m *Members) Join(ctx context.Context, endpoints []netip.AddrPort) bool {
 		}
 	}
 	return found
+}
+
+// joinOne syncs with the speaker at an endpoint, and returns whether it could.
+func (m *Members) joinOne(ctx context.Context, at netip.AddrPort) bool {
+	for deadline := time.Now().Add(aliveFor + 2*answerWithin); ; {
+		n, err := m.memberlist().Join([]string{at.String()})
+		if err == nil {
+			return n > 0
+		}
+		m.cfg.Log.V(1).Info("cannot join a speaker", "endpoint", at.String(), "error", err.Error())
+		if !m.transport.sessions.isRefusedBy(at) || time.Now().After(deadline) {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(answerWithin / 2):
+		}
+	}
 }
 
 // Stop tells the others that this speaker leaves, and ends the gossip.
@@ -389,6 +395,17 @@ func (m *Members) Stop(ctx context.Context) error {
 		m.cfg.Log.V(1).Info("left without telling everyone", "error", err.Error())
 	}
 	return list.Shutdown()
+}
+
+// Drops returns how many packets and connections were dropped, by cause.
+func (m *Members) Drops() map[string]uint64 {
+	out := map[string]uint64{}
+	for d, name := range dropNames {
+		if name != "" {
+			out[name] = m.transport.drops[d].Load()
+		}
+	}
+	return out
 }
 
 // Changed receives after the view changed. It has room for one.
@@ -500,7 +517,7 @@ func (m *Members) tell(msg message) {
 	for _, part := range parts {
 		part.ToAll = true
 		if b := part.encode(); len(b) <= maxPacket {
-			m.sendEach(others, m.seals.encrypt(b))
+			m.sendEach(others, kindNews, b)
 		}
 	}
 }
@@ -655,6 +672,7 @@ type delegate Members
 var (
 	_ memberlist.Delegate      = (*delegate)(nil)
 	_ memberlist.EventDelegate = (*delegate)(nil)
+	_ memberlist.AliveDelegate = (*delegate)(nil)
 )
 
 func (d *delegate) members() *Members { return (*Members)(d) }
@@ -709,6 +727,14 @@ func (d *delegate) MergeRemoteState(b []byte, join bool) {
 	if !join && msg.Digest != nil && !inSync {
 		go d.members().sendAll(msg.Sender)
 	}
+}
+
+// NotifyAlive refuses what cannot be a speaker.
+func (d *delegate) NotifyAlive(n *memberlist.Node) error {
+	if _, ok := netip.AddrFromSlice(n.Addr); !ok || !validName(n.Name) || n.Port == 0 {
+		return errMalformed
+	}
+	return nil
 }
 
 func (d *delegate) NotifyJoin(n *memberlist.Node) {

@@ -104,7 +104,6 @@ const syncAgain = 500 * time.Millisecond
 type watch struct {
 	since time.Time // it was heard, or is watched
 	heard bool
-	last  stamp // of its pulses
 }
 
 func newPulses(node string, t timers) pulses {
@@ -157,14 +156,10 @@ func (p *pulses) look(now time.Time, watched []string) {
 	}
 }
 
-// hear notes a speaker's pulse, unless it is an old one, and reports whether it is the
-// latest of one that is watched.
-func (p *pulses) hear(node string, at stamp, now time.Time) bool {
-	w, watching := p.watched[node]
-	if !at.after(w.last) {
-		return false
-	}
-	p.watched[node] = watch{since: now, heard: true, last: at}
+// hear records a speaker's pulse, and reports whether it is one that is watched.
+func (p *pulses) hear(node string, now time.Time) bool {
+	_, watching := p.watched[node]
+	p.watched[node] = watch{since: now, heard: true}
 	return watching
 }
 
@@ -177,8 +172,7 @@ func (p *pulses) lastSign(node string, now time.Time) time.Time {
 	return now.Add(-p.timers.silence)
 }
 
-// synced notes that everything was exchanged with a speaker. It may have been
-// started anew since, by a clock that was set back.
+// synced notes that everything was exchanged with a speaker.
 func (p *pulses) synced(node string, now time.Time) {
 	delete(p.unsynced, node)
 	p.watched[node] = watch{since: now, heard: true}
@@ -200,8 +194,8 @@ func (p *pulses) cutOff() bool {
 // forgive lets all that this speaker watches be heard of anew.
 func (p *pulses) forgive(now time.Time) {
 	p.opinion = opinion{}
-	for node, w := range p.watched {
-		p.watched[node] = watch{since: now, last: w.last}
+	for node := range p.watched {
+		p.watched[node] = watch{since: now}
 	}
 }
 

@@ -1,7 +1,6 @@
 package members
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,7 +15,7 @@ func (p *pulses) run(now *time.Time, r ring, lasting time.Duration, alive ...str
 	for end := now.Add(lasting); now.Before(end); *now = now.Add(testTimers.beat()) {
 		p.beat(*now, r)
 		for _, node := range alive {
-			p.hear(node, stamp{beat: p.beats}, *now)
+			p.hear(node, *now)
 		}
 	}
 }
@@ -37,7 +36,7 @@ func TestAWatcherMissesWhoIsSilent(t *testing.T) {
 	if want := (opinion{Hears: []string{"n3"}, Misses: []string{"n2"}}); !p.opinion.equal(want) {
 		t.Errorf("n1 says %+v after %v, want %+v", p.opinion, now.Sub(silent), want)
 	}
-	p.hear("n2", stamp{beat: p.beats}, now)
+	p.hear("n2", now)
 	p.beat(now, r)
 	if !slices.Equal(p.back, []string{"n2"}) || len(p.opinion.Misses) > 0 {
 		t.Errorf("n2 sends pulses again; n1 says that %v are back and that it misses %v", p.back, p.opinion.Misses)
@@ -60,7 +59,7 @@ func TestAWatcherMissesWhoIsSilent(t *testing.T) {
 func TestAWatcherSaysNothingOfWhomItDoesNotKnow(t *testing.T) {
 	r, now := newRing([]string{"n1", "n2"}), time.Unix(1000, 0)
 	p := newPulses("n1", testTimers)
-	p.hear("n9", stamp{beat: 1}, now)
+	p.hear("n9", now)
 	p.beat(now, r)
 	if !p.opinion.equal(opinion{}) {
 		t.Errorf("n1 says %+v at first, want nothing", p.opinion)
@@ -178,99 +177,4 @@ func TestRing(t *testing.T) {
 	if got := newRing([]string{"n1"}).watchers("n1"); len(got) > 0 {
 		t.Errorf("one who is alone is watched by %v", got)
 	}
-}
-
-// sealerWith returns the sealer for a gossip key.
-func sealerWith(t testing.TB, key string) sealer {
-	s, err := newSealer([]byte(key))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// What another made, and what was changed on the way, is no pulse.
-func TestOnlySpeakersMakePulses(t *testing.T) {
-	mine, theirs := sealerWith(t, "0123456789abcdef"), sealerWith(t, "fedcba9876543210")
-	packet := mine.seal("n2", stamp{run: 7, beat: 3})
-	if node, at, ok := mine.open(packet); !ok || node != "n2" || at != (stamp{7, 3}) {
-		t.Fatalf("it is read as %q %v, %t", node, at, ok)
-	}
-	if _, _, ok := theirs.open(packet); ok {
-		t.Error("one with another key takes it for a pulse")
-	}
-	for i := range packet {
-		changed := slices.Clone(packet)
-		changed[i] ^= 1
-		if _, _, ok := mine.open(changed); ok {
-			t.Errorf("it is taken for a pulse although byte %d was changed", i)
-		}
-		if _, _, ok := mine.open(packet[:i]); ok {
-			t.Errorf("its first %d bytes are taken for a pulse", i)
-		}
-	}
-}
-
-// Nor is it news, which others cannot read.
-func TestOnlySpeakersTellNews(t *testing.T) {
-	mine, theirs := sealerWith(t, "0123456789abcdef"), sealerWith(t, "fedcba9876543210")
-	const said = "n2 has it"
-	packet := mine.encrypt([]byte(said))
-	if bytes.Contains(packet, []byte(said)) {
-		t.Errorf("anybody can read %q", packet)
-	}
-	if msg, err := mine.decrypt(packet); err != nil || string(msg) != said {
-		t.Fatalf("it is read as %q, %v", msg, err)
-	}
-	if _, err := theirs.decrypt(packet); err == nil {
-		t.Error("one with another key takes it for news")
-	}
-	for i := range packet {
-		changed := slices.Clone(packet)
-		changed[i] ^= 1
-		if _, err := mine.decrypt(changed); err == nil {
-			t.Errorf("it is taken for news although byte %d was changed", i)
-		}
-		if _, err := mine.decrypt(packet[:i+1]); err == nil && i+1 < len(packet) {
-			t.Errorf("its first %d bytes are taken for news", i+1)
-		}
-	}
-}
-
-func TestAnOldPulseIsNoSignOfLife(t *testing.T) {
-	r, now := newRing([]string{"n1", "n2"}), time.Unix(1000, 0)
-	p := newPulses("n1", testTimers)
-	p.beat(now, r)
-	p.hear("n2", stamp{run: 2, beat: 5}, now)
-	heard := now
-	for range 50 {
-		now = now.Add(testTimers.beat())
-		for _, old := range []stamp{{2, 5}, {2, 4}, {1, 9}} {
-			p.hear("n2", old, now)
-		}
-		p.beat(now, r)
-	}
-	if !slices.Equal(p.opinion.Misses, []string{"n2"}) {
-		t.Errorf("n2 was last heard %v ago, and n1 says %+v", now.Sub(heard), p.opinion)
-	}
-	p.hear("n2", stamp{run: 3, beat: 1}, now)
-	if p.beat(now, r); !slices.Equal(p.opinion.Hears, []string{"n2"}) {
-		t.Errorf("n2 was started anew, and n1 says %+v", p.opinion)
-	}
-	p.synced("n2", now)
-	p.hear("n2", stamp{run: 1, beat: 1}, now) // started once more, with its clock set back
-	if p.watched["n2"].last != (stamp{1, 1}) {
-		t.Error("a run that began before by the clock is not heard, although it has synced")
-	}
-}
-
-func FuzzOpen(f *testing.F) {
-	s := sealerWith(f, "0123456789abcdef")
-	f.Add(s.seal("n1", stamp{1, 2}))
-	f.Add([]byte{pulseKind})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if node, at, ok := s.open(b); ok && !slices.Equal(s.seal(node, at), b) {
-			t.Errorf("%x is read as %q %v, which is sent as %x", b, node, at, s.seal(node, at))
-		}
-	})
 }

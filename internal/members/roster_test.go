@@ -56,7 +56,7 @@ func TestLastSignOfLife(t *testing.T) {
 		r := newRoster(time.Now, testTimers.silence)
 		p := newPulses("n1", testTimers)
 		start := time.Now()
-		p.hear("n2", stamp{beat: 1}, start)
+		p.hear("n2", start)
 		for _, n := range []string{"n1", "n2", "n3"} {
 			r.joined(n)
 		}

@@ -189,7 +189,6 @@ type payload struct {
 	from  int
 	inc   uint32
 	msg   message
-	at    stamp // of a pulse
 }
 
 type about uint8
@@ -205,9 +204,9 @@ const (
 // sizes of memberlist's own messages, encoded.
 var sizes = map[about]int{aboutAlive: 90, aboutSuspect: 50, aboutDead: 50}
 
-// packet is what fits into one of memberlist's: UDPBufferSize less the overhead of
-// encryption and of a compound message.
-const packet = 1400 - 45 - 2
+// packet is what fits into one of memberlist's: UDPBufferSize less the overhead of a
+// compound message.
+const packet = largestDatagram - envelopeOverhead - 2
 
 // simBroadcast is a payload in memberlist's queue. Its bytes are as many as the real
 // message has, and begin with the payload's number.

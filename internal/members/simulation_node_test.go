@@ -255,7 +255,7 @@ func (n *simNode) hear(p payload) {
 	case aboutUs:
 		n.notifyMsg(p.msg)
 	case aboutPulse:
-		n.pulses.hear(n.sim.names[p.from], p.at, n.sim.clock())
+		n.pulses.hear(n.sim.names[p.from], n.sim.clock())
 	}
 }
 
@@ -666,7 +666,7 @@ func (n *simNode) beat() {
 	}
 	if send {
 		for _, w := range n.pulses.watchers {
-			n.sim.send(n.id, slices.Index(n.sim.names, w), []payload{{about: aboutPulse, from: n.id, at: stamp{n.generation, n.pulses.beats}}})
+			n.sim.send(n.id, slices.Index(n.sim.names, w), []payload{{about: aboutPulse, from: n.id}})
 		}
 	}
 }

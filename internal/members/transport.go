@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -20,37 +21,51 @@ const (
 	// acceptAgain is the pause after a connection could not be accepted, as when
 	// there are too many open files.
 	acceptAgain = 100 * time.Millisecond
+	// How many packets wait for memberlist, and for the handler of messages. What does not fit
+	// is dropped: the reader waits for nobody, since heartbeats are behind it.
+	packetQueue  = 256
+	messageQueue = 1024
+	// streamDeadline ends a connection on which nothing sets another deadline.
+	streamDeadline = 5 * time.Second
 )
 
-// transport carries memberlist's packets and streams, and those that are not its own, on
-// one port. These do not wait behind what memberlist has to do first, and cost little:
-// memberlist hands each packet from goroutine to goroutine, makes its cipher anew for
-// each, and in its own transport takes 64 KiB of memory for each.
+// transport carries memberlist's packets and streams, and packets of our own, on one port. Only
+// what a speaker of this cluster sends now, to this one, gets through.
 type transport struct {
-	log     logr.Logger
-	udp     *net.UDPConn
-	tcp     *net.TCPListener
-	own     handlers
-	packets chan *memberlist.Packet
-	streams chan net.Conn
-	ctx     context.Context // ends with Shutdown
-	stop    context.CancelFunc
-	wg      sync.WaitGroup
+	log       logr.Logger
+	udp       *net.UDPConn
+	tcp       *net.TCPListener
+	self      identity
+	keys      *keyring
+	sealer    *sealer
+	sessions  *sessions
+	admission admission
+	handlers  handlers
+	packets   chan *memberlist.Packet
+	messages  chan delivery
+	streams   chan net.Conn
+	drops     [dropEnd]atomic.Uint64 // by cause
+	ctx       context.Context        // ends with Shutdown
+	stop      context.CancelFunc
+	wg        sync.WaitGroup
 }
 
-// handlers are called with packets that are not memberlist's, by their first byte, and
-// where each came from. They must not keep it.
-type handlers map[byte]func(packet []byte, from netip.AddrPort)
+// handlers take in what is ours.
+type handlers struct {
+	heartbeat func(delivery) // called by the reader: it must not wait
+	message   func(delivery) // called by one goroutine
+	duplicate func()         // another machine uses a node name
+}
 
 var _ memberlist.Transport = (*transport)(nil)
 
 // listen opens the port and begins to receive. Shutdown must follow.
-func listen(on netip.AddrPort, own handlers, log logr.Logger) (*transport, error) {
-	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(on))
+func listen(self identity, keys *keyring, h handlers, log logr.Logger) (*transport, error) {
+	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(self.endpoint))
 	if err != nil {
 		return nil, err
 	}
-	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(on))
+	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(self.endpoint))
 	if err != nil {
 		return nil, errors.Join(err, tcp.Close())
 	}
@@ -58,42 +73,97 @@ func listen(on netip.AddrPort, own handlers, log logr.Logger) (*transport, error
 		return nil, errors.Join(err, tcp.Close(), udp.Close())
 	}
 	t := &transport{
-		log: log, udp: udp, tcp: tcp, own: own,
-		packets: make(chan *memberlist.Packet, 1), streams: make(chan net.Conn),
+		log: log, udp: udp, tcp: tcp, self: self, keys: keys, sealer: newSealer(keys, self.session), handlers: h,
+		packets: make(chan *memberlist.Packet, packetQueue), messages: make(chan delivery, messageQueue), streams: make(chan net.Conn),
 	}
+	t.sessions = newSessions(time.Now, self, keys, t.sealer)
 	t.ctx, t.stop = context.WithCancel(context.Background())
-	t.wg.Go(t.receive)
-	t.wg.Go(t.accept)
+	t.wg.Go(t.readPackets)
+	t.wg.Go(t.handleMessages)
+	t.wg.Go(t.acceptStreams)
 	return t, nil
 }
 
-// receive passes packets on until the transport is shut down.
-func (t *transport) receive() {
+// readPackets takes in packets until the transport is shut down.
+func (t *transport) readPackets() {
 	buffer := make([]byte, largestPacket)
 	for {
 		n, from, err := t.udp.ReadFromUDPAddrPort(buffer)
-		own := t.own[buffer[0]]
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
 			t.log.V(1).Info("cannot receive", "error", err.Error())
-		case n == 0:
-		case own != nil:
-			own(buffer[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
 		default:
-			p := &memberlist.Packet{Buf: append([]byte(nil), buffer[:n]...), From: net.UDPAddrFromAddrPort(from), Timestamp: time.Now()}
-			select {
-			case t.packets <- p:
-			case <-t.ctx.Done():
-				return
-			}
+			t.receive(buffer[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
 		}
 	}
 }
 
-// accept passes connections on until the transport is shut down.
-func (t *transport) accept() {
+// receive takes in one packet.
+func (t *transport) receive(packet []byte, from netip.AddrPort) {
+	defer t.recoverPanic()
+	r := t.sessions.receive(packet, from)
+	if r.drop != dropNone {
+		t.drops[r.drop].Add(1)
+	}
+	if r.drop == dropDuplicate {
+		t.handlers.duplicate()
+	}
+	t.sendAll(r.replies)
+	for _, d := range r.deliveries {
+		t.deliver(d)
+	}
+}
+
+func (t *transport) deliver(d delivery) {
+	switch d.kind {
+	case kindHeartbeat:
+		t.handlers.heartbeat(d)
+	case kindMemberlist:
+		if !wellFormed(d.body) {
+			t.drops[dropInvalid].Add(1)
+			return
+		}
+		select {
+		case t.packets <- &memberlist.Packet{Buf: d.body, From: net.UDPAddrFromAddrPort(d.from), Timestamp: time.Now()}:
+		default:
+			t.drops[dropFull].Add(1)
+		}
+	default:
+		select {
+		case t.messages <- d:
+		default:
+			t.drops[dropFull].Add(1)
+		}
+	}
+}
+
+// handleMessages hands messages on until the transport is shut down.
+func (t *transport) handleMessages() {
+	for {
+		select {
+		case d := <-t.messages:
+			func() {
+				defer t.recoverPanic()
+				t.handlers.message(d)
+			}()
+		case <-t.ctx.Done():
+			return
+		}
+	}
+}
+
+// recoverPanic makes a panic on one packet a packet that is dropped.
+func (t *transport) recoverPanic() {
+	if cause := recover(); cause != nil {
+		t.drops[dropPanic].Add(1)
+		t.log.Error(errors.New("panic"), "a gossip packet was dropped, as handling it failed; please report this", "cause", cause)
+	}
+}
+
+// acceptStreams accepts connections until the transport is shut down.
+func (t *transport) acceptStreams() {
 	for {
 		conn, err := t.tcp.AcceptTCP()
 		switch {
@@ -107,20 +177,66 @@ func (t *transport) accept() {
 				return
 			}
 		default:
-			select {
-			case t.streams <- conn:
-			case <-t.ctx.Done():
-				_ = conn.Close()
-				return
-			}
+			source := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+			_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+			t.admission.enter(guest{conn, source, t.sessions.isPlace(source)})
+			t.wg.Go(func() { t.acceptStream(conn) })
 		}
 	}
 }
 
-// send sends one packet.
-func (t *transport) send(packet []byte, to netip.AddrPort) error {
+// acceptStream hands a connection to memberlist when its client has proved the key.
+func (t *transport) acceptStream(conn net.Conn) {
+	s, client, err := acceptHandshake(conn, t.keys, t.self)
+	t.admission.leave(conn)
+	if err == nil {
+		err = t.welcome(s, client)
+	}
+	if err != nil {
+		t.drops[dropForged].Add(1)
+		t.log.V(1).Info("refused a connection", "from", conn.RemoteAddr().String(), "error", err.Error())
+		_ = conn.Close()
+		return
+	}
+	select {
+	case t.streams <- s:
+	case <-t.ctx.Done():
+		_ = conn.Close()
+	}
+}
+
+// welcome ends a handshake as the server.
+func (t *transport) welcome(s *stream, client identity) error {
+	if replies, ok := t.sessions.met(client); !ok {
+		t.sendAll(replies)
+		t.handlers.duplicate()
+		first := t.sessions.firstOf(client)
+		_, err := s.Write(append([]byte{statusDuplicate}, first.String()...))
+		return errors.Join(duplicateError{first}, err)
+	} else {
+		t.sendAll(replies)
+	}
+	_ = s.SetDeadline(time.Now().Add(streamDeadline))
+	_, err := s.Write(append([]byte{statusWelcome}, t.self.marshal()...))
+	return err
+}
+
+func (t *transport) sendAll(packets []outgoing) {
+	for _, p := range packets {
+		if err := t.write(p.packet, p.to); err != nil {
+			t.log.V(2).Info("cannot send", "to", p.to.String(), "error", err.Error())
+		}
+	}
+}
+
+func (t *transport) write(packet []byte, to netip.AddrPort) error {
 	_, err := t.udp.WriteToUDPAddrPort(packet, to)
 	return err
+}
+
+// send sends one body.
+func (t *transport) send(k kind, body []byte, to netip.AddrPort) error {
+	return t.write(t.sealer.seal(k, body, to), to)
 }
 
 func (t *transport) FinalAdvertiseAddr(ip string, port int) (net.IP, int, error) {
@@ -133,21 +249,57 @@ func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	err = t.send(b, to)
+	err = t.send(kindMemberlist, b, to)
 	return time.Now(), err
 }
 
 func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
 
+// DialTimeout connects to another speaker, and proves to it and has it prove that both have a
+// key. It speaks from the address where the others know this speaker.
 func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout("tcp", addr, timeout)
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	deadline := time.Now().Add(timeout)
+	d := net.Dialer{Deadline: deadline, LocalAddr: &net.TCPAddr{IP: t.self.endpoint.Addr().AsSlice(), Zone: t.self.endpoint.Addr().Zone()}}
+	conn, err := d.DialContext(t.ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	_ = conn.SetDeadline(deadline)
+	s, server, err := dialHandshake(conn, t.keys, t.self, to)
+	if err == nil {
+		replies, ok := t.sessions.met(server)
+		if t.sendAll(replies); !ok {
+			err = duplicateError{t.sessions.firstOf(server)}
+		}
+	}
+	if dup := (duplicateError{}); errors.As(err, &dup) {
+		t.sessions.refused(to, dup.first)
+		t.handlers.duplicate()
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	t.sessions.admitted(to)
+	_ = conn.SetDeadline(time.Now().Add(streamDeadline))
+	return s, nil
 }
 
 func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
 
 func (t *transport) Shutdown() error {
 	t.stop()
+	t.admission.close()
 	err := errors.Join(t.tcp.Close(), t.udp.Close())
 	t.wg.Wait()
 	return err
+}
+
+var dropNames = [dropEnd]string{
+	dropMalformed: "malformed", dropLimited: "limited", dropForged: "forged", dropReplayed: "replayed", dropUnproven: "unproven",
+	dropDuplicate: "duplicate", dropFull: "full", dropInvalid: "invalid", dropPanic: "panic",
 }
