@@ -2,20 +2,22 @@ package bgp
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"slices"
 
-	api "github.com/osrg/gobgp/v3/api"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
+	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
 	"github.com/fairlead/fairlead/internal/lb"
 )
 
-// maxPrepend is how many AS numbers fit into the one segment of the AS_PATH that
-// GoBGP writes, besides the one it adds.
-const maxPrepend = 254
+const (
+	// maxPrepend is how many AS numbers fit into one segment of the AS_PATH, besides the
+	// one that must be there.
+	maxPrepend = 254
+	// defaultLocalPref is for rows that have none. An internal router must be told one
+	// (RFC 4271, 5.1.5).
+	defaultLocalPref = 100
+)
 
 // announcement is what is said about a prefix to one router: two that are equal
 // need no UPDATE.
@@ -33,7 +35,10 @@ func announcementOf(a lb.BGPAttributes, nextHop netip.Addr, internal bool) annou
 	communities := a.Communities
 	out := announcement{nextHop: nextHop, med: a.MED}
 	if internal {
-		out.localPref = a.LocalPref
+		out.localPref = lb.Some[uint32](defaultLocalPref)
+		if a.LocalPref.Set {
+			out.localPref = a.LocalPref
+		}
 	} else {
 		out.path = min(int(a.Prepend), maxPrepend)
 	}
@@ -73,45 +78,64 @@ func unpack(s string) []lb.Community {
 	return out
 }
 
-// attributes returns the path attributes as GoBGP takes them (RFC 4271, 5.1).
-// GoBGP adds our AS number to the path of an external peer.
-func (a announcement) attributes(asn uint32) ([]*anypb.Any, error) {
-	messages := []proto.Message{
-		&api.OriginAttribute{Origin: 0}, // IGP: from inside our AS
-		&api.NextHopAttribute{NextHop: a.nextHop.WithZone("").String()},
-	}
-	if a.path > 0 {
-		messages = append(messages, &api.AsPathAttribute{Segments: []*api.AsSegment{
-			{Type: api.AsSegment_AS_SEQUENCE, Numbers: slices.Repeat([]uint32{asn}, a.path)},
-		}})
-	}
-	if a.localPref.Set {
-		messages = append(messages, &api.LocalPrefAttribute{LocalPref: a.localPref.Value})
+// attributes returns the path attributes but those that have prefixes or the next hop
+// (RFC 4271, 5.1), by their types.
+func (e encoding) attributes(a announcement) []gobgp.PathAttributeInterface {
+	path, four := e.path(a.path)
+	out := []gobgp.PathAttributeInterface{
+		gobgp.NewPathAttributeOrigin(gobgp.BGP_ORIGIN_ATTR_TYPE_IGP), // from inside our AS
+		path,
 	}
 	if a.med.Set {
-		messages = append(messages, &api.MultiExitDiscAttribute{Med: a.med.Value})
+		out = append(out, gobgp.NewPathAttributeMultiExitDisc(a.med.Value))
+	}
+	if a.localPref.Set {
+		out = append(out, gobgp.NewPathAttributeLocalPref(a.localPref.Value))
 	}
 	var standard []uint32
-	var large []*api.LargeCommunity
+	var large []*gobgp.LargeCommunity
 	for _, c := range unpack(a.communities) {
 		if c.Large {
-			large = append(large, &api.LargeCommunity{GlobalAdmin: c.A, LocalData1: c.B, LocalData2: c.C})
+			large = append(large, gobgp.NewLargeCommunity(c.A, c.B, c.C))
 		} else {
 			standard = append(standard, c.Number())
 		}
 	}
 	if len(standard) > 0 {
-		messages = append(messages, &api.CommunitiesAttribute{Communities: standard})
+		out = append(out, gobgp.NewPathAttributeCommunities(standard))
+	}
+	if four != nil {
+		out = append(out, four)
 	}
 	if len(large) > 0 {
-		messages = append(messages, &api.LargeCommunitiesAttribute{Communities: large})
+		out = append(out, gobgp.NewPathAttributeLargeCommunities(large))
 	}
-	out := make([]*anypb.Any, len(messages))
-	for i, m := range messages {
-		var err error
-		if out[i], err = anypb.New(m); err != nil {
-			return nil, fmt.Errorf("pack attributes: %w", err)
-		}
+	return out
+}
+
+// path returns AS_PATH: nothing for an internal peer, else our AS number, and as many
+// times more. A router whose AS numbers have two octets gets AS_TRANS for one that
+// does not fit, and the true one in AS4_PATH (RFC 6793, 4.2.2).
+func (e encoding) path(prepend int) (path, four gobgp.PathAttributeInterface) {
+	if e.internal {
+		return gobgp.NewPathAttributeAsPath(nil), nil
 	}
-	return out, nil
+	asns := slices.Repeat([]uint32{e.asn}, 1+prepend)
+	all := gobgp.NewAs4PathParam(gobgp.BGP_ASPATH_ATTR_TYPE_SEQ, asns)
+	switch {
+	case e.fourOctetASN:
+		return gobgp.NewPathAttributeAsPath([]gobgp.AsPathParamInterface{all}), nil
+	case e.asn > 0xffff:
+		four = gobgp.NewPathAttributeAs4Path([]*gobgp.As4PathParam{all})
+	}
+	short := slices.Repeat([]uint16{twoOctets(e.asn)}, 1+prepend)
+	return gobgp.NewPathAttributeAsPath([]gobgp.AsPathParamInterface{gobgp.NewAsPathParam(gobgp.BGP_ASPATH_ATTR_TYPE_SEQ, short)}), four
+}
+
+// twoOctets returns an AS number where two octets are for it.
+func twoOctets(asn uint32) uint16 {
+	if asn > 0xffff {
+		return gobgp.AS_TRANS
+	}
+	return uint16(asn)
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
 	"github.com/fairlead/fairlead/internal/lb"
 )
@@ -54,7 +53,9 @@ func TestPlan(t *testing.T) {
 			name: "local preference is for internal peers", hops: hops, has: map[netip.Prefix]announcement{one: plain4}, rows: map[netip.Prefix]lb.BGPAttributes{one: {LocalPref: lb.Some[uint32](200)}},
 		},
 		{
-			name: "prepending is for external peers", internal: true, hops: hops, has: map[netip.Prefix]announcement{one: plain4}, rows: map[netip.Prefix]lb.BGPAttributes{one: {Prepend: 3}},
+			name: "prepending is for external peers", internal: true, hops: hops,
+			has:  map[netip.Prefix]announcement{one: with(plain4, func(a *announcement) { a.localPref = lb.Some[uint32](defaultLocalPref) })},
+			rows: map[netip.Prefix]lb.BGPAttributes{one: {Prepend: 3}},
 		},
 		{
 			name: "all that can be prepended", hops: hops, rows: map[netip.Prefix]lb.BGPAttributes{one: {Prepend: math.MaxUint8}},
@@ -96,28 +97,28 @@ func TestNextHops(t *testing.T) {
 	both := opening{ipv4: true, ipv6: true}
 	extended := opening{ipv4: true, ipv6: true, extendedNextHop: true}
 	tests := []struct {
-		name   string
-		peer   lb.BGPPeer
-		local  netip.Addr
-		open   opening
-		beside []netip.Addr
-		v4, v6 netip.Addr
-		note   string
+		name     string
+		peer     lb.BGPPeer
+		local    netip.Addr
+		open     opening
+		siblings []netip.Addr
+		v4, v6   netip.Addr
+		note     string
 	}{
-		{name: "dual stack over IPv4", local: node4, open: both, beside: []netip.Addr{node6}, v4: node4, v6: node6},
-		{name: "dual stack over IPv6", local: node6, open: both, beside: []netip.Addr{node4}, v4: node4, v6: node6},
-		{name: "the router asks for IPv6 next hops", local: node6, open: extended, beside: []netip.Addr{node4}, v4: node6, v6: node6},
+		{name: "dual stack over IPv4", local: node4, open: both, siblings: []netip.Addr{node6}, v4: node4, v6: node6},
+		{name: "dual stack over IPv6", local: node6, open: both, siblings: []netip.Addr{node4}, v4: node4, v6: node6},
+		{name: "the router asks for IPv6 next hops", local: node6, open: extended, siblings: []netip.Addr{node4}, v4: node6, v6: node6},
 		{name: "only IPv6", local: node6, open: both, v6: node6, note: "has no IPv4 address, and the router has no extended next hops"},
 		{name: "only IPv4", local: node4, open: both, v4: node4, note: "no next hop for IPv6 routes"},
 		{name: "unnumbered", local: linkLocal, open: extended, v4: linkLocal, v6: linkLocal},
-		{name: "unnumbered, but with addresses", local: linkLocal, open: both, beside: []netip.Addr{node4, node6}, v4: node4, v6: linkLocal},
+		{name: "unnumbered, but with addresses", local: linkLocal, open: both, siblings: []netip.Addr{node4, node6}, v4: node4, v6: linkLocal},
 		{name: "chosen", peer: lb.BGPPeer{NextHop4: other4, NextHop6: other6}, local: node6, open: extended, v4: other4, v6: other6},
-		{name: "no IPv6 at the router", local: node4, open: opening{ipv4: true}, beside: []netip.Addr{node6}, v4: node4, note: "takes no IPv6 routes"},
-		{name: "no IPv4 at the router", local: node4, open: opening{ipv6: true}, beside: []netip.Addr{node6}, v6: node6, note: "takes no IPv4 routes"},
+		{name: "no IPv6 at the router", local: node4, open: opening{ipv4: true}, siblings: []netip.Addr{node6}, v4: node4, note: "takes no IPv6 routes"},
+		{name: "no IPv4 at the router", local: node4, open: opening{ipv6: true}, siblings: []netip.Addr{node6}, v6: node6, note: "takes no IPv4 routes"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := nextHopsOf(&tt.peer, tt.local, tt.open, tt.beside)
+			got := nextHopsOf(&tt.peer, tt.local, tt.open, tt.siblings)
 			if got.v4 != tt.v4 || got.v6 != tt.v6 || !strings.Contains(got.note, tt.note) || (tt.note == "") != (got.note == "") {
 				t.Errorf("got %+v; want %v, %v, %q", got, tt.v4, tt.v6, tt.note)
 			}
@@ -229,7 +230,7 @@ func TestWords(t *testing.T) {
 		{name: "timeout with TTL security", peer: func(p *lb.BGPPeer) { p.TTLSecurity = true }, err: syscall.ETIMEDOUT, want: "so does a router that has no TTL security"},
 		{name: "no OPEN", err: errNoOpen, want: "192.0.2.1:179 took the connection and then said nothing for 20s"},
 		{name: "no KEEPALIVE", err: errNoKeepalive, want: "a router with TTL security does when ttlSecurity is not set"},
-		{name: "not BGP", err: errNotBGP, want: "192.0.2.1:179 does not speak BGP: is peerPort right?"},
+		{name: "not BGP", err: refuse(1, 1), want: "192.0.2.1:179 does not speak BGP: is peerPort right?"},
 		{name: "closed", open: &opening{}, err: errRouterClosed, want: "192.0.2.1:179 closed the connection without a word; look into its log"},
 		{name: "localASN", peer: func(p *lb.BGPPeer) { p.LocalASN = 64999 }, err: heard(2, 2), want: "it expects another AS than 64999, which we sent; set localASN to the number"},
 		{name: "password refused", err: heard(2, 5), want: "it wants another password"},
@@ -261,53 +262,4 @@ func TestWords(t *testing.T) {
 
 func heard(code, subcode uint8, data ...byte) error {
 	return fmt.Errorf("line: %w", &notifiedError{notification: notification{code, subcode, data}})
-}
-
-// An UPDATE of GoBGP's own, counted.
-func TestPrefixes(t *testing.T) {
-	nlri := func(s ...string) (out []*gobgp.IPAddrPrefix) {
-		for _, p := range s {
-			out = append(out, gobgp.NewIPAddrPrefix(uint8(prefix(p).Bits()), prefix(p).Addr().String()))
-		}
-		return out
-	}
-	six := []gobgp.AddrPrefixInterface{gobgp.NewIPv6AddrPrefix(128, "2001:db8::1"), gobgp.NewIPv6AddrPrefix(64, "2001:db8:1::")}
-	attrs := []gobgp.PathAttributeInterface{gobgp.NewPathAttributeOrigin(0), gobgp.NewPathAttributeMpReachNLRI("2001:db8::11", six), gobgp.NewPathAttributeMpUnreachNLRI(six[:1])}
-	m := gobgp.NewBGPUpdateMessage(nlri("198.51.100.0/24", "198.51.100.1/32", "0.0.0.0/0"), attrs, nlri("203.0.113.0/25"))
-	b, err := m.Serialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a, w := prefixes(b); a != 3 || w != 4 {
-		t.Errorf("%d announced, %d withdrawn; want 3 and 4", a, w)
-	}
-}
-
-// Whatever comes, nothing panics, and what is read is a whole message.
-func FuzzMessage(f *testing.F) {
-	f.Add([]byte(keepalive))
-	f.Add([]byte(shutdown("bye").hard().message()))
-	open, _ := gobgp.NewBGPOpenMessage(64513, 90, "192.0.2.1", []gobgp.OptionParameterInterface{gobgp.NewOptionParameterCapability([]gobgp.ParameterCapabilityInterface{
-		gobgp.NewCapMultiProtocol(gobgp.RF_IPv4_UC), gobgp.NewCapGracefulRestart(true, true, 120, nil),
-	})}).Serialize()
-	f.Add(open)
-	f.Add([]byte(newMessage(gobgp.BGP_MSG_UPDATE, []byte{0, 1, 0, 0, 0})))
-	p := peer(func(p *lb.BGPPeer) { p.HoldTime = 0 })
-	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := readMessage(strings.NewReader(string(b)), make([]byte, maxMessage))
-		if err != nil {
-			return
-		}
-		if len(m) < headerLen || len(m) > len(b) {
-			t.Fatalf("%d bytes of %d", len(m), len(b))
-		}
-		prefixes(m)
-		if n, ok := newNotification(m); ok {
-			_ = n.unwrap().name() + n.text()
-		}
-		if m.kind() == gobgp.BGP_MSG_OPEN {
-			_, _, _ = inwardOpen(m, &p)
-			_, _ = outwardOpen(m, &p, true)
-		}
-	})
 }

@@ -87,7 +87,7 @@ func (e *Engine) Apply(peers []lb.BGPPeer, routes []lb.BGPRoute) []Refusal {
 	wanted, refusals := e.admit(peers)
 	for name, s := range e.sessions {
 		if _, ok := wanted[name]; !ok {
-			s.end(notification{code: gobgp.BGP_ERROR_CEASE, subcode: gobgp.BGP_ERROR_SUB_PEER_DECONFIGURED}, losesRoutes)
+			s.end(cease(gobgp.BGP_ERROR_SUB_PEER_DECONFIGURED), losesRoutes)
 			delete(e.sessions, name)
 		}
 	}

@@ -5,37 +5,68 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/lb"
 )
 
 // listeners are the sockets for routers that connect: one for each address that
 // a passive peer is to be reached at, and none when there is no such peer.
+//
+// A connection that comes in is a candidate: it must prove that it is the router's, by
+// its TTL, its password and a good OPEN, before the session hears of it. What proves
+// nothing costs a few KiB for at most openTimeout, and no more than maxCandidates.
 type listeners struct {
 	port uint16
 	wg   sync.WaitGroup
 
-	mu   sync.Mutex // guards the fields below, and those of each listener
-	open map[listenKey]*listener
+	mu         sync.Mutex // guards the fields below, and those of each listener
+	open       map[listenKey]*listener
+	candidates []*candidate // by age
 }
+
+const (
+	// maxCandidatesOfPeer and maxCandidates limit how many connections may be about to
+	// prove themselves. A newer one is more likely to: the oldest gives way.
+	maxCandidatesOfPeer = 8
+	maxCandidates       = 64
+	// acceptPause is how long nothing is accepted when the process has no descriptor left.
+	acceptPause = 100 * time.Millisecond
+)
 
 type listenKey struct {
 	addr  netip.Addr
-	index int // of the interface of a link-local address, which may be made anew
+	index int // of the interface of a link-local address, which may be created again
 	vrf   string
 }
 
 type listener struct {
-	socket *net.TCPListener
-	guests map[*guest]bool
+	socket  *net.TCPListener
+	waiters map[*waiter]bool
 }
 
-// A guest is a session that waits for its router at a listener.
-type guest struct {
+// A waiter is a session that waits for its router at a listener.
+type waiter struct {
 	wants wants
 	place
-	incoming chan *net.TCPConn
+	// exchange has OPENs exchanged on a connection.
+	exchange func(*net.TCPConn) (*connection, error)
+	proven   chan *connection // has room for one; the newest counts
+	failed   chan failure     // has room for one; more are not kept
+}
+
+// A candidate is a connection that has not proved yet that it is the router's.
+type candidate struct {
+	waiter *waiter
+	conn   *net.TCPConn
+}
+
+// A failure is why a candidate has not become a session.
+type failure struct {
+	conn *connection // nil: before an OPEN could be exchanged
+	err  error
 }
 
 // place is where a router comes to.
@@ -44,39 +75,45 @@ type place struct {
 	router netip.Prefix // who may come; a prefix when the router's address is not known
 }
 
-// wants is what of a peer a guest is made from.
+// wants is what of a peer a waiter is made from.
 type wants struct {
 	address, source netip.Addr
 	iface, vrf      string
 	password        lb.Secret
+	ttlSecurity     bool
 }
 
 func wantsOf(p *lb.BGPPeer) wants {
-	return wants{p.Address, p.Source, p.Interface, p.VRF, p.Password}
+	return wants{p.Address, p.Source, p.Interface, p.VRF, p.Password, p.TTLSecurity}
 }
 
-// add waits for the router of a passive peer. Connections come in on the guest's
-// channel, which has room for one.
-func (ls *listeners) add(p *lb.BGPPeer, at place) (*guest, error) {
-	g := &guest{wants: wantsOf(p), place: at, incoming: make(chan *net.TCPConn, 1)}
+// add waits for the router of a passive peer.
+func (ls *listeners) add(p *lb.BGPPeer, at place, exchange func(*net.TCPConn) (*connection, error)) (*waiter, error) {
+	w := &waiter{wants: wantsOf(p), place: at, exchange: exchange, proven: make(chan *connection, 1), failed: make(chan failure, 1)}
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	l := ls.open[g.key]
+	l := ls.open[w.key]
 	if l == nil {
-		socket, err := listen(netip.AddrPortFrom(g.key.addr, ls.port), g.key.vrf)
+		// The first connection may come before this function has returned: the socket has
+		// the password from its beginning.
+		socket, err := listen(netip.AddrPortFrom(w.key.addr, ls.port), w.key.vrf, func(fd int) error {
+			return setPassword(fd, w.router, p.Password)
+		})
 		if err != nil {
-			return nil, refusedToListen(netip.AddrPortFrom(g.key.addr, ls.port), err)
+			return nil, refusedToListen(netip.AddrPortFrom(w.key.addr, ls.port), err)
 		}
-		l = &listener{socket: socket, guests: map[*guest]bool{}}
-		ls.open[g.key] = l
+		l = &listener{socket: socket, waiters: map[*waiter]bool{}}
+		ls.open[w.key] = l
 		ls.wg.Go(func() { ls.accept(l) })
-	}
-	l.guests[g] = true
-	if err := l.setPassword(g.router, p.Password); err != nil {
-		ls.removeLocked(g)
+	} else if err := l.control(func(fd int) error { return setPassword(fd, w.router, p.Password) }); err != nil {
 		return nil, err
 	}
-	return g, nil
+	l.waiters[w] = true
+	if err := l.setMinTTL(); err != nil {
+		ls.removeLocked(w)
+		return nil, err
+	}
+	return w, nil
 }
 
 // placeOf finds out where a peer's router will come to.
@@ -114,81 +151,168 @@ func linkLocal(name string) (netip.Addr, int, error) {
 	return netip.Addr{}, 0, &plainError{fmt.Sprintf("interface %s has no IPv6 link-local address", name)}
 }
 
-func (l *listener) setPassword(router netip.Prefix, password lb.Secret) error {
+func (l *listener) control(f func(fd int) error) error {
 	rc, err := l.socket.SyscallConn()
 	if err != nil {
 		return err
 	}
-	return control(rc, func(fd int) error { return setPassword(fd, router, password) })
+	return control(rc, f)
 }
 
-// expects reports whether a guest waits for the router.
+// setMinTTL makes the kernel drop what has come over a hop, where no waiter takes that:
+// not even a SYN is answered then. Where some do, each connection's SYN is looked at.
+func (l *listener) setMinTTL() error {
+	ttl := gtsmTTL
+	for w := range l.waiters {
+		if !w.wants.ttlSecurity {
+			ttl = 0
+		}
+	}
+	return l.control(func(fd int) error { return setMinTTL(fd, l.socket.Addr().(*net.TCPAddr).IP.To4() == nil, ttl) })
+}
+
+// expects reports whether a waiter waits for the router.
 func (l *listener) expects(router netip.Prefix) bool {
-	for g := range l.guests {
-		if g.router == router {
+	for w := range l.waiters {
+		if w.router == router {
 			return true
 		}
 	}
 	return false
 }
 
-// remove waits no more. The last guest closes the socket.
-func (ls *listeners) remove(g *guest) {
+// remove waits no more. The last waiter closes the socket.
+func (ls *listeners) remove(w *waiter) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.removeLocked(g)
+	ls.removeLocked(w)
 }
 
-func (ls *listeners) removeLocked(g *guest) {
-	l := ls.open[g.key]
-	if l == nil || !l.guests[g] {
+func (ls *listeners) removeLocked(w *waiter) {
+	l := ls.open[w.key]
+	if l == nil || !l.waiters[w] {
 		return
 	}
-	delete(l.guests, g)
-	if !l.expects(g.router) { // the password is another guest's now
-		_ = l.setPassword(g.router, "")
-	}
-	if len(l.guests) == 0 {
-		l.socket.Close()
-		delete(ls.open, g.key)
+	delete(l.waiters, w)
+	for _, c := range ls.candidates {
+		if c.waiter == w {
+			c.conn.Close()
+		}
 	}
 	select {
-	case c := <-g.incoming:
-		c.Close()
+	case c := <-w.proven:
+		ls.dismiss(c, rejected)
 	default:
 	}
+	if len(l.waiters) == 0 {
+		l.socket.Close()
+		delete(ls.open, w.key)
+		return
+	}
+	if !l.expects(w.router) { // the password is another waiter's now
+		_ = l.control(func(fd int) error { return setPassword(fd, w.router, "") })
+	}
+	_ = l.setMinTTL() // one that was set before
 }
 
 func (ls *listeners) accept(l *listener) {
 	for {
 		c, err := l.socket.AcceptTCP()
-		if errors.Is(err, net.ErrClosed) {
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return
-		}
-		if err != nil {
-			continue // that connection's trouble
-		}
-		if !ls.hand(l, c) {
-			c.Close()
+		case err != nil:
+			time.Sleep(acceptPause)
+		default:
+			if k := ls.admit(l, c); k != nil {
+				ls.wg.Go(func() { ls.prove(l, k) })
+			} else {
+				c.Close()
+			}
 		}
 	}
 }
 
-// hand gives a connection to the guest that waits for it.
-func (ls *listeners) hand(l *listener, c *net.TCPConn) bool {
-	from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
+// admit makes a connection a candidate for the session that waits for it; nil: none
+// does.
+func (ls *listeners) admit(l *listener, c *net.TCPConn) *candidate {
+	from := addrPort(c.RemoteAddr()).Addr().WithZone("")
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	for g := range l.guests {
-		if !g.router.Contains(from) {
+	for w := range l.waiters {
+		if !w.router.Contains(from) {
 			continue
 		}
+		ofPeer := func(k *candidate) bool { return k.waiter == w }
+		n := 0
+		for _, k := range ls.candidates {
+			if ofPeer(k) {
+				n++
+			}
+		}
+		switch {
+		case n >= maxCandidatesOfPeer:
+			ls.drop(slices.IndexFunc(ls.candidates, ofPeer))
+		case len(ls.candidates) >= maxCandidates:
+			ls.drop(0)
+		}
+		k := &candidate{w, c}
+		ls.candidates = append(ls.candidates, k)
+		return k
+	}
+	return nil
+}
+
+// drop closes a candidate, whose goroutine ends then.
+func (ls *listeners) drop(i int) {
+	ls.candidates[i].conn.Close()
+	ls.candidates = slices.Delete(ls.candidates, i, i+1)
+}
+
+// prove has a candidate prove that it is the router's.
+func (ls *listeners) prove(l *listener, k *candidate) {
+	c, err := k.waiter.exchange(k.conn)
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.candidates = slices.DeleteFunc(ls.candidates, func(o *candidate) bool { return o == k })
+	switch waits := l.waiters[k.waiter]; {
+	case err == nil && waits:
+		ls.deliver(k.waiter, c)
+	case err == nil:
+		ls.dismiss(c, rejected)
+	case waits:
 		select {
-		case g.incoming <- c:
-			return true
+		case k.waiter.failed <- failure{c, err}:
 		default:
-			return false
 		}
 	}
-	return false
+}
+
+// deliver gives a proven connection to the session, in the place of an older one that
+// it has not taken. ls.mu is held.
+func (ls *listeners) deliver(w *waiter, c *connection) {
+	select {
+	case old := <-w.proven:
+		ls.dismiss(old, collided)
+	default:
+	}
+	w.proven <- c
+}
+
+// giveBack delivers a connection that the session's next attempt is to take.
+func (ls *listeners) giveBack(w *waiter, c *connection) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := ls.open[w.key]
+	if l == nil || !l.waiters[w] || len(w.proven) > 0 { // an even newer one is there
+		ls.dismiss(c, collided)
+		return
+	}
+	w.proven <- c
+}
+
+// dismiss ends a proven connection that gets no session.
+func (ls *listeners) dismiss(c *connection, n notification) {
+	c.end(errEnded, &n)
+	ls.wg.Go(func() { _ = c.run() })
 }

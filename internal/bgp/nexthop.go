@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -25,11 +26,12 @@ func (h nextHops) of(p netip.Prefix) netip.Addr {
 }
 
 // nextHopsOf decides what routes point to: always an address of this node, best
-// that of the session. beside are the other addresses of the session's interface.
-func nextHopsOf(p *lb.BGPPeer, local netip.Addr, o opening, beside []netip.Addr) nextHops {
+// that of the session. siblings are the other addresses of the
+// session's interface.
+func nextHopsOf(p *lb.BGPPeer, local netip.Addr, o opening, siblings []netip.Addr) nextHops {
 	other := func(is func(netip.Addr) bool) netip.Addr {
-		if i := slices.IndexFunc(beside, is); i >= 0 {
-			return beside[i]
+		if i := slices.IndexFunc(siblings, is); i >= 0 {
+			return siblings[i]
 		}
 		return netip.Addr{}
 	}
@@ -59,10 +61,10 @@ func nextHopsOf(p *lb.BGPPeer, local netip.Addr, o opening, beside []netip.Addr)
 
 func first(addrs ...netip.Addr) netip.Addr { return cmp.Or(addrs...) }
 
-// addressesBeside returns the addresses of the interface that has local, without
+// siblingAddresses returns the addresses of the interface that has local, without
 // local and link-local ones, and without those that may soon be another host's, or
 // nobody's.
-func addressesBeside(local netip.Addr) (out []netip.Addr, err error) {
+func siblingAddresses(local netip.Addr) (out []netip.Addr, err error) {
 	all, err := netif.Addresses()
 	if err != nil {
 		return nil, err
@@ -77,4 +79,24 @@ func addressesBeside(local netip.Addr) (out []netip.Addr, err error) {
 		}
 	}
 	return out, nil
+}
+
+// checkNotOwn refuses a peer that is this node itself: its next hop would be the
+// router's own address, or 127.0.0.1, and no router uses such a route.
+func checkNotOwn(p *lb.BGPPeer) error {
+	if !p.Address.IsValid() || p.NextHop4.IsValid() || p.NextHop6.IsValid() {
+		return nil
+	}
+	own := p.Address.IsLoopback()
+	if !own {
+		all, err := netif.Addresses()
+		if err != nil {
+			return err
+		}
+		own = slices.ContainsFunc(all, func(a netif.Address) bool { return a.Addr == p.Address })
+	}
+	if !own {
+		return nil
+	}
+	return &plainError{fmt.Sprintf("peerAddress %s is this node itself, so that a route would have the router's own address as its next hop; set peerAddress to an address of another machine, or leave this node out by nodeSelectors", p.Address)}
 }

@@ -1,17 +1,15 @@
 package bgp
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
-	api "github.com/osrg/gobgp/v3/api"
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
 	"github.com/fairlead/fairlead/internal/lb"
@@ -27,46 +25,47 @@ type session struct {
 	status    status
 	counters  counters
 	table     table
-	poke      wake.Signal // ends a wait
-	dirty     wake.Signal // routes have changed
-	moved     wake.Signal // the node's addresses have changed
+	poke      wake.Signal        // ends a wait
+	dirty     wake.Signal        // routes have changed
+	moved     wake.Signal        // the node's addresses have changed
+	probe     wake.Signal        // a KEEPALIVE is to be sent now
+	flush     chan chan struct{} // closes what it receives when all routes are sent
 	cancel    context.CancelFunc
 
 	// Only run uses these.
-	guest  *guest // of a passive peer
-	reason string // which the router gave in a NOTIFICATION, since there was a session
+	waiter *waiter // of a passive peer
+	reason string  // which the router gave in a NOTIFICATION, since there was a session
 
-	mu       sync.Mutex // guards the fields below
-	peer     lb.BGPPeer
-	held     string // why nothing is tried; empty tries
-	line     *line  // while there is a connection
-	opened   *opening
-	beside   []netip.Addr       // the other addresses of the session's interface
-	met      bool               // was established since this process began
-	cutShort context.CancelFunc // ends the attempt that is under way
-	hurry    bool               // the next attempt need not wait
+	mu              sync.Mutex // guards the fields below
+	peer            lb.BGPPeer
+	held            string      // why nothing is tried; empty tries
+	conn            *connection // that has the session, or may get it
+	opened          *opening    // the router's OPEN in it, if it was good
+	siblings        []netip.Addr
+	everEstablished bool               // since this process began
+	cutShort        context.CancelFunc // ends the attempt that is under way
+	hurry           bool               // the next attempt need not wait
 }
 
 func newSession(p lb.BGPPeer, held string, ls *listeners, changed func(), log logr.Logger) *session {
 	s := &session{
-		log: log.WithValues("peer", p.Name), listeners: ls, peer: p, held: held,
-		poke: wake.New(), dirty: wake.New(), moved: wake.New(), cutShort: func() {},
+		log: log.WithValues("peer", p.Name), listeners: ls, peer: p, held: held, cutShort: func() {},
+		poke: wake.New(), dirty: wake.New(), moved: wake.New(), probe: wake.New(), flush: make(chan chan struct{}),
 	}
 	s.status.changed = changed
 	s.status.s = Session{Peer: p.Name, State: Connect, Since: time.Now()}
-	s.table.log = s.log
 	return s
 }
 
 // run has a session with the router until ctx ends.
 func (s *session) run(ctx context.Context) {
-	defer s.table.release()
 	defer s.leaveListener()
 	for ctx.Err() == nil {
 		s.mu.Lock()
 		held, p := s.held, s.peer
 		s.mu.Unlock()
 		if held != "" {
+			s.leaveListener()
 			s.status.edit(func(st *Session) { st.State, st.LastError = Idle, held })
 			select {
 			case <-s.poke:
@@ -75,18 +74,26 @@ func (s *session) run(ctx context.Context) {
 			continue
 		}
 		next := time.Now().Add(p.ConnectTime)
-		words, again := s.attempt(ctx)
+		var words string
+		var again bool
+		if err := contain(s.log, func() error { words, again = s.attempt(ctx); return nil }); err != nil {
+			words, again = attempt{}.describe(err), false
+		}
 		if ctx.Err() != nil {
 			return
 		}
 		if words != "" {
-			s.log.V(1).Info("session failed", "reason", words)
-			s.status.edit(func(st *Session) { st.State, st.LastError = Active, words })
+			s.setFailing(words)
 		}
 		if !again {
 			s.pause(ctx, time.Until(next))
 		}
 	}
+}
+
+func (s *session) setFailing(words string) {
+	s.log.V(1).Info("session failed", "reason", words)
+	s.status.edit(func(st *Session) { st.State, st.LastError = Active, words })
 }
 
 // pause waits for the time of the next attempt: a connectTime after the last
@@ -126,10 +133,12 @@ func (s *session) attempt(ctx context.Context) (words string, again bool) {
 		return "", true
 	}
 	a := attempt{peer: p, router: routerName(&p)}
-	conn, err := s.connect(ctx, &p, &a)
+	c, err := s.connect(ctx, &p, &a)
 	if err == nil {
+		a.learn(c)
 		again = p.Passive // its router waits its own time
-		err = s.talk(ctx, p, conn, &a)
+		err = s.talk(ctx, &p, c)
+		s.afterConnection(err)
 	}
 	if ctx.Err() != nil || errors.Is(err, errEnded) {
 		s.reason = "" // the next attempt is another one
@@ -153,9 +162,6 @@ func (s *session) remember(err error, words string, opened bool) string {
 	return words
 }
 
-// errEnded is the cause of a line's end that somebody else has reported.
-var errEnded = errors.New("ended by this node")
-
 func routerName(p *lb.BGPPeer) string {
 	if p.Interface != "" && !p.Address.IsValid() {
 		return "the router on " + p.Interface
@@ -163,19 +169,38 @@ func routerName(p *lb.BGPPeer) string {
 	return netip.AddrPortFrom(p.Address, port(p)).String()
 }
 
-func port(p *lb.BGPPeer) uint16 {
-	if p.Port == 0 {
-		return bgpPort
-	}
-	return p.Port
-}
+func port(p *lb.BGPPeer) uint16 { return cmp.Or(p.Port, bgpPort) }
 
-// connect returns a connection with the router.
-func (s *session) connect(ctx context.Context, p *lb.BGPPeer, a *attempt) (*net.TCPConn, error) {
+// connect returns a connection with the router, on which its OPEN has come.
+func (s *session) connect(ctx context.Context, p *lb.BGPPeer, a *attempt) (*connection, error) {
+	if err := checkNotOwn(p); err != nil {
+		s.leaveListener()
+		return nil, err
+	}
 	if p.Passive {
 		return s.await(ctx, p)
 	}
 	s.leaveListener()
+	conn, err := s.dial(ctx, p, a)
+	if err != nil {
+		return nil, err
+	}
+	c := newConnection(*p, conn, &s.counters, s.log)
+	s.mu.Lock()
+	s.conn = c
+	restarted := !s.everEstablished
+	s.mu.Unlock()
+	defer context.AfterFunc(ctx, func() { c.end(errEnded, nil) })()
+	s.setState(OpenSent)
+	if err := c.exchangeOpen(restarted); err != nil {
+		a.learn(c)
+		s.afterConnection(err)
+		return nil, err
+	}
+	return c, nil
+}
+
+func (s *session) dial(ctx context.Context, p *lb.BGPPeer, a *attempt) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.ConnectTime)
 	defer cancel()
 	router := p.Address
@@ -189,228 +214,92 @@ func (s *session) connect(ctx context.Context, p *lb.BGPPeer, a *attempt) (*net.
 	return dial(ctx, p, netip.AddrPortFrom(router, port(p)))
 }
 
-// await waits until the router connects, wherever on this node it can do so now.
-func (s *session) await(ctx context.Context, p *lb.BGPPeer) (*net.TCPConn, error) {
-	for {
-		if err := s.joinListener(p); err != nil {
-			return nil, err
-		}
-		if p.Interface != "" {
-			// The router must know this node before it can connect to it.
-			if _, err := discover(ctx, p.Interface); err != nil {
-				return nil, err
-			}
-		}
-		select {
-		case c := <-s.guest.incoming:
-			rc, err := c.SyscallConn()
-			if err == nil {
-				err = control(rc, func(fd int) error { return setHops(fd, p, remote(c).Addr()) })
-			}
-			if err != nil {
-				c.Close()
-				return nil, err
-			}
-			return c, nil
-		case <-s.moved:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// joinListener lets the router connect. Where it can do so may be another place than
-// the last time: an address may be new, and an interface be made anew.
-func (s *session) joinListener(p *lb.BGPPeer) error {
-	at, err := placeOf(p)
+// talk has a session over a connection on which the router's OPEN has come, and returns
+// why it ended.
+func (s *session) talk(ctx context.Context, p *lb.BGPPeer, c *connection) error {
+	defer c.conn.Close()
+	defer context.AfterFunc(ctx, func() { c.end(errEnded, nil) })()
+	siblings, err := siblingAddresses(c.local)
 	if err != nil {
-		s.leaveListener()
-		return err
+		c.end(err, nil)
 	}
-	if s.guest == nil || s.guest.wants != wantsOf(p) || s.guest.place != at {
-		s.leaveListener()
-		if s.guest, err = s.listeners.add(p, at); err != nil {
-			return err
-		}
-	}
-	who := p.Address.String()
-	if p.Interface != "" {
-		who = routerName(p)
-	}
-	s.status.edit(func(st *Session) {
-		st.State = Active
-		if st.LastError == "" {
-			st.LastError = fmt.Sprintf("%s has not connected yet to %s", who, netip.AddrPortFrom(at.key.addr, s.listeners.port))
-		}
-	})
-	return nil
-}
-
-func (s *session) leaveListener() {
-	if s.guest != nil {
-		s.listeners.remove(s.guest)
-		s.guest = nil
-	}
-}
-
-func remote(c *net.TCPConn) netip.AddrPort {
-	a := c.RemoteAddr().(*net.TCPAddr).AddrPort()
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-}
-
-// talk has a session over a connection, and returns why it ended.
-func (s *session) talk(ctx context.Context, p lb.BGPPeer, conn *net.TCPConn, a *attempt) error {
-	local := conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-	a.local = local.WithZone("").String()
-	speaker, err := s.table.acquire()
-	if err != nil {
-		conn.Close()
-		return err
-	}
-	inner, err := speaker.connect(ctx, &p, s.onState)
-	if err != nil {
-		conn.Close()
-		return err
-	}
+	o := c.fsm.router
+	restart, _ := c.fsm.restarts()
 	s.mu.Lock()
-	l := newLine(p, !s.met, conn, inner, &s.counters, func(o opening) error {
-		a.opened = &o
-		return s.onOpen(&p, local, remote(conn), o)
-	})
-	s.line = l
+	s.conn, s.opened, s.siblings = c, &o, siblings
 	s.mu.Unlock()
-	defer context.AfterFunc(ctx, func() { l.end(errEnded, nil) })()
+	s.table.reset()
+	s.setState(OpenConfirm)
+	s.status.edit(func(st *Session) {
+		st.Router, st.Local, st.RouterASN, st.RouterID = c.router, c.local.WithZone(""), o.asn, o.routerID
+		st.HoldTime, st.GracefulRestart = c.fsm.holdTime(), restart
+	})
 	var wg sync.WaitGroup
-	wg.Go(func() { s.keepRoutes(l, local) })
-	if s.guest != nil {
-		wg.Go(func() { s.watchGuest(l, s.guest) })
+	wg.Go(func() { s.runAdvertise(c) })
+	if p.Passive && s.waiter != nil {
+		w := s.waiter
+		wg.Go(func() {
+			if err := contain(s.log, func() error { return s.watchWaiter(c, w) }); err != nil {
+				c.end(err, lastNotification(err))
+			}
+		})
 	}
-	err = l.run()
+	err = c.run()
 	wg.Wait()
-	s.afterLine(err)
-	speaker.disconnect()
 	return err
 }
 
-// onOpen is called with the router's OPEN, before GoBGP hears of it. When it
-// returns, the table has the routes that this router is to get: so the first
-// End-of-RIB (RFC 4724, 2) comes after all of them.
-func (s *session) onOpen(p *lb.BGPPeer, local netip.Addr, router netip.AddrPort, o opening) error {
-	if p.Dynamic == lb.DynamicExternal && o.asn == p.ShownASN() {
-		return &notifiedError{notification{gobgp.BGP_ERROR_OPEN_MESSAGE_ERROR, gobgp.BGP_ERROR_SUB_BAD_PEER_AS, nil}, true}
-	}
-	beside, err := addressesBeside(local)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.opened, s.beside = &o, beside
-	s.mu.Unlock()
-	hops := func() nextHops { // the peer's may change, and the node's addresses
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return nextHopsOf(&s.peer, local, o, s.beside)
-	}
-	s.status.edit(func(st *Session) {
-		st.Router, st.Local, st.RouterASN, st.RouterID = router, local.WithZone(""), o.asn, o.routerID
-		st.HoldTime, st.GracefulRestart = min(o.hold, p.HoldTime), p.GracefulRestart && o.restart
-	})
-	s.table.connect(hops, o.asn == p.ShownASN(), p.ShownASN())
-	s.sync()
-	return nil
-}
-
-// keepRoutes announces what changes while the line lives.
-func (s *session) keepRoutes(l *line, local netip.Addr) {
-	for {
-		select {
-		case <-s.dirty:
-			s.sync()
-		case <-s.moved:
-			s.move(local)
-		case <-l.done:
-			return
-		}
-	}
-}
-
-// move lets routes point to the addresses that the node has now.
-func (s *session) move(local netip.Addr) {
-	beside, err := addressesBeside(local)
-	if err != nil {
-		s.log.Error(err, "cannot read the node's addresses; going on with what is known of them")
-		return
-	}
-	s.mu.Lock()
-	same := slices.Equal(s.beside, beside)
-	s.beside = beside
-	s.mu.Unlock()
-	if !same {
-		s.sync()
-	}
-}
-
-func (s *session) sync() {
-	v4, v6, note := s.table.sync()
-	s.status.edit(func(st *Session) { st.PrefixesIPv4, st.PrefixesIPv6, st.Note = v4, v6, note })
-}
-
-// watchGuest ends the line when its router connects anew: then it has lost the
-// old connection, as a router does that restarts (RFC 4724, 4.2).
-func (s *session) watchGuest(l *line, g *guest) {
-	select {
-	case c := <-g.incoming:
-		l.end(errEnded, nil)
-		select {
-		case g.incoming <- c:
-		default:
-			c.Close() // an even newer one is there
-		}
-	case <-l.done:
-	}
-}
-
-// onState hears from GoBGP how far it has come with the router.
-func (s *session) onState(state api.PeerState_SessionState) {
-	to, ok := stateOf(state)
-	if !ok {
-		return
-	}
-	s.mu.Lock()
-	if s.line == nil {
-		s.mu.Unlock()
-		return // it has ended meanwhile
-	}
-	s.met = s.met || to == Established
-	s.mu.Unlock()
+// setState publishes how far a connection has come, unless it is an attempt like those
+// before it, which have failed.
+func (s *session) setState(to State) {
 	if to != Established && s.status.failing() {
-		return // an attempt like those before it
+		return
 	}
+	s.status.edit(func(st *Session) { st.State = to })
+}
+
+func (s *session) setEstablished() {
+	s.mu.Lock()
+	s.everEstablished = true
+	s.mu.Unlock()
 	s.status.edit(func(st *Session) {
-		st.State = to
-		if to == Established {
-			st.LastError = ""
-			st.TimesEstablished++
-		}
+		st.State, st.LastError = Established, ""
+		st.TimesEstablished++
 	})
 }
 
-func (s *session) afterLine(err error) {
-	s.table.disconnect()
+// nextHops returns what routes point to now: the peer's may change, and the node's
+// addresses.
+func (s *session) nextHops(c *connection) nextHops {
 	s.mu.Lock()
-	s.line, s.opened = nil, nil
+	defer s.mu.Unlock()
+	return nextHopsOf(&s.peer, c.local, c.fsm.router, s.siblings)
+}
+
+// updateSiblings reads the node's addresses, to which routes may have to point.
+func (s *session) updateSiblings(local netip.Addr) {
+	siblings, err := siblingAddresses(local)
+	if err != nil {
+		s.log.Error(err, "cannot read the node's addresses; keeping those that are known")
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.siblings = siblings
+}
+
+func (s *session) afterConnection(err error) {
+	s.mu.Lock()
+	s.conn, s.opened = nil, nil
 	s.mu.Unlock()
 	var n *notifiedError
-	notified := errors.As(err, &n)
 	s.status.edit(func(st *Session) {
 		if st.State != Idle && st.State != Active {
 			st.State = Connect
 		}
 		st.PrefixesIPv4, st.PrefixesIPv6, st.Note = 0, 0, ""
 		st.HoldTime, st.GracefulRestart = 0, false
-		if notified && n.sent {
-			st.NotificationsSent++
-		} else if notified {
+		if errors.As(err, &n) && !n.sent {
 			st.NotificationsHeard++
 		}
 	})
@@ -440,11 +329,11 @@ func (s *session) change(p lb.BGPPeer) {
 	reset := needsReset(s.peer, p)
 	s.peer = p
 	s.dirty.Poke() // next hops
-	if !reset && s.line != nil {
+	if !reset && s.conn != nil {
 		return
 	}
-	if s.line != nil {
-		s.line.end(errEnded, s.lastWords(notification{code: gobgp.BGP_ERROR_CEASE, subcode: gobgp.BGP_ERROR_SUB_OTHER_CONFIGURATION_CHANGE}, keepsRoutes))
+	if s.conn != nil {
+		s.conn.end(errEnded, s.closingNotification(cease(gobgp.BGP_ERROR_SUB_OTHER_CONFIGURATION_CHANGE), keepsRoutes))
 	}
 	s.cutShort()
 	s.hurry = true
@@ -468,8 +357,8 @@ func (s *session) hold(reason string) {
 	if reason == "" {
 		s.status.edit(func(st *Session) { st.State, st.LastError = Connect, "" })
 	} else {
-		if s.line != nil {
-			s.line.end(errEnded, s.lastWords(notification{code: gobgp.BGP_ERROR_CEASE, subcode: ceaseBFDDown}, losesRoutes))
+		if s.conn != nil {
+			s.conn.end(errEnded, s.closingNotification(cease(ceaseBFDDown), losesRoutes))
 		}
 		s.cutShort()
 	}
@@ -482,12 +371,14 @@ const (
 	losesRoutes = false
 )
 
-// lastWords returns what is sent so that the router keeps our routes, if it can,
-// or surely forgets them. Nothing sent is a restart for a router that knows
+// closingNotification returns what is sent so that the router keeps our routes, if it
+// can, or surely forgets them. Nothing sent is a restart for a router that knows
 // RFC 4724; one that knows RFC 8538 keeps routes unless it is told otherwise.
-func (s *session) lastWords(n notification, keep bool) *notification {
-	restart := s.opened != nil && s.opened.restart && s.peer.GracefulRestart
-	notified := restart && s.opened.restartNotified
+func (s *session) closingNotification(n notification, keep bool) *notification {
+	var restart, notified bool
+	if s.opened != nil {
+		restart, notified = s.conn.fsm.restarts()
+	}
 	switch {
 	case keep && restart && !notified:
 		return nil
@@ -500,8 +391,8 @@ func (s *session) lastWords(n notification, keep bool) *notification {
 // end ends the session for good.
 func (s *session) end(n notification, keep bool) {
 	s.mu.Lock()
-	if s.line != nil {
-		s.line.end(errEnded, s.lastWords(n, keep))
+	if s.conn != nil {
+		s.conn.end(errEnded, s.closingNotification(n, keep))
 	}
 	s.mu.Unlock()
 	s.cancel()
@@ -510,22 +401,30 @@ func (s *session) end(n notification, keep bool) {
 // retire withdraws all routes, and returns when that is on its way.
 func (s *session) retire(ctx context.Context) {
 	s.mu.Lock()
-	l := s.line
+	c := s.conn
 	s.mu.Unlock()
-	if l == nil {
+	if c == nil {
 		return
 	}
-	before := s.counters.withdrawn.Load()
 	s.table.want(nil, false)
-	expected := uint64(s.table.size())
-	s.sync()
-	for s.counters.withdrawn.Load() < before+expected {
-		select {
-		case <-l.withdrew:
-		case <-l.done:
-			return
-		case <-ctx.Done():
-			return
-		}
+	sent := make(chan struct{})
+	select {
+	case s.flush <- sent:
+	case <-c.done:
+		return
+	case <-ctx.Done():
+		return
 	}
+	select {
+	case <-sent:
+	case <-c.done:
+	case <-ctx.Done():
+	}
+}
+
+// publishRoutes publishes how many routes the router has, and why not those of a
+// family.
+func (s *session) publishRoutes(note string) {
+	v4, v6 := s.table.size()
+	s.status.edit(func(st *Session) { st.PrefixesIPv4, st.PrefixesIPv6, st.Note = v4, v6, note })
 }

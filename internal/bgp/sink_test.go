@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"net"
@@ -85,16 +86,16 @@ func (s *sink) accept() {
 func (s *sink) serve(c *net.TCPConn) {
 	defer c.Close()
 	_, _ = c.Write(s.open)
-	buf := make([]byte, maxMessage)
+	r := bufio.NewReaderSize(c, maxMessage)
 	for {
-		m, err := readMessage(c, buf)
+		m, err := readMessage(r)
 		if err != nil {
 			return
 		}
 		switch m.kind() {
 		case gobgp.BGP_MSG_OPEN:
-			if _, o, err := parseOpen(bytes.Clone(m)); err == nil {
-				s.opens <- o
+			if parsed, err := gobgp.ParseBGPMessage(bytes.Clone(m)); err == nil {
+				s.opens <- parsed.Body.(*gobgp.BGPOpen)
 			}
 			_, _ = c.Write(keepalive)
 			s.conns <- c
@@ -103,8 +104,7 @@ func (s *sink) serve(c *net.TCPConn) {
 				_, _ = c.Write(keepalive)
 			}
 		case gobgp.BGP_MSG_NOTIFICATION:
-			n, _ := newNotification(m)
-			s.heard <- n
+			s.heard <- newNotification(m)
 		case gobgp.BGP_MSG_UPDATE:
 			if s.learn != nil {
 				s.learn(c, m)
@@ -125,10 +125,43 @@ func (s *sink) serve(c *net.TCPConn) {
 	}
 }
 
-// peer returns a peer that is this router.
+// prefixes returns how many prefixes an UPDATE announces and withdraws, as the codec
+// reads it.
+func prefixes(m message) (announced, withdrawn int) {
+	parsed, err := gobgp.ParseBGPMessage(bytes.Clone(m))
+	if err != nil {
+		return 0, 0
+	}
+	u := parsed.Body.(*gobgp.BGPUpdate)
+	announced, withdrawn = len(u.NLRI), len(u.WithdrawnRoutes)
+	for _, a := range u.PathAttributes {
+		switch a := a.(type) {
+		case *gobgp.PathAttributeMpReachNLRI:
+			announced += len(a.Value)
+		case *gobgp.PathAttributeMpUnreachNLRI:
+			withdrawn += len(a.Value)
+		}
+	}
+	return announced, withdrawn
+}
+
+// capabilities calls each with every capability of an OPEN (RFC 5492).
+func capabilities(open *gobgp.BGPOpen, each func(gobgp.ParameterCapabilityInterface)) {
+	for _, p := range open.OptParams {
+		if list, ok := p.(*gobgp.OptionParameterCapability); ok {
+			for _, c := range list.Capability {
+				each(c)
+			}
+		}
+	}
+}
+
+// peer returns a peer that is this router. As it is on this node, its next hops must
+// be given.
 func (s *sink) peer(edit func(*lb.BGPPeer)) lb.BGPPeer {
 	return peer(func(p *lb.BGPPeer) {
 		p.Address, p.Port = netip.MustParseAddr("127.0.0.1"), uint16(s.listener.Addr().(*net.TCPAddr).Port)
+		p.NextHop4 = node4
 		if edit != nil {
 			edit(p)
 		}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -142,8 +143,77 @@ func control(c syscall.RawConn, f func(fd int) error) error {
 	return inner
 }
 
-// listen opens a socket for routers that connect, at one address of the node.
-func listen(at netip.AddrPort, vrf string) (*net.TCPListener, error) {
+// setMinTTL makes the kernel drop what arrives with a lower TTL; 0 drops nothing.
+func setMinTTL(fd int, v6 bool, ttl int) error {
+	level, option := minTTLOption(v6)
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, option, ttl))
+}
+
+func minTTLOption(v6 bool) (level, option int) {
+	if v6 {
+		return unix.IPPROTO_IPV6, ipv6MinHopCount
+	}
+	return unix.IPPROTO_IP, unix.IP_MINTTL
+}
+
+// checkTTL reports whether a connection that came in was begun as near as TTL security
+// asks for (RFC 5082). By the time that it is accepted, all of an OPEN may have arrived:
+// so either its listener already had the kernel check, or the SYN counts, which the
+// kernel has kept.
+func checkTTL(c *net.TCPConn, security bool) error {
+	if !security {
+		return nil
+	}
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	router, ttl := addrPort(c.RemoteAddr()).Addr(), 0
+	if err := control(rc, func(fd int) error {
+		level, option := minTTLOption(router.Is6())
+		if ttl, err = unix.GetsockoptInt(fd, level, option); err != nil || ttl == gtsmTTL {
+			return os.NewSyscallError("getsockopt", err)
+		}
+		syn, err := savedSYN(fd)
+		ttl = ttlOf(syn)
+		return err
+	}); err != nil {
+		return err
+	}
+	if ttl < gtsmTTL {
+		return &plainError{fmt.Sprintf("%s connects with TTL %d, and ttlSecurity takes only 255; set TTL security for this node on the router, or ttlSecurity to false", router, ttl)}
+	}
+	return nil
+}
+
+// savedSYN returns the headers of the SYN that began a connection; nothing where the
+// kernel had to do without (SYN cookies). The function of x/sys for bytes ends at a 0.
+func savedSYN(fd int) ([]byte, error) {
+	b := make([]byte, 512)
+	n := uint32(len(b))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_SAVED_SYN,
+		uintptr(unsafe.Pointer(&b[0])), uintptr(unsafe.Pointer(&n)), 0)
+	if errno != 0 {
+		return nil, os.NewSyscallError("TCP_SAVED_SYN", errno)
+	}
+	return b[:n], nil
+}
+
+// ttlOf returns the TTL or hop limit of a packet; 0 where there is none.
+func ttlOf(packet []byte) int {
+	const ipv4TTL, ipv6HopLimit = 8, 7 // RFC 791, 3.1; RFC 8200, 3
+	switch {
+	case len(packet) > ipv4TTL && packet[0]>>4 == 4:
+		return int(packet[ipv4TTL])
+	case len(packet) > ipv6HopLimit && packet[0]>>4 == 6:
+		return int(packet[ipv6HopLimit])
+	}
+	return 0
+}
+
+// listen opens a socket for routers that connect, at one address of the node. prepare
+// is called before anything can connect.
+func listen(at netip.AddrPort, vrf string, prepare func(fd int) error) (*net.TCPListener, error) {
 	var c net.ListenConfig
 	c.SetMultipathTCP(false) // has no MD5
 	c.Control = func(_, _ string, rc syscall.RawConn) error {
@@ -156,10 +226,15 @@ func listen(at netip.AddrPort, vrf string) (*net.TCPListener, error) {
 			if err := unix.SetsockoptInt(fd, level, hops, gtsmTTL); err != nil {
 				return os.NewSyscallError("setsockopt", err)
 			}
-			if vrf == "" {
-				return nil
+			if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_SAVE_SYN, 1); err != nil {
+				return os.NewSyscallError("TCP_SAVE_SYN", err)
 			}
-			return os.NewSyscallError("SO_BINDTODEVICE", unix.BindToDevice(fd, vrf))
+			if vrf != "" {
+				if err := unix.BindToDevice(fd, vrf); err != nil {
+					return os.NewSyscallError("SO_BINDTODEVICE", err)
+				}
+			}
+			return prepare(fd)
 		})
 	}
 	local, err := indexed(at.Addr())

@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-
-	api "github.com/osrg/gobgp/v3/api"
 )
 
 // State is how far a session has come (RFC 4271, 8.2.2). The zero State is none.
@@ -105,6 +103,7 @@ func (st *status) get(c *counters) Session {
 	}
 	s.UpdatesSent, s.UpdatesReceived = c.updatesSent.Load(), c.updatesReceived.Load()
 	s.PrefixesAnnounced, s.PrefixesWithdrawn = c.announced.Load(), c.withdrawn.Load()
+	s.NotificationsSent = c.notificationsSent.Load()
 	return s
 }
 
@@ -113,18 +112,4 @@ func (st *status) failing() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.s.State == Active
-}
-
-// stateOf translates the states that come after a connection is there; the ones
-// before are the session's own.
-func stateOf(s api.PeerState_SessionState) (State, bool) {
-	switch s {
-	case api.PeerState_OPENSENT:
-		return OpenSent, true
-	case api.PeerState_OPENCONFIRM:
-		return OpenConfirm, true
-	case api.PeerState_ESTABLISHED:
-		return Established, true
-	}
-	return 0, false
 }

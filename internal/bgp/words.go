@@ -8,66 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/fairlead/fairlead/internal/lb"
 )
-
-// codes are the names of NOTIFICATION codes and subcodes (RFC 4271, 4.5; RFC
-// 4486; RFC 8538; RFC 9384), as the routers' manuals have them.
-var codes = map[uint8]struct {
-	name     string
-	subcodes map[uint8]string
-}{
-	1: {"message header error", map[uint8]string{1: "connection not synchronized", 2: "bad message length", 3: "bad message type"}},
-	2: {"OPEN message error", map[uint8]string{
-		1: "unsupported version", 2: "bad peer AS", 3: "bad BGP identifier", 4: "unsupported optional parameter",
-		5: "authentication failure", 6: "unacceptable hold time", 7: "unsupported capability", 11: "role mismatch",
-	}},
-	3: {"UPDATE message error", map[uint8]string{
-		1: "malformed attribute list", 2: "unrecognized well-known attribute", 3: "missing well-known attribute", 4: "attribute flags error",
-		5: "attribute length error", 6: "invalid ORIGIN", 8: "invalid NEXT_HOP", 9: "optional attribute error", 10: "invalid network field", 11: "malformed AS_PATH",
-	}},
-	4: {"hold timer expired", nil},
-	5: {"finite state machine error", map[uint8]string{1: "unexpected message in OpenSent", 2: "unexpected message in OpenConfirm", 3: "unexpected message in Established"}},
-	6: {"cease", map[uint8]string{
-		1: "maximum number of prefixes reached", 2: "administrative shutdown", 3: "peer de-configured", 4: "administrative reset", 5: "connection rejected",
-		6: "other configuration change", 7: "connection collision resolution", 8: "out of resources", 9: "hard reset", 10: "BFD down",
-	}},
-	7: {"ROUTE-REFRESH message error", map[uint8]string{1: "invalid message length"}},
-}
-
-// name returns the notification as manuals have it: "cease, administrative
-// shutdown".
-func (n notification) name() string {
-	c, ok := codes[n.code]
-	if !ok {
-		return fmt.Sprintf("code %d, subcode %d", n.code, n.subcode)
-	}
-	if s, ok := c.subcodes[n.subcode]; ok {
-		return c.name + ", " + s
-	}
-	if n.subcode != 0 {
-		return fmt.Sprintf("%s, subcode %d", c.name, n.subcode)
-	}
-	return c.name
-}
-
-// text returns what the sender of a shutdown wrote for people (RFC 9003), made
-// safe to print.
-func (n notification) text() string {
-	if n.code != 6 || n.subcode != 2 && n.subcode != 4 || len(n.data) < 2 || len(n.data) < 1+int(n.data[0]) {
-		return ""
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, string(n.data[1:1+int(n.data[0])]))
-}
 
 // A plainError is one whose text is all that a person needs.
 type plainError struct{ text string }
@@ -93,12 +37,24 @@ type attempt struct {
 	opened *opening // the router's OPEN, if it came
 }
 
+// learn keeps what is known of the connection; nil: there was none.
+func (a *attempt) learn(c *connection) {
+	if c == nil {
+		return
+	}
+	a.local = c.local.WithZone("").String()
+	if o := c.fsm.router; o != (opening{}) {
+		a.opened = &o
+	}
+}
+
 // describe says in words why an attempt failed or a session ended, with the
 // likely mend. It holds no times or ports that differ between two equal
 // failures.
 func (a attempt) describe(err error) string {
 	var n *notifiedError
 	var plain *plainError
+	var fault *panicError
 	switch {
 	case errors.As(err, &plain):
 		return plain.text
@@ -110,14 +66,14 @@ func (a attempt) describe(err error) string {
 		return fmt.Sprintf("%s took the connection and then said nothing for %v: is it a BGP router, and is it well?", a.router, openTimeout)
 	case errors.Is(err, errNoKeepalive):
 		return fmt.Sprintf("%s said who it is, and did not answer when this node did: it may drop what this node sends, as a router with TTL security does when ttlSecurity is not set", a.router)
-	case errors.Is(err, errNotBGP):
-		return fmt.Sprintf("%s does not speak BGP: is peerPort right?", a.router)
 	case errors.Is(err, errRouterClosed) && a.opened == nil:
 		return fmt.Sprintf("%s closed the connection before it said who it is: it may not have %s as a neighbour, or have it shut down; look into its log", a.router, a.local)
 	case errors.Is(err, errRouterClosed):
 		return fmt.Sprintf("%s closed the connection without a word; look into its log", a.router)
-	case errors.Is(err, errInnerClosed):
-		return "the session was ended on this node's side; look into the speaker's log"
+	case errors.Is(err, errStuck):
+		return fmt.Sprintf("%s did not read what this node sent for twice the hold time: is it overloaded?", a.router)
+	case errors.As(err, &fault):
+		return "the session failed by a fault of this speaker; please report this with the speaker's log"
 	}
 	return a.describeConnect(err)
 }
@@ -175,8 +131,10 @@ func (a attempt) describeTimeout() string {
 
 // describeSent says what we did not like.
 func (a attempt) describeSent(n notification) string {
-	const open, holdTimer = 2, 4
+	const header, open, holdTimer = 1, 2, 4
 	switch {
+	case n.code == header && n.subcode == 1 && a.opened == nil:
+		return fmt.Sprintf("%s does not speak BGP: is peerPort right?", a.router)
 	case n.code == open && n.subcode == 2 && a.opened != nil:
 		return a.describeForeignASN()
 	case n.code == open && n.subcode == 3 && a.opened != nil:
@@ -186,7 +144,7 @@ func (a attempt) describeSent(n notification) string {
 	case n.code == holdTimer:
 		return "hold timer expired: the router said nothing for the hold time; is the path to it broken, or the router overloaded?"
 	}
-	return "this node ended the session: " + n.name()
+	return fmt.Sprintf("the router sent what BGP does not allow here: %s; check its log and its software", n.name())
 }
 
 func (a attempt) describeForeignASN() string {

@@ -1,0 +1,274 @@
+package bgp
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
+
+	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/wake"
+)
+
+// connection is one TCP connection with a router, and its state machine. One goroutine
+// reads from it, first in exchangeOpen and then in run, and ends it; another one sends
+// what the router is to have.
+type connection struct {
+	log      logr.Logger
+	conn     net.Conn
+	local    netip.Addr
+	router   netip.AddrPort
+	counters *counters
+	refresh  wake.Signal // the router wants its routes again
+
+	// The reading goroutine uses these; fsm.peer and fsm.router are read by others once
+	// exchangeOpen has returned.
+	fsm    fsm
+	reader *bufio.Reader
+
+	established chan struct{} // closed when it is
+	done        chan struct{} // closed when the connection ends
+
+	writing sync.Mutex // held while bytes are written
+	torn    bool       // a message was not written to its end
+
+	mu       sync.Mutex // guards the fields below
+	cause    error      // why the connection ends; the first counts
+	last     *notification
+	deadline time.Time // until when anything may still be read; zero: none
+}
+
+// counters are of a session, whatever connections it had.
+type counters struct {
+	updatesSent, updatesReceived atomic.Uint64
+	announced, withdrawn         atomic.Uint64 // prefixes
+	notificationsSent            atomic.Uint64
+}
+
+const (
+	// closeTimeout is how long a NOTIFICATION may take to leave: a router that is gone
+	// does not read it, and nothing should wait for that.
+	closeTimeout = 200 * time.Millisecond
+	readBuffer   = 4 * maxMessage
+)
+
+// What ends a connection without a NOTIFICATION from the router.
+var (
+	errRouterClosed = errors.New("closed by the router")
+	errNoOpen       = errors.New("no OPEN in time")
+	errNoKeepalive  = errors.New("no KEEPALIVE in time")
+	errStuck        = errors.New("the router reads nothing")
+	errEnded        = errors.New("ended by this node") // the reason is known elsewhere
+)
+
+// A panicError is a fault of this program in the work of one session.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// contain calls f, and makes a panic in it an error: what a router sends, and our own
+// mistakes in reading it, end a session at most, never the process.
+func contain(log logr.Logger, f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			p := &panicError{v, debug.Stack()}
+			log.Error(p, "a BGP session panicked and is ended; please report this", "stack", string(p.stack))
+			err = p
+		}
+	}()
+	return f()
+}
+
+func newConnection(p lb.BGPPeer, conn net.Conn, c *counters, log logr.Logger) *connection {
+	return &connection{
+		log: log, conn: conn, local: addrPort(conn.LocalAddr()).Addr(), router: addrPort(conn.RemoteAddr()), counters: c, refresh: wake.New(),
+		fsm: newFSM(p), reader: bufio.NewReaderSize(conn, readBuffer), established: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		ap := tcp.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{} // a test's
+}
+
+// exchangeOpen sends this node's OPEN, and returns when a good one has come from the
+// router. After an error the connection is closed.
+func (c *connection) exchangeOpen(restarted bool) error {
+	err := contain(c.log, func() error {
+		m, err := newOpen(&c.fsm.peer, restarted)
+		if err == nil {
+			err = c.send(m)
+		}
+		for err == nil && c.fsm.state == OpenSent {
+			_, err = c.next()
+		}
+		return err
+	})
+	if err != nil {
+		return c.finish(err)
+	}
+	return nil
+}
+
+// run serves the connection until it ends, and returns why. It is closed then.
+func (c *connection) run() error {
+	return c.finish(contain(c.log, func() error {
+		for {
+			a, err := c.next()
+			if err != nil {
+				return err
+			}
+			switch a {
+			case advertiseAll:
+				close(c.established)
+			case advertiseAgain:
+				c.refresh.Poke()
+			case countUpdate:
+				c.counters.updatesReceived.Add(1)
+			}
+		}
+	}))
+}
+
+// next reads a message and gives it to the state machine.
+func (c *connection) next() (action, error) {
+	c.startHoldTimer()
+	m, err := readMessage(c.reader)
+	var n *notifiedError
+	switch {
+	case errors.As(err, &n):
+		return nothing, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nothing, c.fsm.expire()
+	case err != nil:
+		return nothing, errors.Join(errRouterClosed, err)
+	}
+	return c.fsm.receive(m)
+}
+
+// startHoldTimer sets until when the next message must be there.
+func (c *connection) startHoldTimer() {
+	var at time.Time
+	if d := c.fsm.holdTimer(); d != 0 {
+		at = time.Now().Add(d)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.deadline.IsZero() {
+		at = c.deadline
+	}
+	_ = c.conn.SetReadDeadline(at)
+}
+
+// readUntil lets nothing be read after a time. c.mu is held.
+func (c *connection) readUntil(t time.Time) {
+	c.deadline = t
+	_ = c.conn.SetReadDeadline(t)
+}
+
+// end ends the connection for a cause, and tells the router with a NOTIFICATION, if
+// there is one. It does not wait: the reading goroutine does the rest.
+func (c *connection) end(cause error, n *notification) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return
+	}
+	c.cause, c.last = cause, n
+	close(c.done)
+	now := time.Now()
+	_ = c.conn.SetWriteDeadline(now.Add(closeTimeout))
+	c.readUntil(now)
+}
+
+// finish ends the connection for what reading from it came to, unless that was ended
+// already, says goodbye to the router, closes, and returns the cause.
+func (c *connection) finish(err error) error {
+	c.end(err, lastNotification(err))
+	c.mu.Lock()
+	cause, last := c.cause, c.last
+	c.mu.Unlock()
+	deadline := time.Now().Add(closeTimeout)
+	c.writing.Lock() // what is being written has until its deadline
+	_ = c.conn.SetDeadline(deadline)
+	if last != nil && !c.torn {
+		if _, err := c.conn.Write(last.message()); err == nil {
+			c.counters.notificationsSent.Add(1)
+		}
+	}
+	c.writing.Unlock()
+	if t, ok := c.conn.(interface{ CloseWrite() error }); ok {
+		_ = t.CloseWrite()
+		// What the router still sends is read until it closes too: closing with unread data
+		// would reset the connection, and take the NOTIFICATION along.
+		_, _ = io.Copy(io.Discard, c.conn)
+	}
+	c.conn.Close()
+	return cause
+}
+
+// lastNotification returns what the router is told when a connection ends for this.
+func lastNotification(err error) *notification {
+	var n *notifiedError
+	var p *panicError
+	switch {
+	case errors.As(err, &n) && n.sent:
+		return &n.notification
+	case errors.Is(err, errNoOpen), errors.Is(err, errNoKeepalive):
+		return &notification{code: gobgp.BGP_ERROR_HOLD_TIMER_EXPIRED}
+	case errors.As(err, &p):
+		n := cease(gobgp.BGP_ERROR_SUB_OUT_OF_RESOURCES)
+		return &n
+	}
+	return nil
+}
+
+// send writes to the router.
+func (c *connection) send(b []byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.mu.Lock()
+	ended := c.cause != nil
+	if !ended {
+		_ = c.conn.SetWriteDeadline(time.Now().Add(c.fsm.sendHoldTimer()))
+	}
+	c.mu.Unlock()
+	if ended {
+		return errEnded
+	}
+	if _, err := c.conn.Write(b); err != nil {
+		c.torn = true
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return errStuck
+		}
+		return errors.Join(errRouterClosed, err)
+	}
+	return nil
+}
+
+// listenForReason gives the reading goroutine a moment for the NOTIFICATION of a router
+// that accepts no more data, and returns when the connection has ended.
+func (c *connection) listenForReason() {
+	c.mu.Lock()
+	if c.cause == nil {
+		c.readUntil(time.Now().Add(closeTimeout))
+	}
+	c.mu.Unlock()
+	<-c.done
+}
