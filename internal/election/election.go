@@ -19,13 +19,48 @@ type Claim struct {
 	// Minor says that the owner may have been cut off with less than half of the
 	// speakers when it claimed: the rest may be well, and one of them have the address.
 	Minor bool `json:"m,omitempty"`
+	// Term orders claims before the epoch does. It is raised by a person, to leave behind what
+	// somebody has claimed with a stolen key.
+	Term uint64 `json:"t,omitempty"`
 }
 
-// Compare orders claims on one address: the higher epoch wins; of two with the
-// same epoch, made by nodes that did not hear each other, the one that is not
+// MaxEpoch is the highest epoch: a takeover in every millisecond reaches it after 34 years. It
+// is far below where numbers wrap around.
+const MaxEpoch = 1 << 40
+
+// maxJump is by how much an epoch may exceed the one that is held. Between two that a speaker hears
+// of there are a few takeovers, as many as happened while it was partitioned.
+const maxJump = 1 << 16
+
+// Next returns the claim by which a node replaces this one.
+func (c Claim) Next(owner string, minor bool) Claim {
+	return Claim{Owner: owner, Epoch: min(c.Epoch, MaxEpoch-1) + 1, Minor: minor, Term: c.Term}
+}
+
+// InTerm returns the claim as its owner makes it in another term. An epoch that grew by more than
+// takeovers begins again, above the first, as the address is not new.
+func (c Claim) InTerm(term uint64) Claim {
+	if c.Term != term && c.Epoch > MaxEpoch/2 {
+		c.Epoch = 2
+	}
+	c.Term = term
+	return c
+}
+
+// Plausible reports whether a claim can be the one that follows this one, which is held: nobody
+// makes another by taking over.
+func (c Claim) Plausible(next Claim) bool {
+	if next.Epoch > MaxEpoch || next.Owner == "" {
+		return false
+	}
+	return c == Claim{} || next.Term > c.Term || next.Epoch <= c.Epoch+maxJump
+}
+
+// Compare orders claims on one address: the later term wins, then the higher epoch; of two
+// with the same epoch, made by nodes that did not hear each other, the one that is not
 // minor, then the lower name.
 func (c Claim) Compare(o Claim) int {
-	return cmp.Or(cmp.Compare(c.Epoch, o.Epoch), compareMinor(c, o), cmp.Compare(o.Owner, c.Owner))
+	return cmp.Or(cmp.Compare(c.Term, o.Term), cmp.Compare(c.Epoch, o.Epoch), compareMinor(c, o), cmp.Compare(o.Owner, c.Owner))
 }
 
 func compareMinor(c, o Claim) int {

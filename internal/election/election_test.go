@@ -110,3 +110,37 @@ func TestNewNodeGetsTheNextAddresses(t *testing.T) {
 		t.Errorf("an address of a node that stays moves to %s", got)
 	}
 }
+
+func TestEpochsDoNotWrapAround(t *testing.T) {
+	held := Claim{Owner: "n1", Epoch: 7}
+	for _, c := range []struct {
+		next Claim
+		want bool
+		why  string
+	}{
+		{held.Next("n2", false), true, "a takeover"},
+		{Claim{Owner: "n2", Epoch: 7 + maxJump}, true, "many takeovers"},
+		{Claim{Owner: "n2", Epoch: 8 + maxJump}, false, "a jump"},
+		{Claim{Owner: "n2", Epoch: MaxEpoch, Term: 1}, true, "a later term"},
+		{Claim{Owner: "n2", Epoch: MaxEpoch + 1, Term: 1}, false, "too high"},
+		{Claim{Epoch: 8}, false, "no owner"},
+		{Claim{Owner: "n2", Epoch: 1}, true, "an earlier one"},
+	} {
+		if got := held.Plausible(c.next); got != c.want {
+			t.Errorf("%s: %+v is plausible: %t", c.why, c.next, got)
+		}
+	}
+	if !(Claim{}).Plausible(Claim{Owner: "n2", Epoch: MaxEpoch}) {
+		t.Error("a speaker that has just started hears nothing")
+	}
+	highest := Claim{Owner: "n1", Epoch: MaxEpoch}
+	if next := highest.Next("n2", false); next.Epoch != MaxEpoch {
+		t.Errorf("after the highest epoch comes %d", next.Epoch)
+	}
+	if again := highest.InTerm(3); again.Compare(highest) <= 0 || again.Epoch != 2 {
+		t.Errorf("in a later term it is %+v", again)
+	}
+	if same := highest.InTerm(0); same != highest {
+		t.Errorf("in the same term it is %+v", same)
+	}
+}

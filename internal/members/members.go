@@ -66,8 +66,10 @@ type Config struct {
 	// Generation must be higher at each start of the same node's speaker, so
 	// that its facts replace those of the run before: the start time in ns.
 	Generation uint64
-	Failover   Failover
-	Log        logr.Logger
+	// Term is that of what this speaker says, as SetTerm.
+	Term     uint64
+	Failover Failover
+	Log      logr.Logger
 }
 
 // Members is this speaker's place in the gossip.
@@ -126,6 +128,7 @@ func New(cfg Config) *Members {
 		born: time.Now(), changed: wake.New(), lapsed: wake.New(),
 		roster: newRoster(time.Now, t.silence), nodes: map[string]netip.AddrPort{}, pulses: newPulses(cfg.Node, t), due: map[time.Duration]bool{},
 	}
+	m.state.term, m.facts.Term = cfg.Term, cfg.Term
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: m.count}
 	m.repeats = &memberlist.TransmitLimitedQueue{RetransmitMult: repeatMult, NumNodes: m.count}
 	return m
@@ -279,7 +282,18 @@ func (m *Members) hearHeartbeat(d delivery) {
 // hearMessage takes in a packet of our own.
 func (m *Members) hearMessage(d delivery) {
 	if d.kind == kindNews {
-		(*delegate)(m).NotifyMsg(d.body)
+		m.hearNews(d)
+	}
+}
+
+// hearNews takes in news, straight from who says it. What others have said in a node's name it
+// is told, so that it can disagree.
+func (m *Members) hearNews(d delivery) {
+	msg, _ := (*delegate)(m).hear(d.body)
+	said, itself := msg.Facts[d.node]
+	if held := m.state.factsOf(d.node); itself && held.compare(said) > 0 {
+		echo := message{Facts: map[string]versioned{d.node: held}, ToAll: true}
+		m.sendEach([]string{d.node}, kindNews, echo.encode())
 	}
 }
 
@@ -498,7 +512,7 @@ func (m *Members) SetFacts(f Facts) {
 func (m *Members) say(change func(*versioned)) {
 	m.mu.Lock()
 	change(&m.facts)
-	m.facts.Version++
+	m.facts.Version = min(m.facts.Version, maxVersion-1) + 1
 	mine := message{Facts: map[string]versioned{m.cfg.Node: m.facts}}
 	m.mu.Unlock()
 	m.tell(mine)
@@ -522,20 +536,37 @@ func (m *Members) tell(msg message) {
 	}
 }
 
-// refute says this node's facts again, louder, when others have some from an
-// earlier run whose clock was ahead.
+// refute says this node's facts again, with a higher version, when others have some from an
+// earlier run whose clock was ahead, or that this node never said.
 func (m *Members) refute(heard versioned) {
 	m.mu.Lock()
-	outdone := heard.Version > m.facts.Version
+	own := m.facts
 	m.mu.Unlock()
-	if outdone {
+	if heard.compare(own) > 0 && heard.Term <= own.Term && own.plausible(heard) {
 		m.say(func(f *versioned) { f.Version = heard.Version })
+	}
+}
+
+// SetTerm changes the term of what this speaker says: after somebody had the key, a person raises it, and
+// what was said before counts less. This speaker says again, in the new term, what it owns and is;
+// nothing moves. Records of a later term are refused.
+func (m *Members) SetTerm(term uint64) {
+	m.mu.Lock()
+	same := m.facts.Term == term
+	m.mu.Unlock()
+	if same {
+		return
+	}
+	own := m.state.setTerm(term)
+	m.say(func(f *versioned) { f.Term, f.Version = term, m.cfg.Generation })
+	if len(own) > 0 {
+		m.tell(message{Claims: own})
 	}
 }
 
 // Claim records claims made by this node and tells the others.
 func (m *Members) Claim(claims map[netip.Addr]election.Claim) {
-	m.tell(message{Claims: claims})
+	m.tell(message{Claims: m.state.inTerm(claims)})
 }
 
 // Contested returns the addresses on which a claim was heard, since the last

@@ -493,3 +493,99 @@ func BenchmarkView(b *testing.B) {
 		m.state.view(nil)
 	}
 }
+
+// Who had the key for a moment said what cannot be true, or as much as is plausible. The first is refused, the
+// second outdone, and what is left a later term leaves behind, without a move.
+func TestPoison(t *testing.T) {
+	a, b := start(t, 1, 1, 10), start(t, 2, 1, 20)
+	all := []*Members{a, b}
+	b.Join(t.Context(), endpoint(1))
+	thief := start(t, 9, 1, 1)
+	thief.Join(t.Context(), endpoint(1))
+	for _, m := range all {
+		m.SetFacts(Facts{Joined: true})
+	}
+	mine := election.Claim{Owner: "n1", Epoch: 3}
+	a.Claim(map[netip.Addr]election.Claim{vip: mine})
+	await(t, b, "n1 claims", func(v View) bool { return v.Claims[vip] == mine && v.Facts["n1"].Joined })
+	say := func(msg message) {
+		for i := range all {
+			if err := thief.transport.send(kindNews, msg.encode(), endpoint(i + 1)[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	refused := func(m *Members) uint64 { m.state.mu.Lock(); defer m.state.mu.Unlock(); return m.state.refused }
+	lie := Facts{Leaving: true}
+	for _, c := range []message{
+		{Facts: map[string]versioned{"n1": {Version: 1<<64 - 1, Facts: lie}}},
+		{Facts: map[string]versioned{"n1": {Version: maxVersion, Facts: lie}}},
+		{Facts: map[string]versioned{"n1": {Version: 11, Term: 1, Facts: lie}}},
+		{Claims: map[netip.Addr]election.Claim{vip: {Owner: "ghost", Epoch: 1<<63 - 1}}},
+		{Claims: map[netip.Addr]election.Claim{vip: {Owner: "ghost", Epoch: election.MaxEpoch}}},
+		{Claims: map[netip.Addr]election.Claim{vip: {Owner: "ghost", Epoch: 4, Term: 1}}},
+		{Claims: map[netip.Addr]election.Claim{vip: {Epoch: 4}}},
+	} {
+		before := refused(b)
+		say(c)
+		await(t, b, "it has refused", func(View) bool { b.notify(); return refused(b) > before })
+	}
+	for _, m := range all {
+		if v := m.View(); v.Claims[vip] != mine || v.Facts["n1"].Leaving {
+			t.Fatalf("%s believes what is implausible: %+v", m.cfg.Node, v)
+		}
+	}
+	say(message{Facts: map[string]versioned{"n1": {Version: 1 << 56, Facts: lie}}})
+	await(t, b, "n1 disagrees", func(v View) bool { return !v.Facts["n1"].Leaving && b.state.factsOf("n1").Version > 1<<56 })
+	// A speaker that hears the lie first, from one that has it, and nobody else.
+	if err := thief.transport.send(kindNews, message{Facts: map[string]versioned{"n1": {Version: 1 << 57, Facts: lie}}}.encode(), endpoint(2)[0]); err != nil {
+		t.Fatal(err)
+	}
+	await(t, b, "the lie", func(v View) bool { return b.state.factsOf("n1").Version == 1<<57 })
+	a.SetFacts(Facts{Joined: true, Drained: true})
+	await(t, b, "n1 disagrees again", func(v View) bool { return v.Facts["n1"].Drained && !v.Facts["n1"].Leaving })
+
+	// As high as it gets, for who has not heard anything of an address yet.
+	other, highest := vip.Next(), election.Claim{Owner: "ghost", Epoch: election.MaxEpoch}
+	say(message{Claims: map[netip.Addr]election.Claim{other: highest}, Facts: map[string]versioned{"n7": {Version: maxVersion}}})
+	for _, m := range all {
+		await(t, m, "the ghost claims", func(v View) bool { return v.Claims[other] == highest })
+	}
+	a.SetTerm(5)
+	if got := a.View().Claims[vip]; got != (election.Claim{Owner: "n1", Epoch: 3, Term: 5}) {
+		t.Errorf("in the new term n1 claims %+v", got)
+	}
+	b.SetTerm(5)
+	b.Claim(map[netip.Addr]election.Claim{other: highest.Next("n2", false)})
+	for _, m := range all {
+		await(t, m, "the new term", func(v View) bool {
+			return v.Claims[other] == election.Claim{Owner: "n2", Epoch: 2, Term: 5} && v.Claims[vip].Owner == "n1" && v.Claims[vip].Term == 5 && v.Facts["n1"].Drained
+		})
+	}
+	if f := b.state.factsOf("n1"); f.Version > 100 || f.Term != 5 {
+		t.Errorf("n1 says in the new term %+v", f)
+	}
+}
+
+// A Secret that is made by hand after it was deleted may have an earlier term, or none.
+func TestATermIsLowered(t *testing.T) {
+	s := newState(time.Now, "n1")
+	s.term = 7
+	s.merge(message{Claims: map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 5, Term: 7}, vip.Next(): {Owner: "n2", Epoch: 9, Term: 7}}, Facts: map[string]versioned{"n2": {Version: 4, Term: 7}}})
+	own := s.setTerm(3)
+	if want := map[netip.Addr]election.Claim{vip: {Owner: "n1", Epoch: 5, Term: 3}}; !cmp.Equal(own, want, cmp.Comparer(func(x, y netip.Addr) bool { return x == y })) {
+		t.Errorf("n1 claims %v, want %v", own, want)
+	}
+	news, _ := s.merge(message{Claims: map[netip.Addr]election.Claim{vip.Next(): {Owner: "n2", Epoch: 9, Term: 3}}, Facts: map[string]versioned{"n2": {Version: 2, Term: 3}}})
+	if len(news.Claims) != 1 || len(news.Facts) != 1 {
+		t.Errorf("in the earlier term n2 is not heard: %+v", news)
+	}
+	sum := s.digest()
+	s.merge(message{Claims: own})
+	same := newState(time.Now, "n9")
+	same.term = 3
+	same.merge(s.all())
+	if sum == s.digest() || same.digest() != s.digest() {
+		t.Error("the digest is not that of what is held")
+	}
+}

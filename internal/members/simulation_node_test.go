@@ -622,7 +622,7 @@ func (n *simNode) tellFacts() {
 
 func (n *simNode) say(change func(*versioned)) {
 	change(&n.facts)
-	n.facts.Version++
+	n.facts.Version = min(n.facts.Version, maxVersion-1) + 1
 	mine := message{Facts: map[string]versioned{n.name: n.facts}}
 	n.tellAll(mine)
 }

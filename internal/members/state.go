@@ -1,6 +1,7 @@
 package members
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -84,6 +85,26 @@ type versioned struct {
 	Facts
 	opinion
 	Version uint64 `json:"v"`
+	Term    uint64 `json:"t,omitempty"` // as election.Claim.Term: it orders before the version
+}
+
+// compare orders facts of one node.
+func (v versioned) compare(o versioned) int {
+	return cmp.Or(cmp.Compare(v.Term, o.Term), cmp.Compare(v.Version, o.Version))
+}
+
+const (
+	// maxVersion is the highest version: in nanoseconds since 1970, with which each run of a speaker
+	// begins, the year 2116.
+	maxVersion = 1 << 62
+	// maxVersionJump is by how much a version may exceed the one that is held: as if a node was away
+	// for four and a half years.
+	maxVersionJump = 1 << 57
+)
+
+// plausible reports whether others can follow these facts, which are held.
+func (v versioned) plausible(next versioned) bool {
+	return next.Version <= maxVersion && (v.Version == 0 || next.Term > v.Term || next.Version <= v.Version+maxVersionJump)
 }
 
 // late is how long a speaker that runs may look for the others before they take
@@ -100,6 +121,8 @@ type state struct {
 	node string // this one
 
 	mu        sync.Mutex // guards the fields below
+	term      uint64     // the highest that is accepted
+	refused   uint64     // how many records were implausible, or of a later term
 	facts     map[string]versioned
 	claims    map[netip.Addr]election.Claim
 	sum       digest                   // of these two
@@ -136,7 +159,11 @@ func (s *state) merge(m message) (news message, urgent bool) {
 	news = message{Facts: map[string]versioned{}, Claims: map[netip.Addr]election.Claim{}}
 	for node, f := range m.Facts {
 		held := s.facts[node]
-		if f.Version <= held.Version {
+		if f.compare(held) <= 0 {
+			continue
+		}
+		if f.Term > s.term || !held.plausible(f) {
+			s.refused++
 			continue
 		}
 		s.sum.Facts += hashOfFacts(node, f) - hashOfFacts(node, held)
@@ -156,6 +183,8 @@ func (s *state) merge(m message) (news message, urgent bool) {
 	for addr, c := range m.Claims {
 		held := s.claims[addr]
 		switch {
+		case c.Term > s.term || !held.Plausible(c):
+			s.refused++
 		case c.Compare(held) > 0:
 			s.sum.Claims += hashOfClaim(addr, c) - hashOfClaim(addr, held)
 			s.claims[addr], news.Claims[addr] = c, c
@@ -170,6 +199,52 @@ func (s *state) merge(m message) (news message, urgent bool) {
 		}
 	}
 	return news, urgent
+}
+
+// setTerm changes the term, and returns the claims of this node in it. Records of a later
+// term, which are there if it was lowered, become the oldest.
+func (s *state) setTerm(term uint64) map[netip.Addr]election.Claim {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.term = term
+	own := map[netip.Addr]election.Claim{}
+	s.sum, s.wire = digest{}, nil
+	for node, f := range s.facts {
+		if f.Term > term {
+			f.Term = 0
+			s.facts[node] = f
+		}
+		s.sum.Facts += hashOfFacts(node, f)
+	}
+	for addr, c := range s.claims {
+		if c.Term > term {
+			c.Term = 0
+			s.claims[addr], s.moved[addr] = c, true
+		}
+		if c.Owner == s.node {
+			own[addr] = c.InTerm(term)
+		}
+		s.sum.Claims += hashOfClaim(addr, c)
+	}
+	return own
+}
+
+// inTerm returns the claims as made in the present term.
+func (s *state) inTerm(claims map[netip.Addr]election.Claim) map[netip.Addr]election.Claim {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[netip.Addr]election.Claim, len(claims))
+	for addr, c := range claims {
+		out[addr] = c.InTerm(s.term)
+	}
+	return out
+}
+
+// factsOf returns what is held of a node.
+func (s *state) factsOf(node string) versioned {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.facts[node]
 }
 
 // noteJoining notes since when a node has not joined. The caller holds mu.
@@ -288,7 +363,7 @@ func hashOfFacts(node string, f versioned) uint64 {
 	if f.Version == 0 {
 		return 0
 	}
-	return hashOf(binary.AppendUvarint(appendText(nil, []byte(node)), f.Version))
+	return hashOf(binary.AppendUvarint(binary.AppendUvarint(appendText(nil, []byte(node)), f.Version), f.Term))
 }
 
 // hashOfClaim is 0 for a claim that is not there.
@@ -296,7 +371,7 @@ func hashOfClaim(a netip.Addr, c election.Claim) uint64 {
 	if c == (election.Claim{}) {
 		return 0
 	}
-	return hashOf(binary.AppendUvarint(appendText(appendText(nil, a.AsSlice()), []byte(c.Owner)), number(c)))
+	return hashOf(binary.AppendUvarint(binary.AppendUvarint(appendText(appendText(nil, a.AsSlice()), []byte(c.Owner)), number(c)), c.Term))
 }
 
 // hashOf must be one of which sums do not collide by pattern, as where two claims differ
@@ -338,8 +413,8 @@ func (m message) split() []message {
 }
 
 // encode returns the message as it is sent: the length of all but the claims, and
-// that as JSON; then the owners' names, and the claims by address, each with its
-// owner's number among them, in any order. Of claims there are many, and each goes
+// that as JSON; then the owners' names with a term each, and the claims by address, each with
+// its owner's number among them, in any order. Of claims there are many, and each goes
 // around many times.
 func (m message) encode() []byte {
 	var rest []byte
@@ -350,21 +425,31 @@ func (m message) encode() []byte {
 		}
 	}
 	b := appendText(nil, rest)
-	numbers := map[string]uint64{}
+	numbers := map[tenure]uint64{}
 	for _, c := range m.Claims {
-		numbers[c.Owner] = 0
+		numbers[tenure{c.Owner, c.Term}] = 0
 	}
 	b = binary.AppendUvarint(b, uint64(len(numbers)))
-	for i, name := range slices.Sorted(maps.Keys(numbers)) {
-		numbers[name] = uint64(i) //nolint:gosec // an index is not negative
-		b = appendText(b, []byte(name))
+	for i, t := range slices.SortedFunc(maps.Keys(numbers), tenure.compare) {
+		numbers[t] = uint64(i) //nolint:gosec // an index is not negative
+		b = binary.AppendUvarint(appendText(b, []byte(t.owner)), t.term)
 	}
 	for a, c := range m.Claims {
 		b = appendText(b, a.AsSlice())
-		b = binary.AppendUvarint(b, numbers[c.Owner])
+		b = binary.AppendUvarint(b, numbers[tenure{c.Owner, c.Term}])
 		b = binary.AppendUvarint(b, number(c))
 	}
 	return b
+}
+
+// tenure is what many claims have in common.
+type tenure struct {
+	owner string
+	term  uint64
+}
+
+func (t tenure) compare(o tenure) int {
+	return cmp.Or(cmp.Compare(t.owner, o.owner), cmp.Compare(t.term, o.term))
 }
 
 // number is a claim's epoch, and in the lowest bit whether it is minor.
@@ -389,9 +474,9 @@ func decode(b []byte) (message, error) {
 			return message{}, fmt.Errorf("decode gossip message: %w", err)
 		}
 	}
-	var owners []string
+	var owners []tenure
 	for n := r.number(); n > 0 && !r.bad; n-- {
-		owners = append(owners, string(r.text()))
+		owners = append(owners, tenure{string(r.text()), r.number()})
 	}
 	if len(r.b) > 0 && !r.bad {
 		m.Claims = map[netip.Addr]election.Claim{}
@@ -403,7 +488,7 @@ func decode(b []byte) (message, error) {
 			r.bad = true
 			break
 		}
-		m.Claims[addr] = election.Claim{Owner: owners[owner], Epoch: epoch >> 1, Minor: epoch&1 == 1}
+		m.Claims[addr] = election.Claim{Owner: owners[owner].owner, Epoch: epoch >> 1, Minor: epoch&1 == 1, Term: owners[owner].term}
 	}
 	if r.bad {
 		return message{}, errMalformed

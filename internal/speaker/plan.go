@@ -121,7 +121,7 @@ func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *
 		load.Of[elected]++ // each speaker counts what each is about to take
 	}
 	if elected == s.Node && claim.Owner != s.Node && (insists || !s.awaited(sp.Addr) && !s.apart()) {
-		claim = election.Claim{Owner: s.Node, Epoch: claim.Epoch + 1, Minor: s.claimsMinor(claim)}
+		claim = claim.Next(s.Node, s.claimsMinor(claim))
 		p.Claims[sp.Addr] = claim
 		if s.Disputed[sp.Addr] {
 			sp.debut = claim.Epoch

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fairlead/fairlead/internal/election"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/plugin/cluster"
@@ -213,7 +212,7 @@ func shareOf(s *speaker.Snapshot, node string) (out []speaker.Move) {
 			return out
 		}
 		out = append(out, next)
-		s.Claims[next.Addr] = election.Claim{Owner: node, Epoch: s.Claims[next.Addr].Epoch + 1}
+		s.Claims[next.Addr] = s.Claims[next.Addr].Next(node, false)
 		s.Moved = []netip.Addr{next.Addr}
 	}
 }
