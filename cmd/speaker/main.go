@@ -120,7 +120,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	keys, err := gossipKeys(ctx, api, o.Namespace, log)
+	keys, term, err := gossipKeys(ctx, api, o.Namespace, log)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	}
 	o.routing.BFD = []string{self, serveBFD}
 	announcer := announce.New(announce.Config{
-		Node: o.node, Bind: bind, Follow: o.gossip == "", Port: uint16(o.gossipPort), Keys: keys, Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
+		Node: o.node, Bind: bind, Follow: o.gossip == "", Port: uint16(o.gossipPort), Keys: keys, Term: term, Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
 		Metrics:   metrics.NewSpeaker(ctrlmetrics.Registry),
 		Clock:     clock,
 		Namespace: o.Namespace, API: api, Log: log,
@@ -187,16 +187,16 @@ func bindAddress(ctx context.Context, api client.Reader, o options) (netip.Addr,
 // +kubebuilder:rbac:groups="",namespace=fairlead-system,resources=secrets,resourceNames=fairlead-gossip,verbs=get
 
 // gossipKeys waits for the Secret, which the controller makes.
-func gossipKeys(ctx context.Context, api client.Reader, namespace string, log logr.Logger) ([][]byte, error) {
+func gossipKeys(ctx context.Context, api client.Reader, namespace string, log logr.Logger) (keys [][]byte, term uint64, err error) {
 	for {
-		keys, err := kube.ReadGossipKeys(ctx, api, namespace)
+		keys, term, err := kube.ReadGossip(ctx, api, namespace)
 		if err == nil {
-			return keys, nil
+			return keys, term, nil
 		}
 		log.Info("waiting for the gossip key, which the controller makes", "cause", err.Error())
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, 0, ctx.Err()
 		case <-time.After(time.Second):
 		}
 	}

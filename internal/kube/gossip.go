@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -16,15 +17,37 @@ import (
 const (
 	GossipSecret    = "fairlead-gossip"
 	GossipSecretKey = "key" // what they encrypt with; all else in the Secret they understand as well
+
+	// GossipTermAnnotation is on the Secret: the term of what speakers say. A later one leaves behind
+	// what was said before.
+	GossipTermAnnotation = "fairlead.dev/gossip-term"
 )
 
-// ReadGossipKeys reads the keys from the API server, as GossipKeys.
-func ReadGossipKeys(ctx context.Context, c client.Reader, namespace string) ([][]byte, error) {
+// ReadGossip reads the keys and the term from the API server, as GossipKeys and GossipTerm.
+func ReadGossip(ctx context.Context, c client.Reader, namespace string) (keys [][]byte, term uint64, err error) {
 	var s corev1.Secret
 	if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: GossipSecret}, &s); err != nil {
-		return nil, fmt.Errorf("get Secret %s/%s: %w", namespace, GossipSecret, err)
+		return nil, 0, fmt.Errorf("get Secret %s/%s: %w", namespace, GossipSecret, err)
 	}
-	return GossipKeys(namespace, s.Data)
+	keys, err = GossipKeys(namespace, s.Data)
+	if err != nil {
+		return nil, 0, err
+	}
+	term, err = GossipTerm(namespace, s.Annotations[GossipTermAnnotation])
+	return keys, term, err
+}
+
+// GossipTerm returns the term that the annotation of the Secret says; without one it is 0.
+func GossipTerm(namespace, annotation string) (uint64, error) {
+	if annotation == "" {
+		return 0, nil
+	}
+	term, err := strconv.ParseUint(annotation, 10, 48)
+	if err != nil {
+		return 0, fmt.Errorf("Secret %s/%s: annotation %s is %q; write a whole number up to 2^48, such as the time in seconds (date +%%s)",
+			namespace, GossipSecret, GossipTermAnnotation, annotation)
+	}
+	return term, nil
 }
 
 // GossipKeys returns the keys in the data of the Secret: first the one to encrypt

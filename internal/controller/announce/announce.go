@@ -68,6 +68,7 @@ type Config struct {
 	Follow  bool       // Bind is to be an InternalIP of the Node
 	Port    uint16     // gossip port
 	Keys    [][]byte   // of the gossip, as members.Config
+	Term    uint64     // of the gossip, as members.Config
 	Version string
 	Class   kube.Class
 
@@ -108,6 +109,7 @@ type Announcer struct {
 	severed    bool                   // it is down, or has lost that address
 	fails      map[string][]lb.Family // interfaces that cannot be opened, and for what
 	keys       [][]byte               // of the gossip
+	keyring    keyring                // which of them are in use
 	keyFault   string                 // why they are not those in the Secret
 	silences   silences
 	unheard    []string // speakers that only others hear, and not for a moment
@@ -137,7 +139,7 @@ type Announcer struct {
 // New returns an Announcer that does nothing until Start.
 func New(cfg Config) *Announcer {
 	m := members.New(members.Config{
-		Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Keys: cfg.Keys,
+		Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Keys: cfg.Keys, Term: cfg.Term,
 		Generation: uint64(time.Now().UnixNano()), Failover: cfg.Failover, Log: cfg.Log.WithName("gossip"),
 	})
 	return &Announcer{
@@ -153,6 +155,7 @@ func New(cfg Config) *Announcer {
 		mover:    mover{now: time.Now},
 		silences: silences{now: time.Now, since: map[string]time.Time{}},
 		keys:     cfg.Keys,
+		keyring:  keyring{now: time.Now, target: cfg.Keys},
 		links:    wake.New(),
 		rejoined: wake.New(),
 		since:    map[netip.Addr]time.Time{},
@@ -476,21 +479,35 @@ func (a *Announcer) lookForLost(ctx context.Context) {
 	}
 }
 
-// rekey has the gossip use the keys that are in the Secret now. While they are not
-// as they should be, or there are none, those before stay in use.
+// rekey has the gossip use the keys and the term that are in the Secret now. While they are not
+// as they should be, or the Secret is gone, those before stay in use.
 func (a *Announcer) rekey() {
-	data := a.world.secret(kube.GossipSecret)
-	if data == nil {
-		return
+	data, annotation := a.world.gossipSecret()
+	keys, term, err := a.keyring.target, a.cfg.Term, error(nil)
+	if data != nil {
+		var keyErr, termErr error
+		if keys, keyErr = kube.GossipKeys(a.cfg.Namespace, data); keyErr != nil {
+			keys = a.keyring.target
+		}
+		if term, termErr = kube.GossipTerm(a.cfg.Namespace, annotation); termErr != nil {
+			term = a.cfg.Term
+		}
+		err = errors.Join(keyErr, termErr)
 	}
-	keys, err := kube.GossipKeys(a.cfg.Namespace, data)
-	if err == nil && !slices.EqualFunc(keys, a.keys, bytes.Equal) {
-		err = a.members.SetKeys(keys)
+	use, again := a.keyring.next(keys)
+	if !slices.EqualFunc(use, a.keys, bytes.Equal) {
+		err = errors.Join(err, a.members.SetKeys(use))
+		a.keys = use
+		if again > 0 {
+			time.AfterFunc(again, a.world.changed.Poke)
+		}
 	}
-	if err == nil {
-		a.keys = keys
+	if term != a.cfg.Term {
+		a.log.Info("the gossip has another term", "before", a.cfg.Term, "now", term)
+		a.members.SetTerm(term)
+		a.cfg.Term = term
 	}
-	a.complain(&a.keyFault, err, "cannot use the gossip keys; going on with those before")
+	a.complain(&a.keyFault, err, "cannot use what is in the gossip Secret; the keys and the term before stay in use")
 }
 
 // complain logs a fault that is met again and again, or nil, once as long as it is the

@@ -99,7 +99,11 @@ func (w *world) setBFDProfile(p *v1alpha1.BFDProfile, gone bool) bool {
 
 func (w *world) setSecret(s *corev1.Secret, gone bool) bool {
 	w.routers.secrets.Namespace = s.Namespace
-	return w.routersChanged(note(w.routers.secrets.Data, s.Name, s.Data, gone, func(x, y map[string][]byte) bool { return reflect.DeepEqual(x, y) }))
+	matters := w.routersChanged(note(w.routers.secrets.Data, s.Name, s.Data, gone, func(x, y map[string][]byte) bool { return reflect.DeepEqual(x, y) }))
+	if term := s.Annotations[kube.GossipTermAnnotation]; s.Name == kube.GossipSecret && !gone && term != w.gossipTerm {
+		w.gossipTerm, matters = term, true
+	}
+	return matters
 }
 
 func (w *world) setOwnNode(n *corev1.Node, gone bool) {

@@ -41,6 +41,8 @@ type world struct {
 	names     map[string]string       // of nodes, to keep one of each
 	routers   routerObjects
 
+	gossipTerm string // annotation of the gossip Secret; the last one if that is gone
+
 	// What fill found out the last time, and what has changed since. What it gave
 	// out is never written to again.
 	version     uint64 // of the three below; another one with each change
@@ -255,11 +257,11 @@ func (c *changes) service(key lb.ServiceKey) bool {
 	return true
 }
 
-// secret returns the data of a Secret of the install, nil if it is not there.
-func (w *world) secret(name string) map[string][]byte {
+// gossipSecret returns the data of the gossip Secret, nil if it is not there, and its term.
+func (w *world) gossipSecret() (data map[string][]byte, term string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.routers.secrets.Data[name]
+	return w.routers.secrets.Data[kube.GossipSecret], w.gossipTerm
 }
 
 // setSpeaker matters where a user wants something of this one. Who looks for lost

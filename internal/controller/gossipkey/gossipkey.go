@@ -1,11 +1,12 @@
 // Package gossipkey makes the Secret with which the speakers encrypt what they
-// tell each other.
+// tell each other, whenever it is not there.
 package gossipkey
 
 import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,14 +18,19 @@ import (
 	"github.com/fairlead/fairlead/internal/kube"
 )
 
-// retryEvery is how long to wait after a failure, as when the namespace is not
-// there yet.
-const retryEvery = time.Second
+const (
+	// retryEvery is how long to wait after a failure, as when the namespace is not
+	// there yet.
+	retryEvery = time.Second
+	// createEvery is how often the Secret is created. Mostly the API server says that it is there. A
+	// watch would need the right to read it.
+	createEvery = 5 * time.Second
+)
 
 // keySize is for AES-256.
 const keySize = 32
 
-// Controller makes the Secret once, when this controller leads.
+// Controller makes the Secret, while this controller leads.
 type Controller struct {
 	client    client.Client
 	namespace string
@@ -43,19 +49,19 @@ func (c *Controller) Name() string { return "gossipkey" }
 // Register adds the controller to the manager.
 func (c *Controller) Register(mgr ctrl.Manager) error { return mgr.Add(c) }
 
-// Start makes the Secret and ends. One that is there is left as it is: speakers
-// use it.
+// Start makes the Secret whenever it is not there, until ctx ends. One that is there is left as it
+// is: speakers use it.
 func (c *Controller) Start(ctx context.Context) error {
 	for {
-		err := c.ensure(ctx)
-		if err == nil {
-			return nil
+		wait := createEvery
+		if err := c.ensure(ctx); err != nil {
+			wait = retryEvery
+			ctrl.LoggerFrom(ctx).Error(err, "creating the gossip Secret failed; retrying", "controller", c.Name())
 		}
-		ctrl.LoggerFrom(ctx).Error(err, "cannot make the gossip key; trying again", "controller", c.Name())
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(retryEvery):
+		case <-time.After(wait):
 		}
 	}
 }
@@ -64,8 +70,12 @@ func (c *Controller) ensure(ctx context.Context) error {
 	key := make([]byte, keySize)
 	rand.Read(key) // never fails
 	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: kube.GossipSecret},
-		Data:       map[string][]byte{kube.GossipSecretKey: key},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: c.namespace, Name: kube.GossipSecret,
+			// The term of a Secret that replaces another one is later than that one's.
+			Annotations: map[string]string{kube.GossipTermAnnotation: strconv.FormatInt(time.Now().Unix(), 10)},
+		},
+		Data: map[string][]byte{kube.GossipSecretKey: key},
 	}
 	if err := c.client.Create(ctx, secret); err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create Secret %s/%s: %w", c.namespace, kube.GossipSecret, err)

@@ -1,0 +1,46 @@
+package gossipkey
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/fairlead/fairlead/internal/kube"
+)
+
+func TestTheSecretIsMadeWheneverItIsNotThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := fake.NewClientBuilder().Build()
+		ctx, end := context.WithCancel(t.Context())
+		defer end()
+		go func() { _ = New(api, "ns").Start(ctx) }()
+		read := func() (s corev1.Secret, key []byte, term uint64) {
+			t.Helper()
+			time.Sleep(createEvery + time.Second)
+			if err := api.Get(ctx, client.ObjectKey{Namespace: "ns", Name: kube.GossipSecret}, &s); err != nil {
+				t.Fatal(err)
+			}
+			keys, term, err := kube.ReadGossip(ctx, api, "ns")
+			if err != nil || len(keys) != 1 || len(keys[0]) != keySize || term == 0 {
+				t.Fatalf("the Secret has the keys %x and the term %d: %v", keys, term, err)
+			}
+			return s, keys[0], term
+		}
+		secret, first, term := read()
+		if _, same, _ := read(); !bytes.Equal(same, first) {
+			t.Error("a Secret that is there was made again")
+		}
+		if err := api.Delete(ctx, &secret); err != nil {
+			t.Fatal(err)
+		}
+		if _, second, later := read(); bytes.Equal(second, first) || later <= term {
+			t.Errorf("after the Secret was deleted the key is the same, or the term is %d, and was %d", later, term)
+		}
+	})
+}
