@@ -236,6 +236,7 @@ func TestWords(t *testing.T) {
 		{name: "password refused", err: heard(2, 5), want: "it wants another password"},
 		{name: "their hold time", peer: func(p *lb.BGPPeer) { p.HoldTime = 3 * time.Second }, err: heard(2, 6), want: "it does not take a hold time of 3s; set holdTime"},
 		{name: "our hold time", open: &opening{hold: time.Second}, err: &notifiedError{notification{2, 6, nil}, true}, want: "the router wants a hold time of 1s, and less than 3 s is not allowed"},
+		{name: "our router ID", open: &opening{routerID: node4}, err: refuse(2, 3), want: "the router has the router ID 192.0.2.11 too; set routerID to another"},
 		{name: "they did not hear us", err: heard(4, 0), want: "the router says: hold timer expired: it heard nothing from this node for the hold time"},
 		{name: "limit", err: heard(6, 1), want: "cease, maximum number of prefixes reached: it takes fewer routes than this node announces; raise its limit"},
 		{name: "shutdown", err: heard(6, 2), want: "cease, administrative shutdown: somebody shut the session down there"},

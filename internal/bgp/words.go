@@ -137,6 +137,8 @@ func (a attempt) describeSent(n notification) string {
 		return fmt.Sprintf("%s does not speak BGP: is peerPort right?", a.router)
 	case n.code == open && n.subcode == 2 && a.opened != nil:
 		return a.describeForeignASN()
+	case n.code == open && n.subcode == 3 && a.opened != nil && a.opened.routerID == a.peer.RouterID:
+		return fmt.Sprintf("the router has the router ID %s too; set routerID to another", a.peer.RouterID)
 	case n.code == open && n.subcode == 3 && a.opened != nil:
 		return fmt.Sprintf("the router says that its BGP identifier is %s, which cannot be", a.opened.routerID)
 	case n.code == open && n.subcode == 6 && a.opened != nil:
