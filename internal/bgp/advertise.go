@@ -90,12 +90,10 @@ func (s *session) advertiseAll(c *connection) error {
 // sync sends what makes the router's routes those that are wanted. Before the session
 // is established there is nothing to send.
 func (s *session) sync(c *connection) error {
-	select {
-	case <-c.established:
-		return c.sendUpdates(s.plan(c))
-	default:
+	if !isClosed(c.established) {
 		return nil
 	}
+	return c.sendUpdates(s.plan(c))
 }
 
 // plan returns the UPDATEs that the router needs, and publishes what it will have then.

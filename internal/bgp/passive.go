@@ -91,11 +91,13 @@ func (s *session) watchWaiter(c *connection, w *waiter) error {
 	for {
 		select {
 		case candidate := <-w.proven:
+			if isClosed(c.done) { // no collision: the next attempt takes it
+				s.listeners.giveBack(w, candidate)
+				return nil
+			}
 			state := OpenConfirm
-			select {
-			case <-c.established:
+			if isClosed(c.established) {
 				state = Established
-			default:
 			}
 			restart, _ := c.fsm.restarts()
 			if collide(state, restart) == keepOld {
@@ -116,6 +118,15 @@ func (s *session) watchWaiter(c *connection, w *waiter) error {
 		case <-c.done:
 			return nil
 		}
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -296,8 +299,25 @@ func (p Peer) On(node string, addrs []netip.Addr, secrets Secrets) (lb.BGPPeer, 
 		return out, faultf(v1alpha1.ReasonSecretNotFound, "spec.passwordSecret.key: Secret %s/%s has no key %q with a password, but %s; write one that it has",
 			secrets.Namespace, name, key, cmp.Or(strings.Join(slices.Sorted(maps.Keys(data)), ", "), "nothing"))
 	}
+	if problem := passwordProblem(password); problem != "" {
+		return out, faultf(v1alpha1.ReasonInvalid, "spec.passwordSecret: the password in Secret %s/%s, key %q, %s, which no router has in its configuration; write the Secret again without it, by kubectl create secret generic %s --from-literal=%s=PASSWORD",
+			secrets.Namespace, name, key, problem, name, key)
+	}
 	out.Password = lb.Secret(password)
 	return out, nil
+}
+
+// passwordProblem returns why a password cannot be the router's; "" if it can. Editors
+// and echo put a newline behind it, and TCP MD5 has no way to say that it differs.
+func passwordProblem(password []byte) string {
+	switch i := bytes.IndexFunc(password, unicode.IsControl); {
+	case i < 0:
+		return ""
+	case len(bytes.TrimRight(password, "\r\n")) == i:
+		return "ends with a newline"
+	default:
+		return fmt.Sprintf("has a control character as character %d", utf8.RuneCount(password[:i])+1)
+	}
 }
 
 // ProfileFault says that a peer's BFDProfile is not there; nil if it is, or none

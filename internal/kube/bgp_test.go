@@ -33,7 +33,7 @@ func TestBGPPeer(t *testing.T) {
 		Name: "r1", MyASN: 64513, PeerASN: 64512, Address: router, HoldTime: 90 * time.Second, ConnectTime: 10 * time.Second,
 		GracefulRestart: true, RouterID: node[1],
 	}
-	secrets := Secrets{Namespace: "fairlead-system", Data: map[string]map[string][]byte{"r1": {"password": []byte("hush"), "empty": nil}}}
+	secrets := Secrets{Namespace: "fairlead-system", Data: map[string]map[string][]byte{"r1": {"password": []byte("hush"), "empty": nil, "newline": []byte("hush\n")}}}
 	for _, tt := range []struct {
 		name   string
 		change func(*v1alpha1.BGPPeerSpec)
@@ -79,7 +79,15 @@ func TestBGPPeer(t *testing.T) {
 			change: func(s *v1alpha1.BGPPeerSpec) { s.PasswordSecret = &v1alpha1.PasswordSecret{Name: "r1", Key: "empty"} },
 			fault: &Fault{
 				v1alpha1.ReasonSecretNotFound,
-				`spec.passwordSecret.key: Secret fairlead-system/r1 has no key "empty" with a password, but empty, password; write one that it has`,
+				`spec.passwordSecret.key: Secret fairlead-system/r1 has no key "empty" with a password, but empty, newline, password; write one that it has`,
+			},
+		},
+		{
+			name:   "a password with a newline at its end",
+			change: func(s *v1alpha1.BGPPeerSpec) { s.PasswordSecret = &v1alpha1.PasswordSecret{Name: "r1", Key: "newline"} },
+			fault: &Fault{
+				v1alpha1.ReasonInvalid,
+				`spec.passwordSecret: the password in Secret fairlead-system/r1, key "newline", ends with a newline, which no router has in its configuration; write the Secret again without it, by kubectl create secret generic r1 --from-literal=newline=PASSWORD`,
 			},
 		},
 		{name: "no address", change: func(s *v1alpha1.BGPPeerSpec) { s.PeerAddress = "router" }, err: `spec.peerAddress: "router" is not an IP address`},
@@ -185,5 +193,24 @@ func TestBGPAdvertisement(t *testing.T) {
 	a.Spec.Communities = []v1alpha1.CommunityReference{"1:2:3"}
 	if _, _, err := BGPAdvertisement(a, nil, aliases); err == nil || !strings.Contains(err.Error(), `spec.communities[0]: "1:2:3" has three numbers`) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestPasswordProblem(t *testing.T) {
+	for password, want := range map[string]string{
+		"hush":       "",
+		"hu sh ":     "",
+		"hüsh":       "",
+		"hush\n":     "ends with a newline",
+		"hush\r\n":   "ends with a newline",
+		"hush\n\n":   "ends with a newline",
+		"\n":         "ends with a newline",
+		"hü\nsh":     "has a control character as character 3",
+		"hush\x00":   "has a control character as character 5",
+		"hush\x00\n": "has a control character as character 5",
+	} {
+		if got := passwordProblem([]byte(password)); got != want {
+			t.Errorf("%q: %q, want %q", password, got, want)
+		}
 	}
 }
