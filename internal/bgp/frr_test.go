@@ -127,6 +127,21 @@ func (f *frr) neighbour(addr string) frrNeighbour {
 	return frrNeighbour{}
 }
 
+// A router may ask for its routes again, as it does when its policy changes.
+func TestRouteRefresh(t *testing.T) {
+	f := newRouter(t).frr(frrConfig(64513, "192.0.2.11", "64512"))
+	e := newEngine(t)
+	e.Apply([]lb.BGPPeer{peer(nil)}, []lb.BGPRoute{route("198.51.100.1/32", nil), route("2001:db8:1::1/128", nil)})
+	established(t, e, "tor")
+	f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: "192.0.2.11"})
+	f.vtysh("configure terminal", "route-map double permit 10", "set local-preference 200", "router bgp 64513", "address-family ipv4 unicast", "neighbor 192.0.2.11 route-map double in")
+	f.vtysh("clear bgp ipv4 unicast 192.0.2.11 in")
+	f.wantPath("198.51.100.1/32", frrPath{Path: "64512", LocalPref: 200, NextHop: "192.0.2.11"})
+	if s := sessionOf(e, "tor"); s.TimesLost != 0 || s.PrefixesIPv4 != 1 || s.PrefixesIPv6 != 1 {
+		t.Errorf("session is %+v", s)
+	}
+}
+
 // One row with everything, as an external and as an internal router sees it.
 func TestAttributes(t *testing.T) {
 	rich := func(r *lb.BGPRoute) {
@@ -254,6 +269,9 @@ func TestFamilies(t *testing.T) {
 		e.Apply([]lb.BGPPeer{peer(v6)}, []lb.BGPRoute{route("198.51.100.1/32", nil), route("2001:db8:1::1/128", nil)})
 		f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: "2001:db8::11"})
 		f.wantPath("2001:db8:1::1/128", frrPath{Path: "64512", NextHop: "2001:db8::11"})
+		e.Apply([]lb.BGPPeer{peer(v6)}, nil)
+		f.wantNoPath("198.51.100.1/32")
+		f.wantNoPath("2001:db8:1::1/128")
 	})
 	t.Run("unnumbered", func(t *testing.T) {
 		r := newRouter(t)
@@ -271,6 +289,15 @@ func TestFamilies(t *testing.T) {
 		e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { r.unnumbered(p); p.Passive = true })}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
 		s := established(t, e, "tor")
 		f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: s.Local.String()})
+	})
+	t.Run("no capabilities at the router", func(t *testing.T) { // AS numbers of two octets (RFC 6793)
+		config, _, _ := strings.Cut(frrConfig(64513, "192.0.2.11", "64512", "neighbor NODE dont-capability-negotiate"), " address-family ipv6")
+		f := newRouter(t).frr(config)
+		e := newEngine(t)
+		e.Apply([]lb.BGPPeer{peer(nil)}, []lb.BGPRoute{route("198.51.100.1/32", func(r *lb.BGPRoute) { r.Prepend = 1 })})
+		f.wantPath("198.51.100.1/32", frrPath{Path: "64512 64512", NextHop: "192.0.2.11"})
+		e.Apply([]lb.BGPPeer{peer(nil)}, nil)
+		f.wantNoPath("198.51.100.1/32")
 	})
 	t.Run("no IPv6 at the router", func(t *testing.T) {
 		config, _, _ := strings.Cut(frrConfig(64513, "192.0.2.11", "64512"), " address-family ipv6")
