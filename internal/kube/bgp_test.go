@@ -199,7 +199,7 @@ func TestBGPAdvertisement(t *testing.T) {
 func TestPasswordProblem(t *testing.T) {
 	for password, want := range map[string]string{
 		"hush":       "",
-		"hu sh ":     "",
+		"hu sh":      "",
 		"hüsh":       "",
 		"hush\n":     "ends with a newline",
 		"hush\r\n":   "ends with a newline",
