@@ -13,10 +13,11 @@ TOOL := go tool -modfile=hack/tools/go.mod
 # The linter's cache names files by their paths: of another clone's, removed since, it tells what is not so.
 export GOLANGCI_LINT_CACHE := $(CURDIR)/bin/golangci-lint
 FUZZTIME ?= 20s
+DURATION ?= 15m
 PLUGINS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo lab-up lab-down lint generate verify fuzz bench images clean deps assets unit test-install golden helm story plugins
+.PHONY: help build test demo lab-up lab-down lint generate verify fuzz bench images clean deps assets unit test-install golden helm story plugins soak
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +44,11 @@ unit: ## run the tests that need neither root nor a lab
 
 story: deps assets ## the part of test that a user lives: install, upgrade, drain, uninstall, on real pods
 	go test -count=1 -timeout 20m -v ./test/story/...
+
+# A run has no time limit as a whole: each of its steps has one.
+soak: DEPS := --tests
+soak: deps assets ## break a lab at random for DURATION, and check it after each round; SEED=n repeats a run, RACE=1 adds the race detector, WITHOUT=kind,… leaves faults out
+	$(if $(RACE),FAIRLEAD_LAB_RACE=1) go test -count=1 -timeout 0 -v -run 'TestSoak$$' ./test/soak -duration=$(DURATION) $(if $(SEED),-seed=$(SEED)) $(if $(WITHOUT),-without=$(WITHOUT))
 
 # These are modules of their own. Go's cache of results does not see that files
 # outside of a module have changed: hence -count=1.

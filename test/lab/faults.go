@@ -82,10 +82,17 @@ const faultsTable = "fairlead_faults"
 // Partition makes the switch drop everything between the hosts named in one
 // list and those in the other, in both directions. Partitions add up until Heal.
 func (l *Lab) Partition(one, other []string) error {
-	a, b := ports(one), ports(other)
-	return l.addFaults(
-		fmt.Sprintf("iifname { %s } oifname { %s } drop", a, b),
-		fmt.Sprintf("iifname { %s } oifname { %s } drop", b, a))
+	return l.addFaults(dropFrames(one, other), dropFrames(other, one))
+}
+
+// PartitionOneWay makes the switch drop everything from the hosts named in one list to
+// those in the other; the way back stays open. It adds up as well, and ends with Heal.
+func (l *Lab) PartitionOneWay(from, to []string) error {
+	return l.addFaults(dropFrames(from, to))
+}
+
+func dropFrames(from, to []string) string {
+	return fmt.Sprintf("iifname { %s } oifname { %s } drop", ports(from), ports(to))
 }
 
 // Lose makes the switch drop that many per cent, chosen at random, of what goes

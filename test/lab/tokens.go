@@ -28,9 +28,12 @@ func (l *Lab) BoundSpeaker(ctx context.Context, name string, to client.Object) e
 		return fmt.Errorf("token for %s: %w", name, err)
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: "fairlead-speaker"}}
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: &authenticationv1.BoundObjectReference{
-		APIVersion: kind.GroupVersion().String(), Kind: kind.Kind, Name: to.GetName(), UID: to.GetUID(),
-	}}}
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		ExpirationSeconds: new(int64(24 * 60 * 60)), // no kubelet renews it
+		BoundObjectRef: &authenticationv1.BoundObjectReference{
+			APIVersion: kind.GroupVersion().String(), Kind: kind.Kind, Name: to.GetName(), UID: to.GetUID(),
+		},
+	}}
 	if err := api.SubResource("token").Create(ctx, account, request); err != nil {
 		return fmt.Errorf("token for %s: %w", name, err)
 	}
