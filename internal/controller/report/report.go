@@ -438,7 +438,7 @@ func (v *view) layer2(g lb.Grant) way {
 	w := way{name: "layer 2"}
 	c := v.Candidates(v.sharers[g.Addr], g)
 	o, ok := v.Owners[g.Addr.String()]
-	conflicts := v.Conflicts[g.Addr.String()]
+	conflicts := credible(v.Conflicts[g.Addr.String()], c)
 	if _, able := c.Able[o.Node]; ok && able {
 		w.words = fmt.Sprintf("%s by layer 2 from %s (%s)", g.Addr, o.Node, strings.Join(o.Interfaces, ", ")) + strain(c.Strained, o.Node)
 		for _, f := range conflicts {
@@ -459,6 +459,15 @@ func (v *view) layer2(g lb.Grant) way {
 		w.words += ": " + rejections(c.Rejected)
 	}
 	return w
+}
+
+// credible are the conflicts that nodes report which can announce the address on that
+// interface: only those ask the network for it. With a stolen token any node can report
+// a conflict for any address, and the Service would get another address.
+func credible(reported []survey.Conflict, c speaker.Candidates) []survey.Conflict {
+	return slices.DeleteFunc(slices.Clone(reported), func(r survey.Conflict) bool {
+		return !slices.Contains(c.Able[r.Node], r.Interface)
+	})
 }
 
 // bgp says who announces the address by BGP, and to whom, or why nobody does.
