@@ -49,7 +49,7 @@ func send(t *testing.T, e *passive, at stage, b []byte) {
 	t.Helper()
 	conn, err := net.DialTCP("tcp4", nil, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(e.port)})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v: %+v", err, sessionOf(e.Engine, "tor"))
 	}
 	defer conn.Close()
 	_ = conn.SetLinger(0) // a fuzzer would run out of ports

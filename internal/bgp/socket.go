@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -250,7 +249,7 @@ func listen(at netip.AddrPort, vrf string, prepare func(fd int) error) (*net.TCP
 
 // sourceTo returns the node's address that the kernel would connect from.
 func sourceTo(router netip.Addr, vrf string) (netip.Addr, error) {
-	d := net.Dialer{Timeout: time.Second, Control: func(_, _ string, c syscall.RawConn) error {
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		if vrf == "" {
 			return nil
 		}

@@ -465,6 +465,8 @@ func TestBGPMistakes(t *testing.T) {
 	c.untilPeer(t, r2, false, v1alpha1.ReasonSecretNotFound, `has no key "password" with a password, but pass`)
 	c.change(t, secret, func() { secret.Data["password"] = []byte("wrong") })
 	down("a wrong password looks like this too")
+	c.change(t, secret, func() { secret.Data["password"] = []byte("hush\n") })
+	c.untilPeer(t, r2, false, v1alpha1.ReasonInvalid, "Secret fairlead-system/r2", "ends with a newline")
 	t.Cleanup(func() { c.tellFRR(t, "no neighbor fairlead password") })
 	c.tellFRR(t, "neighbor fairlead password hush")
 	c.change(t, secret, func() { secret.Data["password"] = []byte("hush") })
