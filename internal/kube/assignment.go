@@ -64,10 +64,10 @@ func (s PoolSet) Holder(a netip.Addr) (string, bool) {
 // its status that are from our pools.
 func Assignment(svc *corev1.Service, endpoints []discoveryv1.EndpointSlice, pools PoolSet) lb.Assignment {
 	out := lb.Assignment{
-		Service:    Key(svc),
-		Labels:     lb.LabelsOf(svc.Labels),
-		Policy:     TrafficPolicy(svc),
-		ReadyNodes: ReadyNodes(endpoints),
+		Service: Key(svc),
+		Labels:  lb.LabelsOf(svc.Labels),
+		Policy:  TrafficPolicy(svc),
+		Ready:   ReadyNodes(endpoints),
 	}
 	for _, a := range IngressAddresses(svc) {
 		if name, ok := pools.Of(a); ok {
@@ -77,11 +77,11 @@ func Assignment(svc *corev1.Service, endpoints []discoveryv1.EndpointSlice, pool
 	return out
 }
 
-// ReadyNodes returns the sorted names of the nodes with an endpoint that may
-// get traffic: those ready and, only where none is ready anywhere, those that
-// still serve while they terminate (KEP-1669). An endpoint outside of the
-// cluster has no node and counts under the name "".
-func ReadyNodes(endpoints []discoveryv1.EndpointSlice) []string {
+// ReadyNodes returns, for each address family, the sorted names of the nodes with an
+// endpoint that may get traffic: those ready and, only where none of the family is ready
+// anywhere, those that still serve while they terminate (KEP-1669). An endpoint outside
+// of the cluster has no node and counts under the name "".
+func ReadyNodes(endpoints []discoveryv1.EndpointSlice) lb.ReadyNodes {
 	each := make([]EndpointNodes, len(endpoints))
 	for i := range endpoints {
 		each[i] = Endpoints(&endpoints[i])
@@ -89,15 +89,26 @@ func ReadyNodes(endpoints []discoveryv1.EndpointSlice) []string {
 	return MayGetTraffic(each)
 }
 
-// EndpointNodes is what matters of an EndpointSlice: the nodes, sorted, that have
-// an endpoint which is ready, or which still serves while it terminates.
+// EndpointNodes is what matters of an EndpointSlice: its address family, and the nodes,
+// sorted, that have an endpoint which is ready, or which still serves while it
+// terminates. Family is 0 for a slice without IP addresses (addressType FQDN), which
+// kube-proxy ignores.
 type EndpointNodes struct {
+	Family         lb.Family
 	Ready, Serving []string
 }
 
 // Endpoints returns what matters of the EndpointSlice.
 func Endpoints(s *discoveryv1.EndpointSlice) EndpointNodes {
 	var out EndpointNodes
+	switch s.AddressType {
+	case discoveryv1.AddressTypeIPv4:
+		out.Family = lb.IPv4
+	case discoveryv1.AddressTypeIPv6:
+		out.Family = lb.IPv6
+	default:
+		return out
+	}
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
 		node := ptr.Deref(e.NodeName, "")
@@ -113,15 +124,20 @@ func Endpoints(s *discoveryv1.EndpointSlice) EndpointNodes {
 }
 
 // MayGetTraffic is as ReadyNodes, of the EndpointSlices of one Service.
-func MayGetTraffic(endpoints []EndpointNodes) []string {
-	ready, serving := []string{}, []string{}
-	for _, e := range endpoints {
-		ready, serving = append(ready, e.Ready...), append(serving, e.Serving...)
+func MayGetTraffic(endpoints []EndpointNodes) (out lb.ReadyNodes) {
+	for _, f := range []lb.Family{lb.IPv4, lb.IPv6} {
+		var ready, serving []string
+		for _, e := range endpoints {
+			if e.Family == f {
+				ready, serving = append(ready, e.Ready...), append(serving, e.Serving...)
+			}
+		}
+		if len(ready) == 0 {
+			ready = serving
+		}
+		out.Set(f, sorted(ready))
 	}
-	if len(ready) == 0 {
-		ready = serving
-	}
-	return sorted(ready)
+	return out
 }
 
 // sorted sorts names and leaves each once, in place.

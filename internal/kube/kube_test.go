@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -186,8 +187,44 @@ func TestReadyNodes(t *testing.T) {
 		{"outside of the cluster", []discoveryv1.Endpoint{{}}, []string{""}},
 	}
 	for _, tt := range tests {
-		got := ReadyNodes([]discoveryv1.EndpointSlice{{Endpoints: tt.endpoints}})
-		if diff := cmp.Diff(tt.want, got); diff != "" {
+		got := ReadyNodes([]discoveryv1.EndpointSlice{{AddressType: discoveryv1.AddressTypeIPv4, Endpoints: tt.endpoints}})
+		if diff := cmp.Diff(lb.ReadyNodes{IPv4: tt.want}, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+// Each address family is decided on its own, as kube-proxy does.
+func TestReadyNodesOfEachFamily(t *testing.T) {
+	slice := func(f discoveryv1.AddressType, ready bool, nodes ...string) discoveryv1.EndpointSlice {
+		s := discoveryv1.EndpointSlice{AddressType: f}
+		for _, n := range nodes {
+			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{NodeName: &n, Conditions: discoveryv1.EndpointConditions{
+				Ready: &ready, Serving: ptr.To(true), Terminating: ptr.To(!ready),
+			}})
+		}
+		return s
+	}
+	v4, v6 := discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6
+	for _, tt := range []struct {
+		name   string
+		slices []discoveryv1.EndpointSlice
+		want   lb.ReadyNodes
+	}{
+		{"families on different nodes", []discoveryv1.EndpointSlice{slice(v4, true, "n1"), slice(v6, true, "n2")}, lb.ReadyNodes{IPv4: []string{"n1"}, IPv6: []string{"n2"}}},
+		{"one family only", []discoveryv1.EndpointSlice{slice(v6, true, "n2", "n1")}, lb.ReadyNodes{IPv6: []string{"n1", "n2"}}},
+		{
+			"a family that only terminates serves while the other is ready", []discoveryv1.EndpointSlice{slice(v4, true, "n1"), slice(v6, false, "n2")},
+			lb.ReadyNodes{IPv4: []string{"n1"}, IPv6: []string{"n2"}},
+		},
+		{
+			"several slices of a family, of which one is ready", []discoveryv1.EndpointSlice{slice(v6, false, "n3"), slice(v6, true, "n2"), slice(v4, false, "n3")},
+			lb.ReadyNodes{IPv4: []string{"n3"}, IPv6: []string{"n2"}},
+		},
+		{"names are no addresses", []discoveryv1.EndpointSlice{slice(discoveryv1.AddressTypeFQDN, true, "n1")}, lb.ReadyNodes{}},
+		{"an unknown kind of address", []discoveryv1.EndpointSlice{slice("Carrier", true, "n1"), slice(v4, true)}, lb.ReadyNodes{}},
+	} {
+		if diff := cmp.Diff(tt.want, ReadyNodes(tt.slices), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}

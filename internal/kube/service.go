@@ -79,9 +79,7 @@ func Request(svc *corev1.Service, namespaceLabels map[string]string) (lb.Request
 		RequireAll:      ptr.Deref(svc.Spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack) != corev1.IPFamilyPolicyPreferDualStack,
 		Claim:           svc.Annotations[v1alpha1.AnnotationClaim],
 	}
-	for _, f := range svc.Spec.IPFamilies {
-		r.Families = append(r.Families, family(string(f)))
-	}
+	r.Families = Families(svc)
 	_, r.Pool = annotation(svc, annotationsPool)
 	if _, r.ShareKey = annotation(svc, annotationsShare); r.ShareKey != "" {
 		r.Ports, r.Backends = ports(svc), backends(svc)
@@ -148,6 +146,14 @@ func backends(svc *corev1.Service) string {
 	default:
 		return svc.Namespace + "/" + labels.FormatLabels(svc.Spec.Selector)
 	}
+}
+
+// Families returns the address families that the Service asks for, the first one first.
+func Families(svc *corev1.Service) (out []lb.Family) {
+	for _, f := range svc.Spec.IPFamilies {
+		out = append(out, family(string(f)))
+	}
+	return out
 }
 
 func family(name string) lb.Family {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // ServiceKey names a Kubernetes Service.
@@ -139,9 +140,40 @@ type Assignment struct {
 	Labels  Labels
 	Grants  []Grant
 	Policy  TrafficPolicy
-	// ReadyNodes are the nodes with an endpoint that may get traffic, sorted. With
-	// TrafficCluster it is enough that there is one: AnyNode may stand for them.
-	ReadyNodes []string
+	Ready   ReadyNodes
+}
+
+// ReadyNodes are, for each address family, the nodes with an endpoint that may get
+// traffic, sorted. The endpoints of one family say nothing about the other: kube-proxy
+// forwards IPv6 traffic to IPv6 endpoints only. With TrafficCluster it is enough that
+// there is one: AnyNode may stand for them.
+type ReadyNodes struct{ IPv4, IPv6 []string }
+
+// Of returns the nodes of one family.
+func (r ReadyNodes) Of(f Family) []string {
+	switch f {
+	case IPv4:
+		return r.IPv4
+	case IPv6:
+		return r.IPv6
+	default:
+		return nil
+	}
+}
+
+// Set makes nodes those of one family. A family that is neither IPv4 nor IPv6 is ignored.
+func (r *ReadyNodes) Set(f Family, nodes []string) {
+	switch f {
+	case IPv4:
+		r.IPv4 = nodes
+	case IPv6:
+		r.IPv6 = nodes
+	}
+}
+
+// Equal reports whether the nodes of both families are the same.
+func (r ReadyNodes) Equal(o ReadyNodes) bool {
+	return slices.Equal(r.IPv4, o.IPv4) && slices.Equal(r.IPv6, o.IPv6)
 }
 
 // AnyNode stands for nodes where it does not matter which they are.

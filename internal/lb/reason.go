@@ -252,14 +252,16 @@ const (
 	// Mend: read the Speaker's condition Ready; IPv6 may be disabled on the interface.
 	ReasonInterfaceFails
 
-	// ReasonNoReadyEndpoint: the Service has no ready endpoint on the node, and externalTrafficPolicy is Local.
+	// ReasonNoReadyEndpoint: the Service has no ready endpoint of the address's family on the node, and externalTrafficPolicy is Local.
 	//
 	// Mend: run a pod there, or set externalTrafficPolicy: Cluster.
 	ReasonNoReadyEndpoint
 
-	// ReasonNoEndpoints: no endpoint of the Service is ready anywhere.
+	// ReasonNoEndpoints: no endpoint of the Service in the address's family is ready anywhere.
 	//
-	// Mend: see to its pods, and to the Service's selector.
+	// Mend: see to its pods, and to the Service's selector; if the message names IPv4 or
+	// IPv6 and the other works, give the pods addresses of both families, or take the
+	// family out of spec.ipFamilies of the Service.
 	ReasonNoEndpoints
 
 	// ReasonNoCandidate: every node is rejected for a reason of its own.
@@ -372,6 +374,22 @@ func (r Reason) String() string {
 	return fmt.Sprintf("Reason%d", uint8(r))
 }
 
+// WordsFor is as Words, and names the address family where the reason depends on it.
+func (r Reason) WordsFor(f Family) string {
+	of := "ready"
+	if f != 0 {
+		of += " " + f.String()
+	}
+	switch r {
+	case ReasonNoReadyEndpoint:
+		return "has no " + of + " endpoint (externalTrafficPolicy: Local)"
+	case ReasonNoEndpoints:
+		return "the Service has no " + of + " endpoint"
+	default:
+		return r.Words()
+	}
+}
+
 // Words says a speaker's reason about a node, or the allocator's about a
 // choice, in words.
 func (r Reason) Words() string {
@@ -404,10 +422,8 @@ func (r Reason) Words() string {
 		return "has no chosen interface that is up in the address's subnet"
 	case ReasonInterfaceFails:
 		return "cannot open its interface, as its Speaker says"
-	case ReasonNoReadyEndpoint:
-		return "has no ready endpoint (externalTrafficPolicy: Local)"
-	case ReasonNoEndpoints:
-		return "the Service has no ready endpoint"
+	case ReasonNoReadyEndpoint, ReasonNoEndpoints:
+		return r.WordsFor(0)
 	case ReasonNodeCordoned:
 		return "is cordoned"
 	case ReasonNodeShutdown:

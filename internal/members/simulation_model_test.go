@@ -271,7 +271,7 @@ func (s *simulation) assign(given []bool) {
 		if g {
 			all = append(all, lb.Assignment{
 				Service: lb.ServiceKey{Namespace: "default", Name: fmt.Sprintf("s%03d", i)},
-				Grants:  []lb.Grant{{Addr: simAddr(i), Pool: "pool"}}, Policy: lb.TrafficCluster, ReadyNodes: s.names,
+				Grants:  []lb.Grant{{Addr: simAddr(i), Pool: "pool"}}, Policy: lb.TrafficCluster, Ready: lb.ReadyNodes{IPv4: s.names, IPv6: s.names},
 			})
 		}
 	}

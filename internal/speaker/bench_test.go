@@ -48,11 +48,12 @@ func (f fleet) snapshot() Snapshot {
 			Service: lb.ServiceKey{Namespace: fmt.Sprintf("ns-%02d", i*100/f.services), Name: fmt.Sprintf("svc-%05d", i)}, Policy: lb.TrafficCluster,
 			Labels: lb.LabelsOf(map[string]string{"app": fmt.Sprint(i), "tier": "web"}),
 		}
+		var on []string
 		for range 2 {
-			as.ReadyNodes = append(as.ReadyNodes, names[r.IntN(len(names))])
+			on = append(on, names[r.IntN(len(names))])
 		}
-		slices.Sort(as.ReadyNodes)
-		as.ReadyNodes = slices.Compact(as.ReadyNodes)
+		slices.Sort(on)
+		as.Ready = ready(slices.Compact(on)...)
 		if i%100 < f.local {
 			as.Policy = lb.TrafficLocal
 		}
@@ -102,7 +103,7 @@ func BenchmarkMake(b *testing.B) {
 		added.Assignments = append(slices.Clone(s.Assignments), last)
 		moved := s
 		moved.Assignments = slices.Clone(s.Assignments)
-		moved.Assignments[0].ReadyNodes = []string{"node-007"}
+		moved.Assignments[0].Ready = ready("node-007")
 		claimed := s // a few addresses move
 		for _, as := range s.Assignments[:12] {
 			claimed.Moved = append(claimed.Moved, as.Grants[0].Addr)

@@ -24,7 +24,7 @@ type Announcers struct {
 // Announcers finds who announces the address by BGP for the Services that have it.
 func (s *Snapshot) Announcers(users []lb.Assignment, g lb.Grant) Announcers {
 	adverts := s.bgpAdverts(users, g)
-	a := s.announcers(slices.Sorted(maps.Keys(s.Nodes)), together(users), adverts)
+	a := s.announcers(slices.Sorted(maps.Keys(s.Nodes)), together(users), lb.FamilyOf(g.Addr), adverts)
 	for _, node := range slices.Sorted(maps.Keys(a.Peers)) {
 		mine := s.onNode(adverts, node)
 		for _, peer := range a.Peers[node] {
@@ -62,11 +62,11 @@ func (s *Snapshot) bgpAdverts(users []lb.Assignment, g lb.Grant) (out []*lb.BGPA
 
 // announcers finds among these nodes, which are sorted, who announces the address:
 // all that can, but those that others are better than.
-func (s *Snapshot) announcers(among []string, as lb.Assignment, adverts []*lb.BGPAdvertisement) Announcers {
+func (s *Snapshot) announcers(among []string, as lb.Assignment, f lb.Family, adverts []*lb.BGPAdvertisement) Announcers {
 	switch {
 	case len(adverts) == 0:
 		return Announcers{Reason: lb.ReasonNoAdvertisement}
-	case len(as.ReadyNodes) == 0:
+	case len(as.Ready.Of(f)) == 0:
 		return Announcers{Reason: lb.ReasonNoEndpoints}
 	}
 	a := Announcers{Peers: map[string][]string{}}
@@ -76,7 +76,7 @@ func (s *Snapshot) announcers(among []string, as lb.Assignment, adverts []*lb.BG
 		if _, known := s.Nodes[name]; !known {
 			continue // an endpoint outside of the cluster
 		}
-		peers, reason := s.tells(name, as, adverts)
+		peers, reason := s.tells(name, as, f, adverts)
 		if reason != 0 {
 			a.Rejected = append(a.Rejected, Rejection{name, reason})
 			continue
@@ -116,11 +116,11 @@ func (s *Snapshot) distance(node string) (int, lb.Reason) {
 }
 
 // tells returns the peers that the node can tell of the address, or why none.
-func (s *Snapshot) tells(node string, as lb.Assignment, adverts []*lb.BGPAdvertisement) ([]string, lb.Reason) {
+func (s *Snapshot) tells(node string, as lb.Assignment, f lb.Family, adverts []*lb.BGPAdvertisement) ([]string, lb.Reason) {
 	if _, alive := s.Speakers[node]; !alive {
 		return nil, lb.ReasonNodeNotMember
 	}
-	if _, ready := slices.BinarySearch(as.ReadyNodes, node); as.Policy == lb.TrafficLocal && !ready {
+	if _, ready := slices.BinarySearch(as.Ready.Of(f), node); as.Policy == lb.TrafficLocal && !ready {
 		return nil, lb.ReasonNoReadyEndpoint
 	}
 	mine := s.onNode(adverts, node)
@@ -191,7 +191,7 @@ type bgpSet struct {
 type bgpKind struct {
 	adverts *bgpSet
 	policy  lb.TrafficPolicy
-	served  bool   // there are nodes with a ready endpoint
+	served  bool   // there are nodes with a ready endpoint of the address's family
 	ready   string // with policy Local, which
 }
 
@@ -225,30 +225,31 @@ func (k *bgpKinds) portion(users []lb.Assignment, g lb.Grant) *portion {
 	if k == nil {
 		return nil
 	}
-	as := together(users)
-	of := bgpKind{adverts: k.adverts(users, g), policy: as.Policy, served: len(as.ReadyNodes) > 0}
+	as, f := together(users), lb.FamilyOf(g.Addr)
+	ready := as.Ready.Of(f)
+	of := bgpKind{adverts: k.adverts(users, g), policy: as.Policy, served: len(ready) > 0}
 	among := k.nodes
 	if as.Policy == lb.TrafficLocal {
-		if _, here := slices.BinarySearch(as.ReadyNodes, k.s.Node); !here {
+		if _, here := slices.BinarySearch(ready, k.s.Node); !here {
 			return nil
 		}
-		of.ready = strings.Join(as.ReadyNodes, "\x00")
-		among = as.ReadyNodes
+		of.ready = strings.Join(ready, "\x00")
+		among = ready
 	}
 	if k.begun && of == k.last {
 		return k.lastFor
 	}
 	found, known := k.known[of]
 	if !known {
-		found = k.find(among, as, of.adverts.list)
+		found = k.find(among, as, f, of.adverts.list)
 		k.known[of] = found
 	}
 	k.last, k.lastFor, k.begun = of, found, true
 	return found
 }
 
-func (k *bgpKinds) find(among []string, as lb.Assignment, adverts []*lb.BGPAdvertisement) *portion {
-	a := k.s.announcers(among, as, adverts)
+func (k *bgpKinds) find(among []string, as lb.Assignment, f lb.Family, adverts []*lb.BGPAdvertisement) *portion {
+	a := k.s.announcers(among, as, f, adverts)
 	if a.Peers[k.s.Node] == nil {
 		return nil
 	}

@@ -79,13 +79,13 @@ func TestRoutes(t *testing.T) {
 		{"of other Services", func(s *Snapshot) { s.BGPAdvertisements[0].ServiceSelectors = label("app", "x") }, nil},
 		{"from other nodes", func(s *Snapshot) { s.BGPAdvertisements[0].NodeSelectors = label("zone", "x") }, nil},
 		{"to one of the peers", func(s *Snapshot) { s.BGPAdvertisements[0].Peers = []string{"r2"} }, []lb.BGPRoute{row(hostRow, "r2")}},
-		{"nothing serves", func(s *Snapshot) { s.Assignments[0].ReadyNodes = nil }, nil},
-		{"policy Cluster, served elsewhere", func(s *Snapshot) { s.Assignments[0].ReadyNodes = []string{"n2"} }, []lb.BGPRoute{both}},
+		{"nothing serves", func(s *Snapshot) { s.Assignments[0].Ready = lb.ReadyNodes{} }, nil},
+		{"policy Cluster, served elsewhere", func(s *Snapshot) { s.Assignments[0].Ready = ready("n2") }, []lb.BGPRoute{both}},
 		{"policy Local, served elsewhere", func(s *Snapshot) {
-			s.Assignments[0].Policy, s.Assignments[0].ReadyNodes = lb.TrafficLocal, []string{"n2"}
+			s.Assignments[0].Policy, s.Assignments[0].Ready = lb.TrafficLocal, ready("n2")
 		}, nil},
 		{"policy Local, served here", func(s *Snapshot) {
-			s.Assignments[0].Policy, s.Assignments[0].ReadyNodes = lb.TrafficLocal, []string{"n1"}
+			s.Assignments[0].Policy, s.Assignments[0].Ready = lb.TrafficLocal, ready("n1")
 		}, []lb.BGPRoute{both}},
 		{"cordoned, and others announce", func(s *Snapshot) { avoided(s, lb.ReasonNodeCordoned, "n1") }, []lb.BGPRoute{draining(both)}},
 		{"drained by its Speaker", func(s *Snapshot) {
@@ -99,7 +99,7 @@ func TestRoutes(t *testing.T) {
 		}, []lb.BGPRoute{both}},
 		{"cordoned, and the last with an endpoint", func(s *Snapshot) {
 			avoided(s, lb.ReasonNodeCordoned, "n1")
-			s.Assignments[0].Policy, s.Assignments[0].ReadyNodes = lb.TrafficLocal, []string{"n1"}
+			s.Assignments[0].Policy, s.Assignments[0].Ready = lb.TrafficLocal, ready("n1")
 		}, []lb.BGPRoute{both}},
 		{"cordoned, and the others have no peer", func(s *Snapshot) {
 			avoided(s, lb.ReasonNodeCordoned, "n1")
@@ -112,12 +112,12 @@ func TestRoutes(t *testing.T) {
 		}, []lb.BGPRoute{both}},
 		{"a prefix of two addresses, of which one is served", func(s *Snapshot) {
 			s.BGPAdvertisements[0].Length4 = 24
-			second(s, func(as *lb.Assignment) { as.ReadyNodes = nil })
+			second(s, func(as *lb.Assignment) { as.Ready = lb.ReadyNodes{} })
 		}, []lb.BGPRoute{row(wide, "r1", "r2")}},
 		{"a prefix of two addresses, of which one needs the cordoned node", func(s *Snapshot) {
 			s.BGPAdvertisements[0].Length4 = 24
 			avoided(s, lb.ReasonNodeCordoned, "n1")
-			second(s, func(as *lb.Assignment) { as.Policy, as.ReadyNodes = lb.TrafficLocal, []string{"n1"} })
+			second(s, func(as *lb.Assignment) { as.Policy, as.Ready = lb.TrafficLocal, ready("n1") })
 		}, []lb.BGPRoute{row(wide, "r1", "r2")}},
 		{"one by one and together", func(s *Snapshot) {
 			s.BGPAdvertisements = append(s.BGPAdvertisements, advert("wide", func(a *lb.BGPAdvertisement) { a.Length4 = 24 }))

@@ -71,7 +71,7 @@ func TestMoveRefused(t *testing.T) {
 	}{
 		{func(s *Snapshot) { s.Speakers["n1"].Interfaces[0].Up = false }, lb.ReasonNoInterface},
 		{func(s *Snapshot) { s.Nodes["n1"] = lb.Node{Name: "n1", Avoid: []lb.Reason{lb.ReasonNodeCordoned}} }, lb.ReasonNodeCordoned},
-		{func(s *Snapshot) { s.Assignments[0].ReadyNodes = nil }, lb.ReasonNoEndpoints},
+		{func(s *Snapshot) { s.Assignments[0].Ready = lb.ReadyNodes{} }, lb.ReasonNoEndpoints},
 		{func(s *Snapshot) { s.Assignments = nil }, lb.ReasonNotAssigned},
 	} {
 		s := cluster(c.change)

@@ -246,7 +246,7 @@ func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr,
 	switch {
 	case len(adverts) == 0:
 		return Candidates{Reason: lb.ReasonNoAdvertisement}
-	case len(as.ReadyNodes) == 0:
+	case len(as.Ready.Of(lb.FamilyOf(addr))) == 0:
 		return Candidates{Reason: lb.ReasonNoEndpoints}
 	}
 	c := Candidates{Able: map[string][]string{}}
@@ -271,21 +271,38 @@ func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr,
 
 // together returns the Services that share an address as if they were one: a
 // node that can serve any of them can announce it. Under externalTrafficPolicy
-// Local those that share have the same pods.
+// Local those that share have the same pods. A tenant chooses how many share, so that
+// the cost is linear in their number.
 func together(users []lb.Assignment) lb.Assignment {
 	all := users[0]
 	if len(users) == 1 {
 		return all
 	}
-	for _, as := range users[1:] {
-		all.ReadyNodes = slices.Concat(all.ReadyNodes, as.ReadyNodes)
-		if as.Policy == lb.TrafficLocal {
-			all.Policy = as.Policy
+	for i := range users {
+		if users[i].Policy == lb.TrafficLocal {
+			all.Policy = lb.TrafficLocal
 		}
 	}
-	slices.Sort(all.ReadyNodes)
-	all.ReadyNodes = slices.Compact(all.ReadyNodes)
+	for _, f := range []lb.Family{lb.IPv4, lb.IPv6} {
+		all.Ready.Set(f, readyFor(users, f))
+	}
 	return all
+}
+
+// readyFor returns the nodes, sorted, that are ready for one of the Services.
+func readyFor(users []lb.Assignment, f lb.Family) []string {
+	all := users[0].Ready.Of(f)
+	alike := func(as lb.Assignment) bool { return slices.Equal(as.Ready.Of(f), all) }
+	if !slices.ContainsFunc(users, func(as lb.Assignment) bool { return !alike(as) }) {
+		return all // the rule: those that share have the same pods, or it does not matter which nodes are ready
+	}
+	nodes := map[string]bool{}
+	for i := range users {
+		for _, n := range users[i].Ready.Of(f) {
+			nodes[n] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(nodes))
 }
 
 // able returns the interfaces on which the node can announce the address, or
@@ -295,7 +312,7 @@ func (s *Snapshot) able(node lb.Node, as lb.Assignment, addr netip.Addr, adverts
 	if !alive {
 		return nil, lb.ReasonNodeNotMember
 	}
-	if _, ready := slices.BinarySearch(as.ReadyNodes, node.Name); as.Policy == lb.TrafficLocal && !ready {
+	if _, ready := slices.BinarySearch(as.Ready.Of(lb.FamilyOf(addr)), node.Name); as.Policy == lb.TrafficLocal && !ready {
 		return nil, lb.ReasonNoReadyEndpoint
 	}
 	selected, fails := false, false

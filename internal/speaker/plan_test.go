@@ -31,6 +31,9 @@ func eth0(prefixes ...string) Speaker {
 	return Speaker{Interfaces: []netif.Interface{i}, Joined: true}
 }
 
+// ready says that a Service has endpoints of both families on the nodes.
+func ready(nodes ...string) lb.ReadyNodes { return lb.ReadyNodes{IPv4: nodes, IPv6: nodes} }
+
 // cluster is three nodes on the address's subnet, a Service with endpoints on
 // all of them, and an advertisement for everything. change makes it a case.
 func cluster(change func(*Snapshot)) Snapshot {
@@ -38,7 +41,7 @@ func cluster(change func(*Snapshot)) Snapshot {
 		Node: "n1", Joined: true,
 		Assignments: []lb.Assignment{{
 			Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Policy: lb.TrafficCluster,
-			Grants: []lb.Grant{{Addr: vip, Pool: "lan"}}, ReadyNodes: []string{"n1", "n2", "n3"},
+			Grants: []lb.Grant{{Addr: vip, Pool: "lan"}}, Ready: ready("n1", "n2", "n3"),
 		}},
 		Advertisements: []lb.L2Advertisement{{Name: "all", Scope: lb.Scope{AllPools: true}}},
 		Nodes:          map[string]lb.Node{"n1": {Name: "n1"}, "n2": {Name: "n2"}, "n3": {Name: "n3"}},
@@ -210,13 +213,13 @@ func TestMake(t *testing.T) {
 		},
 		{
 			name:   "no endpoint",
-			change: func(s *Snapshot) { s.Assignments[0].ReadyNodes = nil },
+			change: func(s *Snapshot) { s.Assignments[0].Ready = lb.ReadyNodes{} },
 			reason: lb.ReasonNoEndpoints,
 		},
 		{
 			name: "Local: only nodes with a ready endpoint; an owner without one stops at once",
 			change: func(s *Snapshot) {
-				s.Assignments[0].Policy, s.Assignments[0].ReadyNodes = lb.TrafficLocal, []string{"n2"}
+				s.Assignments[0].Policy, s.Assignments[0].Ready = lb.TrafficLocal, ready("n2")
 			},
 			reason: lb.ReasonNotOwner, owner: "n2",
 			rejected: []Rejection{{"n1", lb.ReasonNoReadyEndpoint}, {"n3", lb.ReasonNoReadyEndpoint}},

@@ -22,7 +22,9 @@ func large(t *rapid.T) Snapshot {
 		as := &s.Assignments[i]
 		as.Labels = lb.Labels{{Key: "tier", Value: rapid.SampledFrom([]string{"web", "0", "1", "other"}).Draw(t, "tier")}}
 		as.Policy = rapid.SampledFrom([]lb.TrafficPolicy{lb.TrafficCluster, lb.TrafficLocal}).Draw(t, "policy")
-		as.ReadyNodes = rapid.SampledFrom([][]string{nil, {""}, {"node-001"}, {"", "node-002", "node-004"}, {"node-000", "node-003"}}).Draw(t, "ready")
+		for _, f := range []lb.Family{lb.IPv4, lb.IPv6} {
+			as.Ready.Set(f, rapid.SampledFrom([][]string{nil, {""}, {"node-001"}, {"", "node-002", "node-004"}, {"node-000", "node-003"}}).Draw(t, "ready"))
+		}
 		switch rapid.IntRange(0, 5).Draw(t, "address") {
 		case 0: // shared
 			as.Grants[0] = s.Assignments[0].Grants[0]
@@ -101,7 +103,7 @@ func TestPlannerDecidesAsIfItKeptNothing(t *testing.T) {
 				s.Version++
 				if rapid.Bool().Draw(t, "endpoints") {
 					s.Assignments = slices.Clone(s.Assignments)
-					s.Assignments[3].ReadyNodes = []string{"node-002"}
+					s.Assignments[3].Ready = ready("node-002")
 				}
 				s.Speakers = maps.Clone(s.Speakers)
 				delete(s.Speakers, fmt.Sprintf("node-%03d", rapid.IntRange(1, 4).Draw(t, "dies")))
@@ -140,12 +142,12 @@ func TestAddressGivenOutAgainIsProbed(t *testing.T) {
 			appears()
 		}, true},
 		{"the same, and it got its endpoints later", func(s *Snapshot, appears func()) {
-			ready := s.Assignments[0].ReadyNodes
+			was := s.Assignments[0].Ready
 			s.Claims[vip] = election.Claim{}
-			s.Assignments[0].ReadyNodes = nil
+			s.Assignments[0].Ready = lb.ReadyNodes{}
 			appears()
 			s.Assignments = slices.Clone(s.Assignments)
-			s.Assignments[0].ReadyNodes = ready
+			s.Assignments[0].Ready = was
 			delete(s.Speakers, "n2")
 			delete(s.Speakers, "n3")
 			s.Version++
@@ -160,7 +162,7 @@ func TestAddressGivenOutAgainIsProbed(t *testing.T) {
 		{"this node has it, and another Service comes", func(s *Snapshot, appears func()) {
 			s.Assignments = append(slices.Clone(s.Assignments), lb.Assignment{
 				Service: lb.ServiceKey{Namespace: "default", Name: "zoo"}, Policy: lb.TrafficCluster,
-				Grants: []lb.Grant{{Addr: vip.Next(), Pool: "lan"}}, ReadyNodes: []string{lb.AnyNode},
+				Grants: []lb.Grant{{Addr: vip.Next(), Pool: "lan"}}, Ready: ready(lb.AnyNode),
 			})
 			s.Version++
 		}, false},

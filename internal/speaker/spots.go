@@ -65,7 +65,7 @@ type kind struct {
 	adverts *advertSet
 	subnet  netip.Prefix // the smallest that some live node is in and the address too; subnets of one address are nested
 	policy  lb.TrafficPolicy
-	served  bool   // there are nodes with a ready endpoint
+	served  bool   // there are nodes with a ready endpoint of the address's family
 	ready   string // with policy Local, which
 }
 
@@ -123,11 +123,12 @@ func newKinds(s *Snapshot) *kinds {
 // externalTrafficPolicy Local they are many and differ from Service to Service.
 func (k *kinds) candidates(users []lb.Assignment, g lb.Grant) *Candidates {
 	as := together(users)
-	of := kind{adverts: k.adverts(users, g), subnet: k.subnet(g.Addr), policy: as.Policy, served: len(as.ReadyNodes) > 0}
+	ready := as.Ready.Of(lb.FamilyOf(g.Addr))
+	of := kind{adverts: k.adverts(users, g), subnet: k.subnet(g.Addr), policy: as.Policy, served: len(ready) > 0}
 	among := k.nodes
 	if as.Policy == lb.TrafficLocal {
-		of.ready = strings.Join(as.ReadyNodes, "\x00")
-		among = as.ReadyNodes
+		of.ready = strings.Join(ready, "\x00")
+		among = ready
 	}
 	if k.lastFor != nil && of == k.last {
 		return k.lastFor

@@ -106,6 +106,30 @@ func TestBGPLocalTraffic(t *testing.T) {
 	c.untilService(t, web, announced, false, "NoEndpoints")
 }
 
+// Routers lead to the nodes with endpoints of the address's own family.
+func TestBGPLocalTrafficOfEachFamily(t *testing.T) {
+	c := peered(t)
+	c.advertise(t, "all")
+	web := c.service(t, "web", dualStack, localTraffic)
+	c.backendOf(t, corev1.IPv4Protocol, web, "n1")
+	on6 := c.backendOf(t, corev1.IPv6Protocol, web, "n2")
+	addresses := c.addresses(t, web)
+	v4, v6 := addresses[0], addresses[1]
+	if v4.Is6() {
+		v4, v6 = v6, v4
+	}
+	c.untilVia(t, soon, c.Routers(), host(v4), "n1")
+	c.untilVia(t, soon, c.Routers(), host(v6), "n2")
+	for _, r := range c.Routers() {
+		served(t, r.Client, v4)
+		served(t, r.Client, v6)
+	}
+	must(t, on6.SetReady(t.Context(), false))
+	c.untilVia(t, soon, c.Routers(), host(v6))
+	c.untilVia(t, soon, c.Routers(), host(v4), "n1")
+	c.untilService(t, web, announced, false, "NoEndpoints", "the Service has no ready IPv6 endpoint", v4.String()+" by BGP from n1")
+}
+
 // Routers see the attributes that advertisements have, and a prefix for many
 // addresses. Of two that contradict the older one counts, and both say so.
 func TestBGPAttributes(t *testing.T) {

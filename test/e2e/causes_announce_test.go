@@ -49,7 +49,7 @@ func TestCauseOfSilenceIsNamed(t *testing.T) {
 			about:  "L2Advertisement broken", because: []string{"spec.nodeSelectors: no node matches"},
 		},
 		{
-			name: "pods that are not ready", reason: "NoEndpoints", says: []string{"the Service has no ready endpoint"}, text: "1, and none is ready",
+			name: "pods that are not ready", reason: "NoEndpoints", says: []string{"the Service has no ready IPv4 endpoint"}, text: "1, and none is ready",
 			breaks: func(t *testing.T, pod *lab.Backend) { must(t, pod.SetReady(t.Context(), false)) },
 		},
 	} {

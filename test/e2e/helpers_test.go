@@ -324,6 +324,17 @@ func (c *corner) backend(t *testing.T, svc *corev1.Service, node string) *lab.Ba
 	return b
 }
 
+// backendOf adds a backend that has endpoints of one address family.
+func (c *corner) backendOf(t *testing.T, f corev1.IPFamily, svc *corev1.Service, node string) *lab.Backend {
+	t.Helper()
+	b, err := c.AddBackend(t.Context(), lab.BackendSpec{
+		Namespace: svc.Namespace, Service: svc.Name, Name: svc.Name + "-" + node + "-" + strings.ToLower(string(f)), Node: node, Families: []corev1.IPFamily{f},
+	})
+	must(t, err)
+	t.Cleanup(func() { must(t, b.Remove(context.Background())) })
+	return b
+}
+
 // backends adds a backend on each node, all ready.
 func (c *corner) backends(t *testing.T, svc *corev1.Service) map[string]*lab.Backend {
 	t.Helper()

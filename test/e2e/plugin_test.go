@@ -196,8 +196,8 @@ func TestPluginNamesTheCause(t *testing.T) {
 		advert(t, v1alpha1.L2AdvertisementSpec{})
 		svc := c.service(t, "idle")
 		c.addresses(t, svc)
-		c.explain(t, svc, "NotAnnounced", "the Service has no ready endpoint")
-		c.doctor(t, "Service "+c.namespace+"/idle", "the Service has no ready endpoint", "kubectl get endpointslices")
+		c.explain(t, svc, "NotAnnounced", "the Service has no ready IPv4 endpoint")
+		c.doctor(t, "Service "+c.namespace+"/idle", "the Service has no ready IPv4 endpoint", "kubectl get endpointslices")
 	})
 	t.Run("no node chosen", func(t *testing.T) {
 		lan(t, some)
@@ -211,7 +211,7 @@ func TestPluginNamesTheCause(t *testing.T) {
 		advert(t, v1alpha1.L2AdvertisementSpec{NodeSelectors: []v1alpha1.LabelSelector{{MatchLabels: map[string]v1alpha1.LabelValue{corev1.LabelHostname: "n3"}}}})
 		svc := served(t, c.service(t, "local", localTraffic))
 		c.addresses(t, svc)
-		c.explain(t, svc, "NotAnnounced", "n1 not selected by the advertisement's nodeSelectors", "n3 has no ready endpoint (externalTrafficPolicy: Local)")
+		c.explain(t, svc, "NotAnnounced", "n1 not selected by the advertisement's nodeSelectors", "n3 has no ready IPv4 endpoint (externalTrafficPolicy: Local)")
 	})
 	t.Run("interface down", func(t *testing.T) {
 		c.darkNetwork(t, "192.168.77")

@@ -19,7 +19,7 @@ func TestServiceSaysWhoAnnounces(t *testing.T) {
 	c.untilService(t, web, announced, false, "NoAdvertisement", a.String(), "no L2Advertisement or BGPAdvertisement selects the Service")
 	advert := &v1alpha1.L2Advertisement{ObjectMeta: meta1("web")}
 	c.create(t, advert)
-	c.untilService(t, web, announced, false, "NoEndpoints", a.String(), "no ready endpoint")
+	c.untilService(t, web, announced, false, "NoEndpoints", a.String(), "no ready IPv4 endpoint")
 
 	backends := c.backends(t, web)
 	owner := c.owner(t, a)
@@ -38,7 +38,7 @@ func TestServiceSaysWhoAnnounces(t *testing.T) {
 		}}}}
 	})
 	c.untilService(t, web, announced, false, "NoCandidate", a.String(),
-		"n1 not selected by the advertisement's nodeSelectors", "n2, n3 has no ready endpoint (externalTrafficPolicy: Local)")
+		"n1 not selected by the advertisement's nodeSelectors", "n2, n3 has no ready IPv4 endpoint (externalTrafficPolicy: Local)")
 	c.untilSpeakersOwn(t, nil)
 	must(t, backends["n1"].SetReady(t.Context(), false))
 	c.untilService(t, web, announced, false, "NoEndpoints")

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/test/lab"
 )
@@ -105,6 +107,47 @@ func TestLocalTrafficKeepsTheSource(t *testing.T) {
 	must(t, backends["n2"].SetReady(t.Context(), false))
 	c.untilService(t, web, announced, false, "NoEndpoints")
 	c.untilOwner(t, addresses[0])
+}
+
+// The endpoints of one address family say nothing about the address of the other.
+func TestEachFamilyIsServedByItsOwnEndpoints(t *testing.T) {
+	c := cluster.corner(t)
+	c.pool(t, "web", "172.30.0.80-172.30.0.89", "fd30::80-fd30::89")
+	c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1("all-nodes")})
+	byFamily := func(svc *corev1.Service) (v4, v6 netip.Addr) {
+		t.Helper()
+		for _, a := range c.addresses(t, svc) {
+			if a.Is4() {
+				v4 = a
+			} else {
+				v6 = a
+			}
+		}
+		return v4, v6
+	}
+
+	local := c.service(t, "local", dualStack, localTraffic)
+	v4, v6 := byFamily(local)
+	c.backendOf(t, corev1.IPv4Protocol, local, "n1")
+	on6 := c.backendOf(t, corev1.IPv6Protocol, local, "n2")
+	c.untilOwner(t, v4, "n1")
+	c.untilOwner(t, v6, "n2")
+	served(t, c.Client, v4)
+	served(t, c.Client, v6)
+	must(t, on6.SetTerminating(t.Context(), true)) // the last of its family serves to the end, ready ones of the other do not matter
+	c.untilOwner(t, v6, "n2")
+	must(t, on6.SetReady(t.Context(), false))
+	c.untilService(t, local, announced, false, "NoEndpoints", v4.String()+" by layer 2 from n1", v6.String()+" is not announced: the Service has no ready IPv6 endpoint")
+	c.untilOwner(t, v6)
+	c.untilOwner(t, v4, "n1")
+
+	anywhere := c.service(t, "anywhere", dualStack)
+	w4, w6 := byFamily(anywhere)
+	c.backendOf(t, corev1.IPv6Protocol, anywhere, "n3")
+	c.untilService(t, anywhere, announced, false, "NoEndpoints", w4.String()+" is not announced: the Service has no ready IPv4 endpoint", w6.String()+" by layer 2 from")
+	served(t, c.Client, w6)
+	c.untilOwner(t, w4)
+	c.explain(t, anywhere, "NotAnnounced", "the Service has no ready IPv4 endpoint")
 }
 
 // untilOwner waits until exactly these nodes answer for the address.

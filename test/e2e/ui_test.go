@@ -280,7 +280,7 @@ func TestUI(t *testing.T) {
 		b.untilCell(t, "lan", "172.30.0.110", "conflict")
 		b.untilCell(t, "lan", "172.30.0.112", "silent")
 		b.untilCell(t, "lan", "172.30.0.114", "claimed")
-		b.untilSays(t, "#problems", "a host outside of the cluster has it too", "→ find the host by its MAC", c.namespace+"/idle", "has no ready endpoint")
+		b.untilSays(t, "#problems", "a host outside of the cluster has it too", "→ find the host by its MAC", c.namespace+"/idle", "has no ready IPv4 endpoint")
 		b.clickCell(t, "lan", "172.30.0.110")
 		b.untilSays(t, "#chosen", "conflict: a host outside of the cluster has it", mac)
 	})

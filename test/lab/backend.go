@@ -26,6 +26,9 @@ type BackendSpec struct {
 	Name      string // unique in the namespace
 	Node      string
 
+	// Families are those that the backend has endpoints of; by default, those of the Service.
+	Families []corev1.IPFamily
+
 	// Ports are what the endpoints say. By default they follow from the
 	// Service, which must exist then.
 	Ports []discoveryv1.EndpointPort
@@ -65,6 +68,9 @@ func (l *Lab) addBackend(ctx context.Context, spec BackendSpec) (*Backend, error
 	b := &Backend{Spec: spec, families: []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}}
 	if err := b.askService(ctx, l); err != nil {
 		return nil, err
+	}
+	if len(spec.Families) > 0 {
+		b.families = spec.Families
 	}
 	if b.Pod, err = l.makePod(ctx, l.Node(spec.Node), spec.Namespace+"-"+spec.Name); err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ func assigned(w *world) map[string][]string {
 	w.fill(&s)
 	out := map[string][]string{}
 	for _, a := range s.Assignments {
-		out[a.Service.Name] = a.ReadyNodes
+		out[a.Service.Name] = a.Ready.IPv4
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/speaker"
 )
 
@@ -72,7 +73,7 @@ func outcome(taken []string, refused []speaker.Refusal, invalid error) moved {
 	}
 	for _, r := range refused {
 		out.reason = v1alpha1.ReasonRefused
-		parts = append(parts, fmt.Sprintf("cannot take %s: %s", r.Addr, r.Reason.Words()))
+		parts = append(parts, fmt.Sprintf("cannot take %s: %s", r.Addr, r.Reason.WordsFor(lb.FamilyOf(r.Addr))))
 	}
 	if invalid != nil {
 		out.reason = v1alpha1.ReasonRefused

@@ -25,7 +25,7 @@ func TestMover(t *testing.T) {
 	s := speaker.Snapshot{
 		Node: "n1", Joined: true, Nodes: map[string]lb.Node{"n1": {Name: "n1"}}, Speakers: map[string]speaker.Speaker{"n1": lan},
 		Advertisements: []lb.L2Advertisement{{Name: "all", Scope: lb.Scope{AllPools: true}}},
-		Assignments:    []lb.Assignment{{Grants: []lb.Grant{{Addr: one}, {Addr: two}}, ReadyNodes: []string{"n1"}}},
+		Assignments:    []lb.Assignment{{Grants: []lb.Grant{{Addr: one}, {Addr: two}}, Ready: lb.ReadyNodes{IPv4: []string{"n1"}}}},
 	}
 	plan := speaker.Plan{Outcomes: []speaker.Outcome{{Addr: one, Owner: "n2"}, {Addr: two, Owner: "n3"}}}
 	orders := kube.SpeakerOrders{Take: []netip.Addr{one, two}, Once: map[string]string{v1alpha1.AnnotationTake: "192.0.2.1,192.0.2.2"}}

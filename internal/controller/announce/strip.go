@@ -45,7 +45,7 @@ func stripService(s *corev1.Service) *corev1.Service {
 // stripEndpoints keeps one endpoint of those on one node that are in the same
 // condition.
 func stripEndpoints(s *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
-	out := &discoveryv1.EndpointSlice{ObjectMeta: stripMeta(s.ObjectMeta)}
+	out := &discoveryv1.EndpointSlice{ObjectMeta: stripMeta(s.ObjectMeta), AddressType: s.AddressType}
 	out.Labels = map[string]string{discoveryv1.LabelServiceName: s.Labels[discoveryv1.LabelServiceName]}
 	nodes := kube.Endpoints(s)
 	yes, no := true, false

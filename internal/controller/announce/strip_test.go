@@ -32,7 +32,8 @@ func TestStrippedObjectsMakeTheSameWorld(t *testing.T) {
 	foreign := web.DeepCopy()
 	foreign.Name, foreign.Spec.LoadBalancerClass = "foreign", ptr.To("theirs")
 	endpoints := &discoveryv1.EndpointSlice{
-		ObjectMeta: meta("web-x", map[string]string{discoveryv1.LabelServiceName: "web", "other": "label"}),
+		AddressType: discoveryv1.AddressTypeIPv6,
+		ObjectMeta:  meta("web-x", map[string]string{discoveryv1.LabelServiceName: "web", "other": "label"}),
 		Endpoints: []discoveryv1.Endpoint{
 			{NodeName: ptr.To("n2"), Addresses: []string{"10.0.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}},
 			{NodeName: ptr.To("n3"), Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true)}},

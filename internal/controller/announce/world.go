@@ -170,24 +170,28 @@ func (w *world) endpointsChanged(of lb.ServiceKey) bool {
 		return false
 	}
 	i, given := slices.BinarySearchFunc(w.assignments, of, func(a lb.Assignment, key lb.ServiceKey) int { return a.Service.Compare(key) })
-	if given && !w.changes.services[of] && slices.Equal(w.assignments[i].ReadyNodes, w.readyNodes(of, svc.policy)) {
+	if given && !w.changes.services[of] && w.assignments[i].Ready.Equal(w.readyNodes(of, svc.policy)) {
 		return false
 	}
 	return w.changes.service(of)
 }
 
-// anywhere is what ReadyNodes of a Service is where the nodes do not matter.
+// anywhere are the ready nodes of a Service where it does not matter which they are.
 var anywhere = []string{lb.AnyNode}
 
-// readyNodes returns Assignment.ReadyNodes of a Service.
-func (w *world) readyNodes(of lb.ServiceKey, policy lb.TrafficPolicy) []string {
+// readyNodes returns Assignment.Ready of a Service.
+func (w *world) readyNodes(of lb.ServiceKey, policy lb.TrafficPolicy) lb.ReadyNodes {
 	nodes := make([]kube.EndpointNodes, len(w.endpoints[of]))
 	for i, e := range w.endpoints[of] {
 		nodes[i] = e.EndpointNodes
 	}
 	ready := kube.MayGetTraffic(nodes)
-	if policy == lb.TrafficCluster && len(ready) > 0 {
-		return anywhere
+	if policy == lb.TrafficCluster {
+		for _, f := range []lb.Family{lb.IPv4, lb.IPv6} {
+			if len(ready.Of(f)) > 0 {
+				ready.Set(f, anywhere)
+			}
+		}
 	}
 	return ready
 }
@@ -510,6 +514,6 @@ func (w *world) assignment(key lb.ServiceKey, svc service) lb.Assignment {
 			as.Grants = append(as.Grants, lb.Grant{Addr: a, Pool: pool})
 		}
 	}
-	as.ReadyNodes = w.readyNodes(key, svc.policy)
+	as.Ready = w.readyNodes(key, svc.policy)
 	return as
 }

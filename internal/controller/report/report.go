@@ -446,7 +446,7 @@ func (v *view) layer2(g lb.Grant) way {
 		}
 		return w
 	}
-	w.reason, w.words = c.Reason, c.Reason.Words()
+	w.reason, w.words = c.Reason, c.Reason.WordsFor(lb.FamilyOf(g.Addr))
 	if w.reason == 0 && len(conflicts) > 0 {
 		w.reason, w.words = lb.ReasonConflict, foreign(conflicts[0])
 		if !conflicts[0].Announced {
@@ -456,7 +456,7 @@ func (v *view) layer2(g lb.Grant) way {
 		w.pending = true
 		w.reason, w.words = lb.ReasonNotOwner, "no node has said so yet; can: "+strings.Join(c.Good, ", ")
 	} else if len(c.Rejected) > 0 {
-		w.words += ": " + rejections(c.Rejected)
+		w.words += ": " + rejections(c.Rejected, lb.FamilyOf(g.Addr))
 	}
 	return w
 }
@@ -475,9 +475,9 @@ func (v *view) bgp(g lb.Grant) way {
 	w := way{name: "BGP"}
 	a := v.Announcers(v.sharers[g.Addr], g)
 	if a.Reason != 0 {
-		w.reason, w.words = a.Reason, a.Reason.Words()
+		w.reason, w.words = a.Reason, a.Reason.WordsFor(lb.FamilyOf(g.Addr))
 		if len(a.Rejected) > 0 {
-			w.words += ": " + rejections(a.Rejected)
+			w.words += ": " + rejections(a.Rejected, lb.FamilyOf(g.Addr))
 		}
 		return w
 	}
@@ -519,15 +519,15 @@ func strain(strained []speaker.Rejection, node string) string {
 	return ""
 }
 
-// rejections names the nodes that cannot announce, by reason.
-func rejections(list []speaker.Rejection) string {
+// rejections names the nodes that cannot announce an address of the family, by reason.
+func rejections(list []speaker.Rejection, f lb.Family) string {
 	byReason := map[lb.Reason][]string{}
 	for _, r := range list {
 		byReason[r.Reason] = append(byReason[r.Reason], r.Node)
 	}
 	var out []string
 	for _, r := range slices.Sorted(maps.Keys(byReason)) {
-		out = append(out, strings.Join(byReason[r], ", ")+" "+r.Words())
+		out = append(out, kube.Some(byReason[r], fewNodes)+" "+r.WordsFor(f))
 	}
 	return strings.Join(out, "; ")
 }

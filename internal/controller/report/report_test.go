@@ -18,7 +18,7 @@ import (
 func TestConflictThatMovesAnAddress(t *testing.T) {
 	addr := netip.MustParseAddr("192.0.2.100")
 	grant := lb.Grant{Addr: addr, Pool: "lan"}
-	service := lb.Assignment{Grants: []lb.Grant{grant}, ReadyNodes: []string{lb.AnyNode}}
+	service := lb.Assignment{Grants: []lb.Grant{grant}, Ready: lb.ReadyNodes{IPv4: []string{lb.AnyNode}}}
 	conflict := func(node, iface string, announced bool) survey.Objects {
 		o := survey.Objects{
 			Pools: []v1alpha1.IPAddressPool{{ObjectMeta: metav1.ObjectMeta{Name: "lan"}, Spec: v1alpha1.IPAddressPoolSpec{Addresses: []v1alpha1.AddressRange{"192.0.2.100/32"}}}},

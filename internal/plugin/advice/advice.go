@@ -36,7 +36,7 @@ var mends = map[lb.Reason]string{
 	lb.ReasonClaimLacksFamily:    "name a claim that keeps an address of each of the Service's spec.ipFamilies",
 
 	lb.ReasonNoAdvertisement: "create an L2Advertisement or a BGPAdvertisement for the pool, or let the selectors of one choose pool and Service",
-	lb.ReasonNoEndpoints:     "see whether the Service's pods are ready, and whether its spec.selector chooses them: kubectl get endpointslices",
+	lb.ReasonNoEndpoints:     "see whether the Service's pods are ready, and whether its spec.selector chooses them: kubectl get endpointslices; if only one address family has endpoints, give the pods addresses of both or take the other family out of spec.ipFamilies",
 	lb.ReasonNoCandidate:     "mend what is said of one of the nodes",
 	lb.ReasonConflict:        "find the host by its MAC and take the address from it, or take it out of the pool (spec.excludes)",
 	lb.ReasonNotEstablished:  "see why the sessions are not up: kubectl fairlead explain peer NAME",

@@ -137,9 +137,9 @@ func (c *Cluster) Refuse(namespace, name, reason, message string) {
 	c.Service(namespace, name).Status.Conditions = []metav1.Condition{Condition(v1alpha1.ConditionAddressAssigned, false, reason, message)}
 }
 
-// Serve gives a Service a ready endpoint on each of these nodes, and none elsewhere.
+// Serve gives a Service a ready IPv4 endpoint on each of these nodes, and none elsewhere.
 func (c *Cluster) Serve(namespace, name string, nodes ...string) {
-	s := discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: name}}}
+	s := discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4, ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: name}}}
 	for _, n := range nodes {
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{NodeName: ptr.To(n)})
 	}

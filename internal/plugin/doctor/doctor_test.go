@@ -130,7 +130,7 @@ func TestExamine(t *testing.T) {
 		"nobody looked at it": {func(c *clustertest.Cluster) { c.AddService("shop", "late") },
 			[]string{"Warning pending the controller has not looked at it yet"}},
 		"no endpoints": {func(c *clustertest.Cluster) { c.Serve("shop", "web"); c.Announce("", "172.30.0.100") },
-			[]string{"Problem announced is not announced: the Service has no ready endpoint"}},
+			[]string{"Problem announced is not announced: the Service has no ready IPv4 endpoint"}},
 		"session down": {func(c *clustertest.Cluster) {
 			c.Peer("router", "n1", "n2", "n3")
 			c.Speaker("n2").Status.BGPSessions[0].State = v1alpha1.BGPSessionActive

@@ -68,7 +68,7 @@ func announced(c *cluster.Cluster) []Finding {
 			// The first is told of by another check, the second is a matter of a moment.
 		default:
 			g.add(Finding{
-				Severity: Problem, About: about, Says: "is not announced: " + joined(why.Words(), rejections(found.Rejected())),
+				Severity: Problem, About: about, Says: "is not announced: " + joined(why.WordsFor(lb.FamilyOf(a)), rejections(found.Rejected(), lb.FamilyOf(a))),
 				Evidence: evidence(a, &found), Mend: mend(&found),
 			})
 		}
@@ -119,8 +119,8 @@ func evidence(addr netip.Addr, a *cluster.Announcement) (out []string) {
 	return []string{s}
 }
 
-// rejections names the nodes that cannot announce, by reason.
-func rejections(list []speaker.Rejection) string {
+// rejections names the nodes that cannot announce an address of the family, by reason.
+func rejections(list []speaker.Rejection, f lb.Family) string {
 	var parts []string
 	for _, reason := range reasons(list) {
 		var nodes []string
@@ -129,7 +129,7 @@ func rejections(list []speaker.Rejection) string {
 				nodes = append(nodes, r.Node)
 			}
 		}
-		parts = append(parts, kube.Some(nodes, few)+" "+reason.Words())
+		parts = append(parts, kube.Some(nodes, few)+" "+reason.WordsFor(f))
 	}
 	return strings.Join(parts, "; ")
 }

@@ -56,6 +56,7 @@ type Way struct {
 	Conflicts  []string    `json:"conflicts,omitempty"`
 
 	why      lb.Reason
+	family   lb.Family // of the address
 	rejected []speaker.Rejection
 }
 
@@ -103,8 +104,8 @@ func addressPart(c *cluster.Cluster, g lb.Grant) AddressPart {
 }
 
 // wayOf begins what there is to say of a way: why it is not taken, or 0.
-func wayOf(why lb.Reason, rejected []speaker.Rejection, chosen bool) Way {
-	w := Way{Chosen: chosen, Announced: why == 0, why: why, rejected: rejected}
+func wayOf(f lb.Family, why lb.Reason, rejected []speaker.Rejection, chosen bool) Way {
+	w := Way{Chosen: chosen, Announced: why == 0, why: why, family: f, rejected: rejected}
 	if why != 0 {
 		w.Reason = why.String()
 	}
@@ -113,7 +114,7 @@ func wayOf(why lb.Reason, rejected []speaker.Rejection, chosen bool) Way {
 
 func layer2(c *cluster.Cluster, a *cluster.Announcement) Way {
 	l := &a.Layer2
-	w := wayOf(l.Why(), l.Rejected, len(l.Adverts) > 0)
+	w := wayOf(lb.FamilyOf(a.Grant.Addr), l.Why(), l.Rejected, len(l.Adverts) > 0)
 	for i := range c.View.Advertisements {
 		advert := &c.View.Advertisements[i]
 		w.Adverts = append(w.Adverts, judge(advert.Name, &advert.Scope, l.Adverts, a.Grant))
@@ -163,7 +164,7 @@ func ordered(c *cluster.Cluster, owner string, a netip.Addr) string {
 
 func routes(c *cluster.Cluster, a *cluster.Announcement) Way {
 	b := &a.BGP
-	w := wayOf(b.Why(), b.Rejected, len(b.Adverts) > 0)
+	w := wayOf(lb.FamilyOf(a.Grant.Addr), b.Why(), b.Rejected, len(b.Adverts) > 0)
 	for i := range c.View.BGPAdvertisements {
 		advert := &c.View.BGPAdvertisements[i]
 		w.Adverts = append(w.Adverts, judge(advert.Name, &advert.Scope, b.Adverts, a.Grant))
@@ -204,7 +205,7 @@ func silence(c *cluster.Cluster, node string, peers []string) string {
 
 func (w *Way) reject(list []speaker.Rejection) {
 	for _, r := range list {
-		w.Candidates = append(w.Candidates, Candidate{Node: r.Node, Verdict: Cannot, Reason: r.Reason.String(), Words: r.Reason.Words()})
+		w.Candidates = append(w.Candidates, Candidate{Node: r.Node, Verdict: Cannot, Reason: r.Reason.String(), Words: r.Reason.WordsFor(w.family)})
 	}
 }
 
@@ -258,13 +259,13 @@ func (w *Way) cause() string {
 	case lb.ReasonNotOwner:
 		return "no node has said yet that it announces it"
 	case lb.ReasonConflict:
-		return w.why.Words() + ": " + strings.Join(w.Conflicts, "; ")
+		return w.why.WordsFor(w.family) + ": " + strings.Join(w.Conflicts, "; ")
 	case lb.ReasonNotEstablished:
 		return "no BGP session is up: " + w.grouped(Silent)
 	case lb.ReasonNoCandidate:
-		return w.why.Words() + ": " + w.grouped(Cannot)
+		return w.why.WordsFor(w.family) + ": " + w.grouped(Cannot)
 	default:
-		return w.why.Words()
+		return w.why.WordsFor(w.family)
 	}
 }
 

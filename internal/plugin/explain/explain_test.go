@@ -102,7 +102,7 @@ func TestService(t *testing.T) {
 		"no endpoints": {func(c *clustertest.Cluster) {
 			c.Serve("shop", "web")
 			c.Announce("", "172.30.0.100")
-		}, NotAnnounced, "the Service has no ready endpoint", "pods are ready"},
+		}, NotAnnounced, "the Service has no ready IPv4 endpoint", "pods are ready"},
 		"local without endpoint on the owner": {func(c *clustertest.Cluster) {
 			c.Service("shop", "web").Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
 			c.Serve("shop", "web", "n3")

@@ -243,10 +243,10 @@ func endpoints(c *cluster.Cluster, svc *corev1.Service) string {
 	for i := range slices {
 		all += len(slices[i].Endpoints)
 	}
-	ready := kube.ReadyNodes(slices)
+	ready := readyOn(svc, kube.ReadyNodes(slices))
 	switch {
-	case len(ready) > 0:
-		s := "ready on " + some(ready)
+	case ready != "":
+		s := ready
 		if kube.TrafficPolicy(svc) == lb.TrafficLocal {
 			s += "; externalTrafficPolicy: Local, so only these nodes can announce it"
 		}
@@ -258,6 +258,32 @@ func endpoints(c *cluster.Cluster, svc *corev1.Service) string {
 	default:
 		return fmt.Sprintf("none: no pod has the labels of spec.selector (%s)", labels.FormatLabels(svc.Spec.Selector))
 	}
+}
+
+// readyOn names the nodes with ready endpoints, by address family where the families of
+// the Service differ; "" when there are none.
+func readyOn(svc *corev1.Service, ready lb.ReadyNodes) string {
+	families := kube.Families(svc)
+	alike, served := true, false
+	for _, f := range families {
+		alike = alike && slices.Equal(ready.Of(f), ready.Of(families[0]))
+		served = served || len(ready.Of(f)) > 0
+	}
+	switch {
+	case !served:
+		return ""
+	case alike:
+		return "ready on " + some(ready.Of(families[0]))
+	}
+	var parts []string
+	for _, f := range families {
+		if nodes := ready.Of(f); len(nodes) > 0 {
+			parts = append(parts, fmt.Sprintf("%s ready on %s", f, some(nodes)))
+		} else {
+			parts = append(parts, fmt.Sprintf("%s: none is ready", f))
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // conclude says what is in the way, the first thing first, and what to do.

@@ -103,7 +103,7 @@ func nobodyElse(c *cluster.Cluster, s speaker.Snapshot, a netip.Addr, node strin
 	var why []string
 	for _, r := range slices.Concat(found.Rejected, found.Avoided, found.Strained) {
 		if r.Node != node {
-			why = append(why, r.Node+" "+r.Reason.Words())
+			why = append(why, r.Node+" "+r.Reason.WordsFor(lb.FamilyOf(a)))
 		}
 	}
 	return cmp.Or(kube.Some(why, 3), "there is no other node")
@@ -172,9 +172,9 @@ func refuse(c *cluster.Cluster, node string, r speaker.Refusal) error {
 	case len(found.Layer2.Adverts) == 0 && len(found.BGP.Adverts) > 0:
 		return fmt.Errorf("%s is announced by BGP only, from every node that can: there is nothing to move; to leave a node out, drain it", r.Addr)
 	case len(found.Layer2.Good) > 0:
-		return fmt.Errorf("%s cannot take %s: it %s; who can: %s", node, r.Addr, r.Reason.Words(), strings.Join(found.Layer2.Good, ", "))
+		return fmt.Errorf("%s cannot take %s: it %s; who can: %s", node, r.Addr, r.Reason.WordsFor(lb.FamilyOf(r.Addr)), strings.Join(found.Layer2.Good, ", "))
 	default:
-		return fmt.Errorf("%s cannot take %s: %s", node, r.Addr, r.Reason.Words())
+		return fmt.Errorf("%s cannot take %s: %s", node, r.Addr, r.Reason.WordsFor(lb.FamilyOf(r.Addr)))
 	}
 }
 
