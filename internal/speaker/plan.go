@@ -30,13 +30,14 @@ type Snapshot struct {
 	Nodes          map[string]lb.Node // by name
 	Speakers       map[string]Speaker // by node, those alive in the gossip
 	Claims         map[netip.Addr]election.Claim
-	Fresh          map[netip.Addr]bool // addresses whose claim came so lately that its owner may be alive all the same
-	Known          int                 // how many speakers there are, alive or not, as far as this one knows
-	CutOff         bool                // this speaker misses most of those it watches: it may be cut off itself
-	Severed        bool                // the interface by which it talks to the others is down: they are not dead, they are out of reach
-	Announced      map[netip.Addr]bool // what this node announces already
-	Disputed       map[netip.Addr]bool // what its owner has not announced, as a foreign host has it
-	Take           netip.Addr          // to be taken over now by this node, as a user wants; or none
+	Fresh          map[netip.Addr]bool     // addresses whose claim came so lately that its owner may be alive all the same
+	Known          int                     // how many speakers there are, alive or not, as far as this one knows
+	CutOff         bool                    // this speaker misses most of those it watches: it may be cut off itself
+	Severed        bool                    // the interface by which it talks to the others is down: they are not dead, they are out of reach
+	Announced      map[netip.Addr]bool     // what this node announces already
+	AnnouncedOn    map[netip.Addr][]string // the interfaces on which it does
+	Disputed       map[netip.Addr]bool     // what its owner has not announced, as a foreign host has it
+	Take           netip.Addr              // to be taken over now by this node, as a user wants; or none
 
 	BGPAdvertisements []lb.BGPAdvertisement // oldest first
 	Peers             map[string][]string   // node -> the sorted names of the routers that it is to tell
@@ -150,7 +151,7 @@ func (s *Snapshot) outcome(sp *spot, claim election.Claim, elected string, p *Pl
 	}
 	if able && claim.Owner == s.Node {
 		out.Reason = lb.ReasonAnnounced
-		p.announce(sp, lb.L2Announcement{Addr: sp.Addr, Interfaces: names, Probe: claim.Epoch <= sp.debut})
+		p.announce(sp, lb.L2Announcement{Addr: sp.Addr, Interfaces: s.onePerSubnet(names, c.Pinned, sp.Addr), Probe: claim.Epoch <= sp.debut})
 	}
 	return out
 }
@@ -221,6 +222,8 @@ type Candidates struct {
 	Avoided  []Rejection         // able, but not good, sorted
 	Strained []Rejection         // good for want of a better one, sorted
 	Reason   lb.Reason           // why there is none at all, or 0
+
+	Pinned map[string]bool // interfaces of this node that are all used, whatever their subnets
 }
 
 // Candidates finds who can announce the address for the Services that have it.
@@ -261,6 +264,9 @@ func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr,
 			continue
 		}
 		c.Able[name] = interfaces
+	}
+	if len(c.Able[s.Node]) > 1 {
+		c.Pinned = pinned(adverts, s.Nodes[s.Node])
 	}
 	s.choose(&c, adverts)
 	if len(c.Able) == 0 {
