@@ -189,11 +189,17 @@ type SpeakerConflict struct {
 	// +optional
 	MAC string `json:"mac,omitempty"`
 
-	// defended is whether the speaker goes on announcing the address. Otherwise it
-	// is quiet about it, and asks again after a while whether it is free.
+	// defended is whether the speaker announces the address all the same. Otherwise
+	// it does not, and probes again every ten seconds whether the address is free.
 	//
 	// +optional
 	Defended bool `json:"defended,omitempty"`
+
+	// answers is whether the host answered when the speaker asked it alone for the
+	// address. If not, the frames that name its MAC may be forged.
+	//
+	// +optional
+	Answers bool `json:"answers,omitempty"`
 
 	// announced is whether this speaker had announced the address before the host
 	// was heard. If not, the host was there first, and a Service that did not ask

@@ -98,6 +98,16 @@ func (a *Announcer) Conflicts() (out []Conflict) {
 	return out
 }
 
+// ClaimedByNodes returns the addresses that are answered for here and that another
+// node of the cluster claimed within the last second, sorted.
+func (a *Announcer) ClaimedByNodes() (out []netip.Addr) {
+	for _, l := range a.links {
+		out = append(out, l.claimedByNodes()...)
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
 // Apply makes rows what is announced, on the interfaces that are up. Addresses
 // new to an interface, or on an interface that came up, are announced at once
 // and a few times more; rows that are to be probed, when nobody says that he has
@@ -137,17 +147,26 @@ func (a *Announcer) Apply(rows []lb.L2Announcement, standby []string, interfaces
 			want[k][row.Addr] = row.Probe && !a.passed[row.Addr]
 		}
 	}
+	var lost []netip.Addr // on some interface; those who had its MAC are to have another one's
 	for k, l := range a.links {
 		if want[k] == nil || l.dead() {
+			lost = append(lost, slices.Collect(maps.Keys(*l.addrs.Load()))...)
 			l.close()
 			delete(a.links, k)
 		}
+	}
+	left := map[*link][]netip.Addr{}
+	for _, l := range a.links {
+		left[l] = slices.DeleteFunc(slices.Clone(lost), func(addr netip.Addr) bool { return !l.answers(addr) })
 	}
 	var errs []error
 	for _, k := range slices.SortedFunc(maps.Keys(want), compareLinks) {
 		if err := a.applyLink(k, up[k.name], want[k]); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	for l, addrs := range left {
+		l.again(addrs)
 	}
 	links := make(map[*link]*map[netip.Addr]tenure, len(a.links))
 	for _, l := range a.links {
@@ -236,7 +255,8 @@ func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Ad
 		if k.family == lb.IPv6 {
 			counts = &a.ndp
 		}
-		l = newLink(k.name, w, &a.friends, counts, a.may, a.changed.Poke, gateway, a.log.WithValues("interface", k.name, "family", k.family.String()))
+		mac, _ := net.ParseMAC(k.mac) // it was formatted from one
+		l = newLink(k.name, mac, w, &a.friends, counts, a.may, a.changed.Poke, gateway, a.log.WithValues("interface", k.name, "family", k.family.String()))
 		a.links[k] = l
 		a.wg.Go(func() { l.listen() })
 		a.wg.Go(func() { l.announce(a.ctx) })

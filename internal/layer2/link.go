@@ -40,11 +40,9 @@ const (
 	probed = 200 * time.Millisecond
 	// probeAgain is how long after a conflict the address is probed once more.
 	probeAgain = 10 * time.Second
-	// defendEvery is the least time between two defences of an address; who
-	// insists within it gets the address (RFC 5227, DEFEND_INTERVAL and 2.4 (b)).
-	defendEvery = 10 * time.Second
-	// quietFor is how long this node is quiet about an address that it lost so.
-	quietFor = time.Minute
+	// verifyPoll is how often an address whose probes are over waits for the end of a
+	// verification.
+	verifyPoll = 20 * time.Millisecond
 )
 
 // Of many addresses that are due together, as after a node's death, a few at a time
@@ -64,7 +62,7 @@ type phase uint8
 const (
 	probing   phase = iota + 1 // asks whether a foreign host has it
 	answering                  // answers for it
-	quiet                      // leaves it to a foreign host, for a while
+	quiet                      // was never announced: leaves it to a foreign host, for a while
 )
 
 // tenure is an address's phase and its beginning, which tells one tenure of an
@@ -74,23 +72,11 @@ type tenure struct {
 	since time.Time
 }
 
-// Conflict is a foreign host that has an address which is to be announced.
-type Conflict struct {
-	Addr      netip.Addr
-	Interface string
-	MAC       string    // of the foreign host
-	Seen      time.Time // when it last said that it has the address
-	// Defended says that this node goes on answering; otherwise it is quiet.
-	Defended bool
-	// Announced says that this node had announced it before; otherwise the host
-	// was there first.
-	Announced bool
-}
-
 // link answers for addresses in one protocol on one interface.
 type link struct {
 	log     logr.Logger
 	name    string // of the interface
+	mac     net.HardwareAddr
 	wire    wire
 	friends *atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
 	counts  *counters
@@ -105,16 +91,17 @@ type link struct {
 	// the answering loop reads it without a lock.
 	addrs atomic.Pointer[map[netip.Addr]tenure]
 
-	mu        sync.Mutex // guards changes of addrs, and the fields below
-	due       agenda
-	conflicts map[netip.Addr]Conflict
-	draft     map[netip.Addr]tenure // what addrs is to be, nil while it is that
+	mu       sync.Mutex // guards changes of addrs, and the fields below
+	due      agenda
+	disputes map[netip.Addr]*dispute
+	rivals   map[netip.Addr]time.Time // address -> when another node of the cluster claimed it last
+	draft    map[netip.Addr]tenure    // what addrs is to be, nil while it is that
 }
 
-func newLink(name string, w wire, friends *atomic.Pointer[map[string]bool], counts *counters, may func() bool, changed func(), gateway func() (heard, bool), log logr.Logger) *link {
+func newLink(name string, mac net.HardwareAddr, w wire, friends *atomic.Pointer[map[string]bool], counts *counters, may func() bool, changed func(), gateway func() (heard, bool), log logr.Logger) *link {
 	l := &link{
-		log: log, name: name, wire: w, friends: friends, counts: counts, may: may, changed: changed, gateway: gateway,
-		wake: wake.New(), ended: make(chan struct{}), conflicts: map[netip.Addr]Conflict{},
+		log: log, name: name, mac: mac, wire: w, friends: friends, counts: counts, may: may, changed: changed, gateway: gateway,
+		wake: wake.New(), ended: make(chan struct{}), disputes: map[netip.Addr]*dispute{}, rivals: map[netip.Addr]time.Time{},
 		askers: askers{of: map[netip.Addr]map[netip.Addr]net.HardwareAddr{}},
 	}
 	l.addrs.Store(&map[netip.Addr]tenure{})
@@ -150,7 +137,8 @@ func (l *link) set(addrs map[netip.Addr]bool) error {
 	}
 	for a := range before {
 		if _, keep := l.draft[a]; !keep {
-			delete(l.conflicts, a)
+			delete(l.disputes, a)
+			delete(l.rivals, a)
 			errs = append(errs, l.wire.Ignore(a))
 		}
 	}
@@ -177,6 +165,12 @@ func (l *link) turn(a netip.Addr, p phase, at time.Time) {
 		l.draft = maps.Clone(*l.addrs.Load())
 	}
 	l.draft[a] = tenure{phase: p, since: time.Now()}
+	if d := l.disputes[a]; d != nil { // what was scheduled for it is void
+		d.suspect, d.inTenure = nil, 0
+		if p == answering && d.mac != nil {
+			d.Announced, d.Defended = true, true
+		}
+	}
 	heap.Push(&l.due, appointment{addr: a, tenure: l.draft[a], at: at})
 }
 
@@ -219,7 +213,7 @@ func (l *link) listen() {
 			continue
 		}
 		if _, ours := addrs[h.Has]; ours {
-			l.sighted(h.Has, h.MAC)
+			l.claimed(h, h.Has)
 		}
 		l.asked(h, addrs[h.Target].phase)
 		l.askers.note(h)
@@ -240,62 +234,11 @@ func (l *link) asked(h heard, p phase) {
 	case probing:
 		l.counts.probing.Add(1)
 		if h.From.IsUnspecified() { // it wants the address as well (RFC 5227, 2.1.1)
-			l.sighted(h.Target, h.MAC)
+			l.claimed(h, h.Target)
 		}
 	case quiet:
 		l.counts.disputed.Add(1)
 	}
-}
-
-// sighted notes that a host has an address which the link is to answer for. One of
-// the cluster's nodes has been, or will be, told otherwise by the others.
-func (l *link) sighted(a netip.Addr, mac net.HardwareAddr) {
-	if (*l.friends.Load())[mac.String()] {
-		if l.answers(a) {
-			l.counts.rivals.Add(1)
-		}
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	last, known := l.conflicts[a]
-	c := Conflict{Addr: a, Interface: l.name, MAC: mac.String(), Seen: now, Announced: last.Announced}
-	switch l.tenureOf(a).phase {
-	case probing:
-		l.turn(a, quiet, now.Add(probeAgain))
-	case answering:
-		c.Announced = true
-		if insists := known && now.Sub(last.Seen) < defendEvery; insists {
-			l.turn(a, quiet, now.Add(quietFor))
-			break
-		}
-		c.Defended = true
-		if err := l.wire.Announce(a); err != nil {
-			l.log.V(1).Info("cannot defend", "address", a.String(), "error", err.Error())
-		}
-	case quiet:
-	default:
-		return // given up meanwhile
-	}
-	l.conflicts[a] = c
-	l.publish()
-	l.changed()
-}
-
-// foreign returns the conflicts of the link. One that was defended is over when
-// the foreign host was not seen for a while.
-func (l *link) foreign() (out []Conflict) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for a, c := range l.conflicts {
-		if c.Defended && time.Since(c.Seen) > quietFor {
-			delete(l.conflicts, a)
-			continue
-		}
-		out = append(out, c)
-	}
-	return out
 }
 
 // announce probes and announces as it falls due, until ctx or the answering loop
@@ -352,11 +295,18 @@ func (l *link) keepAppointments() time.Duration {
 func (l *link) keep(n appointment, gateway func() (heard, bool)) {
 	var err error
 	switch {
+	case n.verification > 0:
+		l.keepVerification(n)
+		return
 	case n.phase == quiet:
 		l.turn(n.addr, probing, time.Now())
 		return
+	case n.phase == probing && n.sent == len(probeAt) && l.isVerifying(n.addr):
+		n.at = time.Now().Add(verifyPoll)
+		heap.Push(&l.due, n)
+		return
 	case n.phase == probing && n.sent == len(probeAt):
-		delete(l.conflicts, n.addr)
+		delete(l.disputes, n.addr)
 		l.turn(n.addr, answering, time.Now())
 		return
 	case n.phase == probing:
@@ -365,6 +315,9 @@ func (l *link) keep(n appointment, gateway func() (heard, bool)) {
 		err = l.wire.Announce(n.addr)
 		if n.sent == 0 || n.sent == refreshedAt {
 			err = errors.Join(err, l.refresh(n.addr, gateway))
+		}
+		if n.looksForRivals() {
+			err = errors.Join(err, l.wire.Probe(n.addr))
 		}
 	}
 	if err != nil {
@@ -409,9 +362,16 @@ func (l *link) close() {
 type appointment struct {
 	addr netip.Addr
 	tenure
-	at   time.Time
-	sent int // probes, or announcements
+	at           time.Time
+	sent         int // probes, announcements, or questions of a verification
+	verification int // the dispute's verification that this belongs to; 0 for none
 }
+
+// looksForRivals reports whether an announcement is followed by a probe, so that a host
+// that has the address and says nothing by itself is found: a takeover is not probed
+// before, and the node that knew of a conflict may be dead. The node that had the
+// address before is given half a second to stop.
+func (n appointment) looksForRivals() bool { return n.sent == 3 || n.sent >= len(announceAt)-1 }
 
 // following returns the appointment after this one.
 func (n appointment) following() appointment {

@@ -28,18 +28,13 @@ type wire interface {
 	Announce(netip.Addr) error
 	// Probe asks whether anybody has the address, without saying that it is here.
 	Probe(netip.Addr) error
+	// Verify asks the interface with this hardware address alone whether it has the
+	// address.
+	Verify(netip.Addr, net.HardwareAddr) error
 	// Listen and Ignore say for which addresses questions are to be heard.
 	Listen(netip.Addr) error
 	Ignore(netip.Addr) error
 	Close() error
-}
-
-// heard is what a packet says.
-type heard struct {
-	MAC    net.HardwareAddr // of the sender
-	From   netip.Addr       // the sender; unspecified in a probe
-	Target netip.Addr       // the address that it asks for; not valid when it asks nothing
-	Has    netip.Addr       // an address that it says it has; not valid when it says nothing
 }
 
 // dial opens the wire of a family on an interface.
@@ -101,34 +96,22 @@ func dialARP(ifi *net.Interface) (wire, error) {
 
 func (w *arpWire) Next() (heard, error) {
 	for {
-		n, _, err := w.conn.ReadFrom(w.buf)
+		n, from, err := w.conn.ReadFrom(w.buf)
 		if err != nil {
 			return heard{}, err
 		}
-		if h, ok := parseARP(w.buf[:n]); ok {
+		if h, ok := parseARP(w.buf[:n], sourceOf(from), w.mac); ok {
 			return h, nil
 		}
 	}
 }
 
-// parseARP parses an ARP packet. One for the sender's own address is an
-// announcement, not a question. Every packet says that the sender has the
-// address that it is from (RFC 5227, 2.4), but a probe, which is from none.
-func parseARP(b []byte) (heard, bool) {
-	var p arp.Packet
-	err := p.UnmarshalBinary(b)
-	known := p.Operation == arp.OperationRequest || p.Operation == arp.OperationReply
-	if err != nil || !known || len(p.SenderHardwareAddr) != 6 || !p.TargetIP.Is4() || !p.SenderIP.Is4() {
-		return heard{}, false
+// sourceOf returns the Ethernet address that a frame came from.
+func sourceOf(from net.Addr) net.HardwareAddr {
+	if a, ok := from.(*packet.Addr); ok {
+		return a.HardwareAddr
 	}
-	h := heard{MAC: p.SenderHardwareAddr, From: p.SenderIP}
-	if p.Operation == arp.OperationRequest && p.SenderIP != p.TargetIP {
-		h.Target = p.TargetIP
-	}
-	if !p.SenderIP.IsUnspecified() {
-		h.Has = p.SenderIP
-	}
-	return h, true
+	return nil
 }
 
 func (w *arpWire) Answer(h heard) error {
@@ -138,6 +121,12 @@ func (w *arpWire) Answer(h heard) error {
 // Probe sends an ARP probe (RFC 5227, 1.1), which has no sender address.
 func (w *arpWire) Probe(a netip.Addr) error {
 	return w.send(arp.OperationRequest, netip.IPv4Unspecified(), make(net.HardwareAddr, 6), a, broadcast)
+}
+
+// Verify sends an ARP probe to one host: its sender address is 0.0.0.0 too, so that
+// the host does not learn from it that the address is here.
+func (w *arpWire) Verify(a netip.Addr, mac net.HardwareAddr) error {
+	return w.send(arp.OperationRequest, netip.IPv4Unspecified(), make(net.HardwareAddr, 6), a, mac)
 }
 
 // Announce sends both forms of a gratuitous ARP, as there are systems that heed
@@ -174,6 +163,7 @@ func (w *arpWire) Close() error            { return w.conn.Close() }
 // so that the kernel would not hand them to an ICMPv6 socket.
 type ndpWire struct {
 	ifi    *net.Interface
+	self   netip.Addr   // the interface's link-local address, without a zone
 	conns  []*ndp.Conn  // the first sends. All join groups: how many one may join the kernel bounds (net.core.optmem_max)
 	heard  *packet.Conn // IPv6 packets that are solicitations or advertisements
 	buf    []byte       // owned by Next
@@ -206,7 +196,7 @@ const (
 )
 
 func dialNDP(ifi *net.Interface) (wire, error) {
-	conn, err := mute(ifi)
+	conn, self, err := mute(ifi)
 	if err != nil {
 		return nil, fmt.Errorf("open NDP on %s: %w", ifi.Name, err)
 	}
@@ -218,21 +208,22 @@ func dialNDP(ifi *net.Interface) (wire, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open NDP on %s: %w", ifi.Name, errors.Join(err, conn.Close()))
 	}
-	return &ndpWire{ifi: ifi, conns: []*ndp.Conn{conn}, heard: packets, buf: make([]byte, maxPacket), groups: map[netip.Addr]membership{}}, nil
+	return &ndpWire{ifi: ifi, self: self, conns: []*ndp.Conn{conn}, heard: packets, buf: make([]byte, maxPacket), groups: map[netip.Addr]membership{}}, nil
 }
 
-// mute opens a socket that only sends, and joins groups.
-func mute(ifi *net.Interface) (*ndp.Conn, error) {
-	conn, _, err := ndp.Listen(ifi, ndp.LinkLocal)
+// mute opens a socket that only sends, from the link-local address that it returns,
+// and joins groups.
+func mute(ifi *net.Interface) (*ndp.Conn, netip.Addr, error) {
+	conn, self, err := ndp.Listen(ifi, ndp.LinkLocal)
 	if err != nil {
-		return nil, err
+		return nil, self, err
 	}
 	var none ipv6.ICMPFilter
 	none.SetAll(true)
 	if err := conn.SetICMPFilter(&none); err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, self, errors.Join(err, conn.Close())
 	}
-	return conn, nil
+	return conn, self.WithZone(""), nil
 }
 
 func (w *ndpWire) Next() (heard, error) {
@@ -241,44 +232,9 @@ func (w *ndpWire) Next() (heard, error) {
 		if err != nil {
 			return heard{}, err
 		}
-		h, ok := parseNDP(w.buf[:n])
-		if !ok {
-			continue
+		if h, ok := parseNDP(w.buf[:n], sourceOf(from), w.self); ok {
+			return h, nil
 		}
-		if a, is := from.(*packet.Addr); is {
-			h.MAC = a.HardwareAddr
-		}
-		return h, nil
-	}
-}
-
-// parseNDP parses an IPv6 packet that may be a neighbor solicitation or
-// advertisement.
-func parseNDP(b []byte) (heard, bool) {
-	ip, err := ipv6.ParseHeader(b)
-	if err != nil || ip.NextHeader != protocolICMPv6 || ip.HopLimit != ndp.HopLimit {
-		return heard{}, false
-	}
-	end := ipv6.HeaderLen + ip.PayloadLen // what follows is padding
-	if end > len(b) {
-		return heard{}, false
-	}
-	msg, err := ndp.ParseMessage(b[ipv6.HeaderLen:end])
-	from, ok := netip.AddrFromSlice(ip.Src)
-	if err != nil || !ok {
-		return heard{}, false
-	}
-	switch msg := msg.(type) {
-	case *ndp.NeighborSolicitation:
-		h := heard{From: from, Target: msg.TargetAddress}
-		if !from.IsUnspecified() {
-			h.Has = from
-		}
-		return h, true
-	case *ndp.NeighborAdvertisement:
-		return heard{From: from, Has: msg.TargetAddress}, true
-	default:
-		return heard{}, false
 	}
 }
 
@@ -303,6 +259,17 @@ func (w *ndpWire) Probe(a netip.Addr) error {
 		TargetAddress: a,
 		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: w.ifi.HardwareAddr}},
 	}, nil, group)
+}
+
+// Verify solicits the address from one host. The kernel would resolve the address by
+// its own cache, so the packet is made here.
+func (w *ndpWire) Verify(a netip.Addr, mac net.HardwareAddr) error {
+	b, err := marshalSolicitation(w.self, w.ifi.HardwareAddr, a)
+	if err != nil {
+		return err
+	}
+	_, err = w.heard.WriteTo(b, &packet.Addr{HardwareAddr: mac})
+	return err
 }
 
 // Announce sends an unsolicited advertisement (RFC 4861, 7.2.6).
@@ -342,7 +309,7 @@ func (w *ndpWire) join(group netip.Addr) (*ndp.Conn, error) {
 			return c, err
 		}
 	}
-	another, err := mute(w.ifi)
+	another, _, err := mute(w.ifi)
 	if err != nil {
 		return nil, err
 	}

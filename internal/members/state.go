@@ -29,11 +29,17 @@ type Facts struct {
 	Drained bool `json:"d,omitempty"`
 	// Unproxied says that the node's kube-proxy does not work.
 	Unproxied bool `json:"u,omitempty"`
+	// Disputed are the first addresses that the node owns and does not announce, as a
+	// foreign host has them: who takes one over probes it first.
+	Disputed []netip.Addr `json:"dis,omitempty"`
 }
+
+// MaxDisputed is how many addresses Facts.Disputed has at most: facts are one datagram.
+const MaxDisputed = 32
 
 // equal reports whether both say the same.
 func (f Facts) equal(o Facts) bool {
-	return f.Joined == o.Joined && f.Leaving == o.Leaving && f.Drained == o.Drained && f.Unproxied == o.Unproxied &&
+	return f.Joined == o.Joined && f.Leaving == o.Leaving && f.Drained == o.Drained && f.Unproxied == o.Unproxied && slices.Equal(f.Disputed, o.Disputed) &&
 		slices.EqualFunc(f.Interfaces, o.Interfaces, netif.Interface.Equal)
 }
 

@@ -132,7 +132,10 @@ type Announcer struct {
 	inForce    []lb.L2Announcement      // that are announced
 	since      map[netip.Addr]time.Time // address -> when this node began to announce it
 	announced  map[netip.Addr]bool      // these addresses; nobody writes to it
+	on         map[netip.Addr][]string  // the interfaces on which they are; nobody writes to it
 	disputed   map[netip.Addr]bool      // addresses with a conflict
+	left       []netip.Addr             // addresses that are left to foreign hosts, sorted
+	yielded    map[netip.Addr]bool      // that another node announces, while this one is severed
 	failure    string                   // the last error of layer2, said once
 }
 
@@ -272,7 +275,7 @@ func (a *Announcer) hasJoined() {
 // tellFacts tells the others about this node.
 func (a *Announcer) tellFacts() {
 	a.members.SetFacts(members.Facts{
-		Interfaces: a.usable(), Joined: a.joined.Load(), Leaving: a.leaving, Drained: a.drained, Unproxied: a.unproxied,
+		Interfaces: a.usable(), Joined: a.joined.Load(), Leaving: a.leaving, Drained: a.drained, Unproxied: a.unproxied, Disputed: a.left,
 	})
 }
 
@@ -536,7 +539,7 @@ func (a *Announcer) act() speaker.Plan {
 	speakers, edition := a.crowd.of(view)
 	s := speaker.Snapshot{
 		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: speakers,
-		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Severed: a.severed, Disputed: a.world.inDispute(), Take: a.take,
+		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Severed: a.severed, Disputed: a.inDispute(view), AnnouncedOn: a.on, Take: a.take,
 	}
 	if a.members.Beating() { // else others may have it: what they claimed is not to be claimed back
 		s.Announced = a.announced
@@ -548,7 +551,7 @@ func (a *Announcer) act() speaker.Plan {
 	if len(plan.Claims) > 0 {
 		a.members.Claim(plan.Claims)
 	}
-	inForce, err := a.layer2.Apply(plan.Announcements, plan.Standby, a.interfaces)
+	inForce, err := a.layer2.Apply(a.withoutYielded(plan.Announcements), plan.Standby, a.interfaces)
 	if why := a.noteFailures(); err == nil {
 		err = why
 	}
@@ -565,6 +568,52 @@ func (a *Announcer) act() speaker.Plan {
 	}
 	a.tell(inForce, plan.Users, len(view.Alive), err)
 	return plan
+}
+
+// inDispute returns the addresses that speakers leave to foreign hosts, as their Speaker
+// objects have it, and as they tell by gossip while the API server is away.
+func (a *Announcer) inDispute(v members.View) map[netip.Addr]bool {
+	out := a.world.inDispute()
+	for _, f := range v.Facts {
+		for _, addr := range f.Disputed {
+			out[addr] = true
+		}
+	}
+	return out
+}
+
+// withoutYielded returns the rows without the addresses that another node was heard to
+// announce while the interface of the gossip is down. This node cannot hear that they are
+// the other node's now, and may have another interface in their subnet.
+func (a *Announcer) withoutYielded(rows []lb.L2Announcement) []lb.L2Announcement {
+	if !a.severed {
+		a.yielded = nil
+		return rows
+	}
+	for _, addr := range a.layer2.ClaimedByNodes() {
+		if a.yielded == nil {
+			a.yielded = map[netip.Addr]bool{}
+		}
+		a.yielded[addr] = true
+	}
+	if len(a.yielded) == 0 {
+		return rows
+	}
+	return slices.DeleteFunc(slices.Clone(rows), func(r lb.L2Announcement) bool { return a.yielded[r.Addr] })
+}
+
+// shareDisputes tells the others which addresses this node leaves to foreign hosts.
+func (a *Announcer) shareDisputes(conflicts []layer2.Conflict) {
+	var left []netip.Addr
+	for _, c := range conflicts { // sorted by address
+		if !c.Announced && len(left) < members.MaxDisputed && !slices.Contains(left, c.Addr) {
+			left = append(left, c.Addr)
+		}
+	}
+	if !slices.Equal(left, a.left) {
+		a.left = left
+		a.tellFacts()
+	}
 }
 
 // noteFailures tells the others which interfaces cannot be opened: they take over what
@@ -704,6 +753,7 @@ func (g *ground) stand(world, crowd uint64) uint64 {
 func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.ServiceKey, alive int, failed error) {
 	a.note(inForce)
 	conflicts := a.layer2.Conflicts()
+	a.shareDisputes(conflicts)
 	a.count(alive, len(a.since), conflicts)
 	r := report{
 		interfaces: a.usable(), keys: a.keys, owned: inForce, users: users, since: a.since, conflicts: conflicts,
@@ -734,20 +784,21 @@ func (a *Announcer) note(inForce []lb.L2Announcement) {
 		return
 	}
 	since, announced := make(map[netip.Addr]time.Time, len(inForce)), make(map[netip.Addr]bool, len(inForce))
+	on := make(map[netip.Addr][]string, len(inForce))
 	for _, n := range inForce {
 		at, ok := a.since[n.Addr]
 		if !ok {
 			at = time.Now()
 			a.log.Info("announcing", "address", n.Addr.String(), "interfaces", n.Interfaces)
 		}
-		since[n.Addr], announced[n.Addr] = at, true
+		since[n.Addr], announced[n.Addr], on[n.Addr] = at, true, n.Interfaces
 	}
 	for addr := range a.since {
 		if !announced[addr] {
 			a.log.Info("no longer announcing", "address", addr.String())
 		}
 	}
-	a.inForce, a.since, a.announced = inForce, since, announced
+	a.inForce, a.since, a.announced, a.on = inForce, since, announced, on
 }
 
 // sameSlice reports whether the two are one slice, and not only equal.

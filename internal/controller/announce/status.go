@@ -242,7 +242,7 @@ func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.Spea
 	}
 	for _, c := range r.conflicts[:min(len(r.conflicts), v1alpha1.MaxSpeakerConflicts)] {
 		s.Conflicts = append(s.Conflicts, v1alpha1.SpeakerConflict{
-			Address: c.Addr.String(), Interface: c.Interface, MAC: c.MAC, Defended: c.Defended, Announced: c.Announced, Services: names(r.users[c.Addr]),
+			Address: c.Addr.String(), Interface: c.Interface, MAC: c.MAC, Defended: c.Defended, Announced: c.Announced, Answers: c.Answers, Services: names(r.users[c.Addr]),
 		})
 	}
 	kube.SetCondition(&s.Conditions, v1alpha1.ConditionReady, r.ready, r.reason, r.message, 0)

@@ -372,8 +372,11 @@ type view struct {
 	sharers map[netip.Addr][]lb.Assignment // the Services that have the address
 }
 
-// foreign tells of a host outside of the cluster that has an address.
+// foreign describes a conflict with a host outside of the cluster.
 func foreign(c survey.Conflict) string {
+	if !c.Answers && c.Announced {
+		return fmt.Sprintf("frames on %s of %s say that a host outside of the cluster, %s, has the address too; it does not answer, so they may be forged", c.Interface, c.Node, c.MAC)
+	}
 	return fmt.Sprintf("a host outside of the cluster, %s on %s of %s, has the address too", c.MAC, c.Interface, c.Node)
 }
 

@@ -221,8 +221,11 @@ func conflicts(c *cluster.Cluster) (out []Finding) {
 			Mend: advice.For(lb.ReasonConflict),
 		}
 		for _, x := range c.View.Conflicts[address] {
-			if x.Defended {
-				f.Says = "a host outside of the cluster says that it has it too; Fairlead defends it"
+			switch {
+			case x.Defended && x.Answers:
+				f.Says = "a host outside of the cluster has it too; Fairlead announces it all the same, so some clients may reach that host"
+			case x.Defended:
+				f.Says = "frames say that a host outside of the cluster has it too, but that host does not answer; they may be forged. Fairlead announces the address all the same"
 			}
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s, heard by %s on %s; Services %s", x.MAC, x.Node, x.Interface, cmp.Or(strings.Join(x.Services, ", "), "none")))
 		}
