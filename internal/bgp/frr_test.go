@@ -3,6 +3,7 @@ package bgp
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -384,6 +385,31 @@ func TestTTLSecurity(t *testing.T) {
 			e.Apply([]lb.BGPPeer{p}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
 			established(t, e, "tor")
 			f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: "192.0.2.11"})
+		})
+	}
+}
+
+// With TTL security a passive peer's router gets its session, and a connection with
+// another TTL from its very address gets no answer.
+func TestPassiveTTLSecurity(t *testing.T) {
+	for _, address := range []struct{ router, node string }{{"192.0.2.1", "192.0.2.11"}, {"2001:db8::1", "2001:db8::11"}} {
+		t.Run(address.router, func(t *testing.T) {
+			f := newRouter(t).frr(frrConfig(64513, address.node, "64512", "neighbor NODE ttl-security hops 1", "neighbor NODE timers connect 1"))
+			e := newEngine(t)
+			p := peer(func(p *lb.BGPPeer) {
+				p.Address, p.TTLSecurity, p.Passive = netip.MustParseAddr(address.router), true, true
+			})
+			e.Apply([]lb.BGPPeer{p}, []lb.BGPRoute{route("198.51.100.1/32", nil)})
+			established(t, e, "tor")
+			f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: "192.0.2.11"})
+			bare := f.command("timeout", "1", "bash", "-c", "exec 3<>/dev/tcp/"+address.node+"/179")
+			var exit *exec.ExitError
+			if err := bare.Run(); !errors.As(err, &exit) || exit.ExitCode() != 124 { // what timeout returns
+				t.Errorf("a connection with TTL 64: %v; want no answer", err)
+			}
+			if s := sessionOf(e, "tor"); s.State != Established || s.TimesLost != 0 {
+				t.Errorf("session is %+v", s)
+			}
 		})
 	}
 }
