@@ -61,7 +61,7 @@ func TestOneInterfacePerSubnet(t *testing.T) {
 			s := Snapshot{
 				Node: "n1", Joined: true, Known: 1,
 				Assignments: []lb.Assignment{{
-					Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Grants: []lb.Grant{{Addr: addr, Pool: "lan"}}, ReadyNodes: []string{"n1"},
+					Service: lb.ServiceKey{Namespace: "default", Name: "web"}, Grants: []lb.Grant{{Addr: addr, Pool: "lan"}}, Ready: ready("n1"),
 				}},
 				Nodes:       map[string]lb.Node{"n1": {Name: "n1"}},
 				Speakers:    map[string]Speaker{"n1": {Joined: true, Interfaces: tt.interfaces}},
@@ -88,7 +88,7 @@ func TestStandbyHasAllInterfacesOfASubnet(t *testing.T) {
 	addr := netip.MustParseAddr("192.0.2.100")
 	s := Snapshot{
 		Node: "n1", Joined: true, Known: 1,
-		Assignments:    []lb.Assignment{{Service: lb.ServiceKey{Name: "web"}, Grants: []lb.Grant{{Addr: addr, Pool: "lan"}}, ReadyNodes: []string{"n1"}}},
+		Assignments:    []lb.Assignment{{Service: lb.ServiceKey{Name: "web"}, Grants: []lb.Grant{{Addr: addr, Pool: "lan"}}, Ready: ready("n1")}},
 		Advertisements: []lb.L2Advertisement{{Scope: lb.Scope{AllPools: true}}},
 		Nodes:          map[string]lb.Node{"n1": {Name: "n1"}},
 		Speakers:       map[string]Speaker{"n1": {Joined: true, Interfaces: []netif.Interface{nic("eth0", true, "192.0.2.11/24"), nic("eth1", true, "192.0.2.12/24")}}},
