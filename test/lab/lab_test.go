@@ -196,6 +196,15 @@ func testAddressOnTheLAN(t *testing.T, l *lab.Lab, ip netip.Addr) {
 	lab.Eventually(t, 5*time.Second, answering("[n2]"))
 	must(t, l.Heal())
 	lab.Eventually(t, 5*time.Second, answering("[n1 n2]"))
+	who, err := l.Observer.Who([]netip.Addr{ip, netip.MustParseAddr("172.30.0.149"), netip.MustParseAddr("fd30::149")}, 300*time.Millisecond)
+	must(t, err)
+	if got := fmt.Sprint(who); got != fmt.Sprintf("map[%s:[n1 n2]]", ip) {
+		t.Errorf("who answers is %s, want n1 and n2 for %s, and nobody for addresses that nobody has", got, ip)
+	}
+	must(t, l.PartitionOneWay([]string{"n1"}, []string{"client", "observer"}))
+	lab.Eventually(t, 5*time.Second, answering("[n2]"))
+	must(t, l.Heal())
+	lab.Eventually(t, 5*time.Second, answering("[n1 n2]"))
 	must(t, l.Lose(10, "n2"))
 	must(t, l.Lose(100, "n2"))
 	lab.Eventually(t, 5*time.Second, answering("[n1]"))

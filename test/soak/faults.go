@@ -27,9 +27,10 @@ type Fault interface {
 
 // kind is a kind of fault, and how often it is chosen beside the others.
 type kind struct {
-	name   string
-	weight int
-	make   func(*rand.Rand, Site) Fault
+	name     string
+	weight   int
+	lossless bool // no client may lose a packet to it, if it comes alone
+	make     func(*rand.Rand, Site) Fault
 }
 
 // allKinds are all kinds of faults. A step of a clock is none of them: a program that
@@ -37,32 +38,32 @@ type kind struct {
 // between, and a time namespace has an offset for the monotonic clock only, not for the
 // wall clock. To step the machine's own clock would break everything else on it.
 var allKinds = []kind{
-	{"PullCable", 4, func(r *rand.Rand, s Site) Fault { return PullCable{s.node(r)} }},
-	{"FlapCable", 2, func(r *rand.Rand, s Site) Fault { return FlapCable{s.node(r), 2 + r.IntN(6)} }},
-	{"KillSpeaker", 4, func(r *rand.Rand, s Site) Fault { return KillSpeaker{s.node(r)} }},
-	{"StopSpeaker", 3, func(r *rand.Rand, s Site) Fault { return StopSpeaker{s.node(r)} }},
-	{"FreezeSpeaker", 4, func(r *rand.Rand, s Site) Fault { return FreezeSpeaker{s.node(r)} }},
-	{"Partition", 4, func(r *rand.Rand, s Site) Fault { one, other := s.split(r); return Partition{one, other} }},
-	{"PartitionOneWay", 3, func(r *rand.Rand, s Site) Fault { one, other := s.split(r); return PartitionOneWay{one, other} }},
-	{"LosePackets", 2, func(r *rand.Rand, s Site) Fault { return LosePackets{s.node(r), 1 + r.IntN(40)} }},
-	{"FreezeAPI", 2, func(*rand.Rand, Site) Fault { return FreezeAPI{} }},
-	{"KillAPI", 2, func(*rand.Rand, Site) Fault { return KillAPI{} }},
-	{"KillController", 2, func(r *rand.Rand, s Site) Fault { return KillController{1 + r.IntN(s.Controllers)} }},
-	{"FreezeController", 2, func(r *rand.Rand, s Site) Fault { return FreezeController{1 + r.IntN(s.Controllers)} }},
-	{"Cordon", 2, func(r *rand.Rand, s Site) Fault { return Cordon{s.node(r)} }},
-	{"Drain", 2, func(r *rand.Rand, s Site) Fault { return Drain{s.node(r)} }},
-	{"AddServices", 3, func(r *rand.Rand, _ Site) Fault { return AddServices{1 + r.IntN(6)} }},
-	{"ReplaceService", 2, func(r *rand.Rand, s Site) Fault { return ReplaceService{r.IntN(s.Services), r.IntN(2) == 0} }},
-	{"ShrinkPool", 2, func(r *rand.Rand, _ Site) Fault { return ShrinkPool{1 + r.IntN(10)} }},
-	{"ExtraPool", 1, func(*rand.Rand, Site) Fault { return ExtraPool{} }},
-	{"KillRouter", 2, func(r *rand.Rand, s Site) Fault { return KillRouter{s.Routers[r.IntN(len(s.Routers))]} }},
-	{"RestartRouter", 1, func(r *rand.Rand, s Site) Fault { return RestartRouter{s.Routers[r.IntN(len(s.Routers))]} }},
-	{"FreezeRouter", 2, func(r *rand.Rand, s Site) Fault { return FreezeRouter{s.Routers[r.IntN(len(s.Routers))]} }},
-	{"RogueRouter", 4, func(r *rand.Rand, _ Site) Fault {
+	{"PullCable", 4, false, func(r *rand.Rand, s Site) Fault { return PullCable{s.node(r)} }},
+	{"FlapCable", 2, false, func(r *rand.Rand, s Site) Fault { return FlapCable{s.node(r), 2 + r.IntN(6)} }},
+	{"KillSpeaker", 4, false, func(r *rand.Rand, s Site) Fault { return KillSpeaker{s.node(r)} }},
+	{"StopSpeaker", 3, true, func(r *rand.Rand, s Site) Fault { return StopSpeaker{s.node(r)} }},
+	{"FreezeSpeaker", 4, false, func(r *rand.Rand, s Site) Fault { return FreezeSpeaker{s.node(r)} }},
+	{"Partition", 4, false, func(r *rand.Rand, s Site) Fault { one, other := s.split(r); return Partition{one, other} }},
+	{"PartitionOneWay", 3, false, func(r *rand.Rand, s Site) Fault { one, other := s.split(r); return PartitionOneWay{one, other} }},
+	{"LosePackets", 2, false, func(r *rand.Rand, s Site) Fault { return LosePackets{s.node(r), 1 + r.IntN(40)} }},
+	{"FreezeAPI", 2, true, func(*rand.Rand, Site) Fault { return FreezeAPI{} }},
+	{"KillAPI", 2, true, func(*rand.Rand, Site) Fault { return KillAPI{} }},
+	{"KillController", 2, true, func(r *rand.Rand, s Site) Fault { return KillController{1 + r.IntN(s.Controllers)} }},
+	{"FreezeController", 2, true, func(r *rand.Rand, s Site) Fault { return FreezeController{1 + r.IntN(s.Controllers)} }},
+	{"Cordon", 2, false, func(r *rand.Rand, s Site) Fault { return Cordon{s.node(r)} }},
+	{"Drain", 2, true, func(r *rand.Rand, s Site) Fault { return Drain{s.node(r)} }},
+	{"AddServices", 3, true, func(r *rand.Rand, _ Site) Fault { return AddServices{1 + r.IntN(6)} }},
+	{"ReplaceService", 2, false, func(r *rand.Rand, s Site) Fault { return ReplaceService{r.IntN(s.Services), r.IntN(2) == 0} }},
+	{"ShrinkPool", 2, true, func(r *rand.Rand, _ Site) Fault { return ShrinkPool{1 + r.IntN(10)} }},
+	{"ExtraPool", 1, false, func(*rand.Rand, Site) Fault { return ExtraPool{} }},
+	{"KillRouter", 2, false, func(r *rand.Rand, s Site) Fault { return KillRouter{s.Routers[r.IntN(len(s.Routers))]} }},
+	{"RestartRouter", 1, false, func(r *rand.Rand, s Site) Fault { return RestartRouter{s.Routers[r.IntN(len(s.Routers))]} }},
+	{"FreezeRouter", 2, false, func(r *rand.Rand, s Site) Fault { return FreezeRouter{s.Routers[r.IntN(len(s.Routers))]} }},
+	{"RogueRouter", 4, true, func(r *rand.Rand, _ Site) Fault {
 		return RogueRouter{misbehaviours[r.IntN(len(misbehaviours))].name, r.Uint64()}
 	}},
-	{"JunkGossip", 3, func(r *rand.Rand, _ Site) Fault { return JunkGossip{r.Uint64()} }},
-	{"ForgeARP", 2, func(r *rand.Rand, s Site) Fault { return ForgeARP{r.IntN(s.Services), 1 + r.IntN(5)} }},
+	{"JunkGossip", 3, true, func(r *rand.Rand, _ Site) Fault { return JunkGossip{r.Uint64()} }},
+	{"ForgeARP", 2, false, func(r *rand.Rand, s Site) Fault { return ForgeARP{r.IntN(s.Services), 1 + r.IntN(5)} }},
 }
 
 func kindNames() (out []string) {

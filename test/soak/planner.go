@@ -2,6 +2,7 @@ package soak
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -19,9 +20,9 @@ type Scheduled struct {
 type Round struct {
 	Number int
 	Faults []Scheduled
-	// Planned rounds have one fault, a move that a user or an upgrade asks for. No
-	// client may lose a packet to it.
-	Planned bool
+	// Lossless rounds have one fault, to which no client may lose a packet: a planned
+	// move, or something that announcing does not depend on.
+	Lossless bool
 }
 
 func (r Round) String() string {
@@ -67,10 +68,11 @@ type Site struct {
 // Planner decides what breaks. Its decisions are a pure function of the seed, the site
 // and the kinds that are left out.
 type Planner struct {
-	seed  uint64
-	site  Site
-	kinds []kind
-	round int
+	seed     uint64
+	site     Site
+	kinds    []kind
+	lossless []kind // those of them to which no client may lose a packet
+	round    int
 }
 
 // NewPlanner returns a planner of faults of all kinds but those named.
@@ -82,34 +84,42 @@ func NewPlanner(seed uint64, site Site, without ...string) (*Planner, error) {
 		}
 	}
 	for _, k := range allKinds {
-		if !slices.Contains(without, k.name) {
-			p.kinds = append(p.kinds, k)
+		if slices.Contains(without, k.name) {
+			continue
 		}
+		p.kinds = append(p.kinds, k)
+		if k.lossless {
+			p.lossless = append(p.lossless, k)
+		}
+	}
+	if len(p.lossless) == 0 {
+		return nil, errors.New("at least one kind of fault to which no packet may be lost has to stay")
 	}
 	return p, nil
 }
 
 const (
-	fewestFaults = 2
-	mostFaults   = 5
-	plannedEvery = 5 // one round of so many is a planned move
-	latestStart  = 3 * time.Second
-	shortest     = 500 * time.Millisecond
-	longest      = 8 * time.Second
+	fewestFaults  = 2
+	mostFaults    = 5
+	losslessEvery = 4 // one round of so many is lossless
+	latestStart   = 3 * time.Second
+	shortest      = 500 * time.Millisecond
+	longest       = 8 * time.Second
 )
 
 // Next returns the next round.
 func (p *Planner) Next() Round {
 	p.round++
 	rng := rand.New(rand.NewPCG(p.seed, uint64(p.round)))
-	r := Round{Number: p.round, Planned: rng.IntN(plannedEvery) == 0}
-	if r.Planned {
-		r.Faults = []Scheduled{p.plannedMove(rng)}
+	r := Round{Number: p.round, Lossless: rng.IntN(losslessEvery) == 0}
+	if r.Lossless {
+		from := time.Second // clients have their first answers
+		r.Faults = []Scheduled{{pick(p.lossless, rng).make(rng, p.site), from, from + between(rng, 3*time.Second, 6*time.Second)}}
 		return r
 	}
 	broken := map[string]bool{}
 	for range fewestFaults + rng.IntN(mostFaults-fewestFaults+1) {
-		f := p.pick(rng).make(rng, p.site)
+		f := pick(p.kinds, rng).make(rng, p.site)
 		from := between(rng, 0, latestStart)
 		to := from + between(rng, shortest, longest)
 		if slices.ContainsFunc(f.Targets(), func(t string) bool { return broken[t] }) {
@@ -123,24 +133,14 @@ func (p *Planner) Next() Round {
 	return r
 }
 
-// plannedMove is a restart of a speaker or a drain of a node.
-func (p *Planner) plannedMove(rng *rand.Rand) Scheduled {
-	node := p.site.node(rng)
-	var f Fault = StopSpeaker{node}
-	if rng.IntN(3) == 0 {
-		f = Drain{node}
-	}
-	from := time.Second // clients have their first answers
-	return Scheduled{f, from, from + between(rng, 3*time.Second, 6*time.Second)}
-}
-
-func (p *Planner) pick(rng *rand.Rand) kind {
+// pick chooses one of the kinds by their weights.
+func pick(kinds []kind, rng *rand.Rand) kind {
 	total := 0
-	for _, k := range p.kinds {
+	for _, k := range kinds {
 		total += k.weight
 	}
 	n := rng.IntN(total)
-	for _, k := range p.kinds {
+	for _, k := range kinds {
 		if n -= k.weight; n < 0 {
 			return k
 		}

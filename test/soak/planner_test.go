@@ -43,8 +43,8 @@ func TestPlan(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range rounds(t, 1, 500) {
 		broken := map[string]bool{}
-		if len(r.Faults) == 0 || r.Planned && len(r.Faults) != 1 {
-			t.Errorf("%v: want at least one fault, and one in a planned round", r)
+		if len(r.Faults) == 0 || r.Lossless && len(r.Faults) != 1 {
+			t.Errorf("%v: want at least one fault, and one in a lossless round", r)
 		}
 		for _, f := range r.Faults {
 			name, _, _ := strings.Cut(f.Fault.String(), " ")
@@ -76,6 +76,9 @@ func TestKindsCanBeLeftOut(t *testing.T) {
 		if text := r.String(); strings.Contains(text, "RogueRouter") || strings.Contains(text, "ForgeARP") {
 			t.Errorf("%s: want neither of the two", text)
 		}
+	}
+	if _, err := NewPlanner(1, testSite, kindNames()...); err == nil {
+		t.Error("all kinds were left out, want an error")
 	}
 	if _, err := NewPlanner(1, testSite, "Meteorite"); err == nil || !strings.Contains(err.Error(), "Meteorite") || !strings.Contains(err.Error(), "PullCable") {
 		t.Errorf("got %v, want an error that names the kinds", err)
