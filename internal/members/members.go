@@ -96,6 +96,7 @@ type Members struct {
 	roster roster
 	nodes  map[string]netip.AddrPort // where members are, and were
 	pulses pulses
+	outbox outbox
 	due    map[time.Duration]bool // after born: when notifyEvery notifies
 }
 
@@ -126,7 +127,7 @@ func New(cfg Config) *Members {
 	m := &Members{
 		cfg: cfg, timers: t, state: newState(time.Now, cfg.Node), facts: versioned{Version: cfg.Generation},
 		born: time.Now(), changed: wake.New(), lapsed: wake.New(),
-		roster: newRoster(time.Now, t.silence), nodes: map[string]netip.AddrPort{}, pulses: newPulses(cfg.Node, t), due: map[time.Duration]bool{},
+		roster: newRoster(time.Now, t.silence), nodes: map[string]netip.AddrPort{}, pulses: newPulses(cfg.Node, t), outbox: newOutbox(), due: map[time.Duration]bool{},
 	}
 	m.state.term, m.facts.Term = cfg.Term, cfg.Term
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: m.count}
@@ -211,7 +212,7 @@ func (m *Members) beat() {
 	now := time.Now()
 	m.mu.Lock()
 	send, lapsed := m.pulses.beat(now, m.roster.ring())
-	p := m.pulses
+	p, again := m.pulses, m.outbox.repeats(now)
 	changed := !p.opinion.equal(m.facts.opinion)
 	m.mu.Unlock()
 	switch {
@@ -227,6 +228,9 @@ func (m *Members) beat() {
 	}
 	if send {
 		m.sendEach(p.watchers, kindHeartbeat, m.heartbeat(p.beats))
+	}
+	for _, r := range again {
+		m.sendEach([]string{r.to}, kindNews, newsBody(r.number, r.msg.encode()))
 	}
 	if len(p.back) > 0 { // each has missed what the other said
 		m.wg.Go(func() { m.syncWith(p.back...) })
@@ -281,19 +285,37 @@ func (m *Members) hearHeartbeat(d delivery) {
 
 // hearMessage takes in a packet of our own.
 func (m *Members) hearMessage(d delivery) {
-	if d.kind == kindNews {
+	switch {
+	case d.kind == kindNews && len(d.body) > numberSize:
 		m.hearNews(d)
+	case d.kind == kindAck:
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for b := d.body; len(b) >= numberSize; b = b[numberSize:] {
+			m.outbox.acknowledged(d.node, binary.BigEndian.Uint64(b))
+		}
 	}
 }
 
-// hearNews takes in news, straight from who says it. What others have said in a node's name it
-// is told, so that it can disagree.
+// numberSize is that of the number before news; 0 needs no acknowledgement.
+const numberSize = 8
+
+func newsBody(number uint64, msg []byte) []byte {
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, numberSize+len(msg)), number), msg...)
+}
+
+// hearNews takes in news, straight from who says it, and acknowledges what it may believe. What others have
+// said in a node's name it is told, so that it can disagree.
 func (m *Members) hearNews(d delivery) {
-	msg, _ := (*delegate)(m).hear(d.body)
+	number := binary.BigEndian.Uint64(d.body)
+	msg, _ := (*delegate)(m).hear(d.body[numberSize:])
+	if number != 0 && !m.state.isAhead(msg) {
+		m.sendEach([]string{d.node}, kindAck, newsBody(number, make([]byte, numberSize)))
+	}
 	said, itself := msg.Facts[d.node]
 	if held := m.state.factsOf(d.node); itself && held.compare(said) > 0 {
 		echo := message{Facts: map[string]versioned{d.node: held}, ToAll: true}
-		m.sendEach([]string{d.node}, kindNews, echo.encode())
+		m.sendEach([]string{d.node}, kindNews, newsBody(0, echo.encode()))
 	}
 }
 
@@ -519,7 +541,7 @@ func (m *Members) say(change func(*versioned)) {
 }
 
 // tell takes in what this speaker says, and tells all others at once, each in a
-// few packets; those that are lost gossip makes good, and it does all where that
+// few packets, which are repeated until they are acknowledged; gossip does all where that
 // would be too many.
 func (m *Members) tell(msg message) {
 	parts, others := msg.split(), m.others()
@@ -531,7 +553,10 @@ func (m *Members) tell(msg message) {
 	for _, part := range parts {
 		part.ToAll = true
 		if b := part.encode(); len(b) <= maxPacket {
-			m.sendEach(others, kindNews, b)
+			m.mu.Lock()
+			number := m.outbox.put(others, part, time.Now())
+			m.mu.Unlock()
+			m.sendEach(others, kindNews, newsBody(number, b))
 		}
 	}
 }

@@ -510,7 +510,7 @@ func TestPoison(t *testing.T) {
 	await(t, b, "n1 claims", func(v View) bool { return v.Claims[vip] == mine && v.Facts["n1"].Joined })
 	say := func(msg message) {
 		for i := range all {
-			if err := thief.transport.send(kindNews, msg.encode(), endpoint(i + 1)[0]); err != nil {
+			if err := thief.transport.send(kindNews, newsBody(0, msg.encode()), endpoint(i + 1)[0]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -538,7 +538,8 @@ func TestPoison(t *testing.T) {
 	say(message{Facts: map[string]versioned{"n1": {Version: 1 << 56, Facts: lie}}})
 	await(t, b, "n1 disagrees", func(v View) bool { return !v.Facts["n1"].Leaving && b.state.factsOf("n1").Version > 1<<56 })
 	// A speaker that hears the lie first, from one that has it, and nobody else.
-	if err := thief.transport.send(kindNews, message{Facts: map[string]versioned{"n1": {Version: 1 << 57, Facts: lie}}}.encode(), endpoint(2)[0]); err != nil {
+	lies := message{Facts: map[string]versioned{"n1": {Version: 1 << 57, Facts: lie}}}
+	if err := thief.transport.send(kindNews, newsBody(0, lies.encode()), endpoint(2)[0]); err != nil {
 		t.Fatal(err)
 	}
 	await(t, b, "the lie", func(v View) bool { return b.state.factsOf("n1").Version == 1<<57 })

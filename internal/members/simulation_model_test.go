@@ -62,7 +62,8 @@ type simulation struct {
 	side  []int // partition that each node is in
 	alone []int // silent cuts of each node that are in force
 	deaf  map[[2]int]float64
-	loss  float64 // of every packet
+	loss  float64                      // of every packet
+	drops func(to int, p payload) bool // what is lost besides; nil for nothing
 
 	// The API server.
 	known    []bool // nodes with a Speaker object
@@ -189,6 +190,7 @@ type payload struct {
 	from  int
 	inc   uint32
 	msg   message
+	news  uint64 // number of a message that is to be acknowledged, or that is
 }
 
 type about uint8
@@ -199,6 +201,7 @@ const (
 	aboutDead
 	aboutUs // a message of Members
 	aboutPulse
+	aboutAck
 )
 
 // sizes of memberlist's own messages, encoded.
@@ -238,6 +241,9 @@ func (s *simulation) payload(b []byte) payload {
 func (s *simulation) send(from, to int, payloads []payload) {
 	if len(payloads) == 0 || !s.passes(from, to) {
 		return
+	}
+	if s.drops != nil {
+		payloads = slices.DeleteFunc(slices.Clone(payloads), func(p payload) bool { return s.drops(to, p) })
 	}
 	s.after(s.delay(), nil, func() { s.arrive(from, to, payloads) })
 }

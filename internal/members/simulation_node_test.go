@@ -77,6 +77,7 @@ type simNode struct {
 	roster     roster
 	facts      versioned
 	pulses     pulses
+	outbox     outbox
 	beatAt     time.Duration // the last beat; what this node announces counts while it is recent
 	generation uint64
 	lapsed     bool
@@ -118,6 +119,7 @@ func (n *simNode) boot() {
 	skew := time.Duration(n.id%7-3) * 4 * time.Second // clocks differ
 	n.generation = uint64(s.clock().Add(skew).UnixNano())
 	n.facts = versioned{Version: n.generation}
+	n.outbox = newOutbox()
 	n.pulses, n.lapsed, n.beatAt = newPulses(n.name, s.timers), false, s.now
 	n.news, n.searching, n.notified, n.services = 0, 0, false, s.current
 	n.joined, n.leaving, n.inLoop = false, false, false
@@ -254,6 +256,12 @@ func (n *simNode) hear(p payload) {
 		n.hearDead(p)
 	case aboutUs:
 		n.notifyMsg(p.msg)
+		if p.news != 0 { // Members.hearNews
+			n.sim.send(n.id, p.from, []payload{{about: aboutAck, from: n.id, news: p.news}})
+			n.echo(p)
+		}
+	case aboutAck:
+		n.outbox.acknowledged(n.sim.names[p.from], p.news)
 	case aboutPulse:
 		n.pulses.hear(n.sim.names[p.from], n.sim.clock())
 	}
@@ -635,13 +643,26 @@ func (n *simNode) tellAll(m message) {
 		return
 	}
 	n.take(m, n.repeats)
+	others = slices.DeleteFunc(slices.Clone(others), func(o string) bool { return o == n.name })
 	for _, part := range parts {
 		part.ToAll = true
+		number := n.outbox.put(others, part, n.sim.clock())
 		for _, o := range others {
-			if id := slices.Index(n.sim.names, o); id != n.id {
-				n.sim.send(n.id, id, []payload{{about: aboutUs, msg: part}})
-			}
+			n.sendNews(o, number, part)
 		}
+	}
+}
+
+func (n *simNode) sendNews(to string, number uint64, part message) {
+	n.sim.send(n.id, slices.Index(n.sim.names, to), []payload{{about: aboutUs, from: n.id, msg: part, news: number}})
+}
+
+// echo tells a node what others have said in its name.
+func (n *simNode) echo(p payload) {
+	from := n.sim.names[p.from]
+	said, itself := p.msg.Facts[from]
+	if held := n.state.factsOf(from); itself && held.compare(said) > 0 {
+		n.sendNews(from, 0, message{Facts: map[string]versioned{from: held}, ToAll: true})
 	}
 }
 
@@ -649,6 +670,11 @@ func (n *simNode) beat() {
 	n.after(n.sim.timers.beat(), n.beat)
 	n.beatAt = n.sim.now
 	send, lapsed := n.pulses.beat(n.sim.clock(), n.roster.ring())
+	for _, r := range n.outbox.repeats(n.sim.clock()) {
+		if slices.Contains(n.roster.ring(), r.to) {
+			n.sendNews(r.to, r.number, r.msg)
+		}
+	}
 	if lapsed {
 		n.sim.tell("peers: %s has lapsed", n.name)
 		n.lapsed = true

@@ -301,8 +301,13 @@ func (s *simulation) give(i int, given bool) {
 
 // run lets the plan happen.
 func (p *plan) run(trace func(string, ...any)) *simulation {
+	return p.runWith(trace, func(*simulation) {})
+}
+
+func (p *plan) runWith(trace func(string, ...any), prepare func(*simulation)) *simulation {
 	s := newSimulation(p)
 	s.trace = trace
+	prepare(s)
 	s.begin()
 	for _, f := range p.faults {
 		s.after(f.at, nil, func() {
@@ -465,5 +470,61 @@ func TestSimulationIsDeterministic(t *testing.T) {
 		if first.log.Sum64() != second.log.Sum64() || first.seq != second.seq {
 			t.Errorf("two runs of seed %d differ", seed)
 		}
+	}
+}
+
+// A claim, or that a speaker is about to stop, may be lost on its way to any of the others, and each
+// must know of it soon all the same.
+func TestSimulationOfLoss(t *testing.T) {
+	for _, kind := range []string{"stop", "restart", "address"} {
+		for i := range uint64(float64(40) * simShare * *simRuns) {
+			p := newLossPlan(200_000+i, kind)
+			if f := p.run(nil).check.failure; f != nil && f.rule[:2] == "L1" {
+				t.Errorf("%s, seed %d: at %v %s", kind, p.seed, f.at, f.what)
+			}
+		}
+	}
+}
+
+func newLossPlan(seed uint64, kind string) *plan {
+	p := newPlan(seed, simSizes[0])
+	p.loss, p.faults, p.kind, p.end, p.lasting = 0.02, nil, kind, 0, 0
+	p.addFaults()
+	p.until = p.end + quietFor + 2*time.Second
+	return p
+}
+
+// So it is if gossip does not bring it at all, and the first packet is lost: claims to the one that
+// stops, or to one that claims as well; and that it stops, to the others.
+func TestSimulationOfUnluckyNews(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		lost func(s *simulation, to int, p payload) bool
+	}{
+		{"claims to who stops", func(s *simulation, to int, p payload) bool { return len(p.msg.Claims) > 0 && s.nodes[to].leaving }},
+		{"claims to one other", func(_ *simulation, to int, p payload) bool { return len(p.msg.Claims) > 0 && to == 2 }},
+		{"that it stops, to one other", func(_ *simulation, to int, p payload) bool { return len(p.msg.Facts) > 0 && to == 2 }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for seed := range uint64(20) {
+				p := newLossPlan(300_000+seed, "stop")
+				p.loss = 0
+				first := map[[2]uint64]bool{}
+				s := p.runWith(nil, func(s *simulation) {
+					s.drops = func(to int, m payload) bool {
+						if s.now < settled || m.about != aboutUs || !c.lost(s, to, m) {
+							return false
+						}
+						copy := [2]uint64{uint64(to)<<32 | uint64(m.from), m.news} //nolint:gosec // few nodes
+						before := first[copy]
+						first[copy] = true
+						return m.news == 0 || !before
+					}
+				})
+				if f := s.check.failure; f != nil {
+					t.Errorf("seed %d, %d nodes: at %v %s: %s", p.seed, p.nodes, f.at, f.rule, f.what)
+				}
+			}
+		})
 	}
 }

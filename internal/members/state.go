@@ -246,6 +246,24 @@ func (s *state) inTerm(claims map[netip.Addr]election.Claim) map[netip.Addr]elec
 	return out
 }
 
+// isAhead reports whether some of the message is in a later term, which this speaker will
+// accept when it has read that.
+func (s *state) isAhead(m message) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range m.Facts {
+		if f.Term > s.term {
+			return true
+		}
+	}
+	for _, c := range m.Claims {
+		if c.Term > s.term {
+			return true
+		}
+	}
+	return false
+}
+
 // factsOf returns what is held of a node.
 func (s *state) factsOf(node string) versioned {
 	s.mu.Lock()
