@@ -144,42 +144,45 @@ func endOfRIB(family gobgp.RouteFamily) (update, error) {
 	return update{message: m}, err
 }
 
-const (
-	extendedLength = 0x10 // flag of an attribute (RFC 4271, 4.3)
-	mpReach        = gobgp.BGP_ATTR_TYPE_MP_REACH_NLRI
-	mpUnreach      = gobgp.BGP_ATTR_TYPE_MP_UNREACH_NLRI
-)
+const extendedLength = 0x10 // flag of an attribute (RFC 4271, 4.3)
 
 // checkUpdate returns the NOTIFICATION for an UPDATE in which routes cannot even be
 // told apart, which is all that ends a session since RFC 7606 (3 and 5.3). Other
 // faults make routes unusable, and none of a router's routes is used here.
 func checkUpdate(m message) error {
-	malformed := refuse(gobgp.BGP_ERROR_UPDATE_MESSAGE_ERROR, gobgp.BGP_ERROR_SUB_MALFORMED_ATTRIBUTE_LIST)
 	withdrawn, b, ok := lengthPrefixed(m.body())
 	if !ok {
-		return malformed
+		return refuseUpdate(gobgp.BGP_ERROR_SUB_MALFORMED_ATTRIBUTE_LIST)
 	}
 	attrs, nlri, ok := lengthPrefixed(b)
 	if !ok {
-		return malformed
+		return refuseUpdate(gobgp.BGP_ERROR_SUB_MALFORMED_ATTRIBUTE_LIST)
 	}
 	if !arePrefixes(withdrawn, 32) || !arePrefixes(nlri, 32) {
-		return refuse(gobgp.BGP_ERROR_UPDATE_MESSAGE_ERROR, gobgp.BGP_ERROR_SUB_INVALID_NETWORK_FIELD)
+		return refuseUpdate(gobgp.BGP_ERROR_SUB_INVALID_NETWORK_FIELD)
 	}
-	seen := map[gobgp.BGPAttrType]bool{}
+	var reach, unreach int
 	for kind, value := range attributes(attrs) {
-		if kind != mpReach && kind != mpUnreach {
+		switch kind {
+		case gobgp.BGP_ATTR_TYPE_MP_REACH_NLRI:
+			reach++
+		case gobgp.BGP_ATTR_TYPE_MP_UNREACH_NLRI:
+			unreach++
+		default:
 			continue
 		}
-		if seen[kind] { // RFC 7606, 3 (g)
-			return malformed
+		if reach > 1 || unreach > 1 { // RFC 7606, 3 (g)
+			return refuseUpdate(gobgp.BGP_ERROR_SUB_MALFORMED_ATTRIBUTE_LIST)
 		}
-		seen[kind] = true
 		if !isMultiprotocol(kind, value) {
-			return refuse(gobgp.BGP_ERROR_UPDATE_MESSAGE_ERROR, gobgp.BGP_ERROR_SUB_OPTIONAL_ATTRIBUTE_ERROR)
+			return refuseUpdate(gobgp.BGP_ERROR_SUB_OPTIONAL_ATTRIBUTE_ERROR)
 		}
 	}
 	return nil
+}
+
+func refuseUpdate(subcode uint8) error {
+	return refuse(gobgp.BGP_ERROR_UPDATE_MESSAGE_ERROR, subcode)
 }
 
 // attributes iterates over path attributes. It ends at one that is longer than what is
@@ -211,7 +214,7 @@ func isMultiprotocol(kind gobgp.BGPAttrType, value []byte) bool {
 	}
 	family := gobgp.AfiSafiToRouteFamily(binary.BigEndian.Uint16(value), value[2])
 	nlri := value[3:]
-	if kind == mpReach {
+	if kind == gobgp.BGP_ATTR_TYPE_MP_REACH_NLRI {
 		if len(nlri) < 1 || len(nlri) < 1+int(nlri[0])+1 {
 			return false
 		}

@@ -65,6 +65,10 @@ func TestCauseOfRoutersSilenceIsNamed(t *testing.T) {
 			says: "no route to 172.30.0.99:179: is the address right, and is the router up?",
 		},
 		{
+			name: "address of the node itself", peer: func(p *v1alpha1.BGPPeer) { p.Spec.PeerAddress = "127.0.0.1" },
+			says: "peerAddress 127.0.0.1 is this node itself, so that a route would have the router's own address as its next hop",
+		},
+		{
 			name: "source address of nobody", peer: func(p *v1alpha1.BGPPeer) { p.Spec.SourceAddress = "172.30.0.90" },
 			says: "this node does not have the address 172.30.0.90; correct sourceAddress",
 		},
