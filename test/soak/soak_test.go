@@ -2,6 +2,7 @@ package soak
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -76,6 +77,8 @@ type soak struct {
 	*world
 	first    map[string]Service // UID -> as it was first seen
 	readings map[string][]Usage // process -> its usage in each calm
+	// lastWrong is what was wrong last before the present calm.
+	lastWrong []string
 }
 
 func (w *world) site() Site {
@@ -109,7 +112,8 @@ func (s *soak) run(t *testing.T, r Round) {
 		t.Logf("%5.1f s  %v", time.Since(began).Seconds(), step)
 	}
 	took := s.calm(t, recovery)
-	t.Logf("%5.1f s  calm, %.1f s after the last step", time.Since(began).Seconds(), took.Seconds())
+	t.Logf("%5.1f s  calm, %.1f s after the last step; the last to recover: %s",
+		time.Since(began).Seconds(), took.Seconds(), cmp.Or(strings.Join(s.lastWrong, "; "), "nothing had to"))
 	for to, p := range probes {
 		if report := p.Stop(); report.Sent == report.Answered+report.Late && report.Err == nil {
 			t.Logf("%s: none of %d questions was lost", to, report.Sent)
@@ -139,6 +143,7 @@ func (s *soak) calm(t *testing.T, within time.Duration) time.Duration {
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	began := time.Now()
+	s.lastWrong = nil
 	var wrong []string
 	right := 0
 	for right < 2 {
@@ -153,7 +158,7 @@ func (s *soak) calm(t *testing.T, within time.Duration) time.Duration {
 			wrong, right = []string{err.Error()}, 0
 		default:
 			if wrong = append(violations(o), renumbered(s.first, o)...); len(wrong) > 0 {
-				right = 0
+				right, s.lastWrong = 0, wrong
 				break
 			}
 			right++
