@@ -435,4 +435,11 @@ const (
 	// MaxSpeakerConflicts is how many foreign hosts status.conflicts of a Speaker
 	// lists.
 	MaxSpeakerConflicts = 256
+	// MaxSpeakerHostAddresses is how many addresses status.hostAddresses of a Speaker
+	// lists.
+	MaxSpeakerHostAddresses = 256
+	// MaxSpeakerOnLink and MaxSpeakerGateways are how many networks and gateways an
+	// interface of a Speaker lists.
+	MaxSpeakerOnLink   = 64
+	MaxSpeakerGateways = 16
 )

@@ -58,6 +58,16 @@ type SpeakerStatus struct {
 	// +kubebuilder:validation:MaxItems=1024
 	Interfaces []SpeakerInterface `json:"interfaces,omitempty"`
 
+	// hostAddresses are the addresses of the node that are on none of these
+	// interfaces, such as on a loopback, a tunnel or a bridge of containers. They are
+	// assigned to no Service. The first 256 are listed.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=address
+	// +kubebuilder:validation:MaxItems=256
+	HostAddresses []SpeakerHostAddress `json:"hostAddresses,omitempty"`
+
 	// ownedAddresses is how many addresses this speaker answers for by ARP and
 	// NDP.
 	//
@@ -129,6 +139,35 @@ type SpeakerInterface struct {
 	// +kubebuilder:validation:MaxItems=1024
 	Addresses []string `json:"addresses,omitempty"`
 
+	// onLink are networks beside those of its addresses whose hosts are reached on it
+	// directly: the node has a route without a gateway. Example: ["2001:db8::/64"].
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	OnLink []string `json:"onLink,omitempty"`
+
+	// uplinkFor are the kinds of addresses for which the node's default route leaves by
+	// it. Example: ["IPv4"].
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=2
+	UplinkFor []IPFamily `json:"uplinkFor,omitempty"`
+
+	// gateways are the routers of these default routes. Example: ["192.0.2.1"].
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	Gateways []string `json:"gateways,omitempty"`
+
+	// internal is whether it leads to containers or into a tunnel, as its name or kind
+	// says: addresses are announced on it only by L2Advertisements that name it.
+	//
+	// +optional
+	Internal bool `json:"internal,omitempty"`
+
 	// up is whether it is switched on and has a carrier.
 	//
 	// +optional
@@ -141,6 +180,19 @@ type SpeakerInterface struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=2
 	Fails []IPFamily `json:"fails,omitempty"`
+}
+
+// SpeakerHostAddress is an address that a node has itself.
+type SpeakerHostAddress struct {
+	// address is the address. Example: "192.0.2.10".
+	//
+	// +required
+	Address string `json:"address"`
+
+	// interface is the name of the network interface that has it. Example: "lo".
+	//
+	// +required
+	Interface string `json:"interface"`
 }
 
 // SpeakerAddress is an address that a speaker answers for.

@@ -25,6 +25,7 @@ import (
 	"github.com/fairlead/fairlead/internal/controller/gossipkey"
 	"github.com/fairlead/fairlead/internal/controller/herald"
 	"github.com/fairlead/fairlead/internal/controller/ledger"
+	"github.com/fairlead/fairlead/internal/controller/observe"
 	"github.com/fairlead/fairlead/internal/controller/peerstatus"
 	"github.com/fairlead/fairlead/internal/controller/poolstatus"
 	"github.com/fairlead/fairlead/internal/controller/references"
@@ -120,6 +121,7 @@ func controllers(mgr ctrl.Manager, o options, m *metrics.Controller) []controlle
 		events,
 		gossipkey.New(mgr.GetClient(), o.Namespace),
 		poolstatus.New(mgr.GetClient(), book, events, time.Now),
+		observe.New(mgr.GetClient(), book),
 		allocate.New(mgr.GetClient(), book, o.Class, events, m),
 		claims.New(mgr.GetClient(), book, time.Now),
 		references.New(mgr.GetClient()),

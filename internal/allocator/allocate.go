@@ -131,7 +131,7 @@ func (a *Allocator) decide(h *holding, req *lb.Request, now time.Time) (lb.Decis
 		next, d.Picked, d.Passed = nil, nil, nil // all or none
 	}
 	changed := a.become(h, req, next, d.Refusals)
-	d.Grants = a.granted(h)
+	d.Grants, d.Blocked = a.granted(h), a.blocks(h)
 	if last.story != nil && slices.Equal(last.story.Grants, d.Grants) {
 		d.Picked, d.Passed = last.story.Picked, last.story.Passed
 	}
@@ -214,7 +214,7 @@ func (a *Allocator) asksForOther(h *holding, req *lb.Request, g grant, last *mor
 	if want, ok := req.Exact(f); ok {
 		return want != g.addr
 	}
-	if a.shunned[g.addr] && req.Holder.Kind == lb.KindService {
+	if a.conflicts(g.addr) && req.Holder.Kind == lb.KindService {
 		return true
 	}
 	if req.Pool == "" || req.Pool == g.pool.Name {
@@ -296,7 +296,7 @@ func (a *Allocator) pickFrom(p *pool, h *holding, req *lb.Request, f lb.Family, 
 	if refusal != nil {
 		return no, 0, *refusal
 	}
-	return no, 0, lb.Refusal{Reason: lb.ReasonExhausted, Count: p.assigned[f], Foreign: a.foreign(p, f)}
+	return no, 0, lb.Refusal{Reason: lb.ReasonExhausted, Count: p.assigned[f], Blocked: p.withheld[f]}
 }
 
 // regain finds an address of the pool that the holder is about to lose, and can
@@ -316,12 +316,15 @@ func (a *Allocator) obstacle(p *pool, h *holding, req *lb.Request, want netip.Ad
 	if refusal := a.clash(h, req, want, coming); refusal != nil && !h.mayAdopt(owner, want) {
 		return refusal
 	}
+	if b := a.blockFor(h, want); b != nil && b.Reason != lb.ReasonConflict {
+		return &lb.Refusal{Reason: b.Reason, Addr: want, Other: b.Holder}
+	}
 	switch {
 	case p.seats[h.space][want] > 0:
 		return nil // the namespace has it
 	case a.full(p, h, lb.FamilyOf(want), next):
 		return &lb.Refusal{Reason: lb.ReasonQuota, Count: p.MaxPerNamespace}
-	case owner == nil && !p.free[lb.FamilyOf(want)].has(want) && !a.isShunned(want):
+	case owner == nil && !p.free[lb.FamilyOf(want)].has(want) && !a.isBlocked(want):
 		return &lb.Refusal{Reason: lb.ReasonAddressNotInPool, Other: "avoidBuggyIPs"}
 	}
 	return nil
@@ -352,6 +355,7 @@ func (a *Allocator) full(p *pool, h *holding, f lb.Family, next []grant) bool {
 func (a *Allocator) give(h *holding, g grant) {
 	switch owner := a.owners[g.addr]; {
 	case owner == nil:
+		a.withhold(g.addr, -1)
 		a.owners[g.addr] = h
 		g.pool.count(g.addr)
 		if p := a.poolOf(g.addr); p != nil {
@@ -401,7 +405,8 @@ func (a *Allocator) take(h *holding, g grant, now time.Time) []topic {
 func (a *Allocator) free(g grant, now time.Time) {
 	delete(a.owners, g.addr)
 	g.pool.uncount(g.addr)
-	if p := a.poolOf(g.addr); p != nil && !a.isShunned(g.addr) {
+	if p := a.poolOf(g.addr); p != nil && !a.isBlocked(g.addr) {
 		p.free[lb.FamilyOf(g.addr)].put(g.addr, now)
 	}
+	a.withhold(g.addr, 1)
 }

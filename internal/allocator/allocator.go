@@ -21,8 +21,8 @@ type Allocator struct {
 	owners  map[netip.Addr]*holding // who has an address; of several the one that has it longest
 	sharers map[netip.Addr]*sharing // all who have an address, where they share it by key
 	queues  map[topic]queue
-	shunned map[netip.Addr]bool // somebody else has them; true: who has one is given another
-	touched []lb.Holder         // whose answer or loan changed since the last call returned
+	blocked map[netip.Addr][]lb.Block // what else has an address; never empty slices
+	touched []lb.Holder               // whose answer or loan changed since the last call returned
 }
 
 // New returns an Allocator without pools.
@@ -33,52 +33,8 @@ func New() *Allocator {
 		owners:  map[netip.Addr]*holding{},
 		sharers: map[netip.Addr]*sharing{},
 		queues:  map[topic]queue{},
-		shunned: map[netip.Addr]bool{},
+		blocked: map[netip.Addr][]lb.Block{},
 	}
-}
-
-// Shun says that somebody has the address who is none of the holders. It is
-// given to nobody who does not name it. With exchange, who has it without having
-// named it is to ask again, and is given another; he is returned.
-func (a *Allocator) Shun(addr netip.Addr, exchange bool) []lb.Holder {
-	a.shunned[addr] = exchange
-	if p := a.poolOf(addr); p != nil {
-		p.free[lb.FamilyOf(addr)].take(addr)
-	}
-	if h := a.owners[addr]; h != nil && exchange {
-		return []lb.Holder{h.holder()}
-	}
-	return nil
-}
-
-func (a *Allocator) isShunned(addr netip.Addr) bool {
-	_, is := a.shunned[addr]
-	return is
-}
-
-// foreign returns how many addresses of the pool nobody is given because somebody
-// else has them.
-func (a *Allocator) foreign(p *pool, f lb.Family) (n int) {
-	for addr := range a.shunned {
-		if lb.FamilyOf(addr) == f && a.owners[addr] == nil && a.poolOf(addr) == p {
-			n++
-		}
-	}
-	return n
-}
-
-// Unshun ends what Shun began. Those who waited for an address are returned.
-func (a *Allocator) Unshun(addr netip.Addr, now time.Time) []lb.Holder {
-	if !a.isShunned(addr) {
-		return nil
-	}
-	delete(a.shunned, addr)
-	p := a.poolOf(addr)
-	if p == nil || a.owners[addr] != nil {
-		return nil
-	}
-	p.free[lb.FamilyOf(addr)].put(addr, now)
-	return a.serve([]topic{{addr: addr}, {pool: p, family: lb.FamilyOf(addr)}}, now)
 }
 
 // SetPools replaces the pools. Nobody loses an address: one that its pool
@@ -96,7 +52,7 @@ func (a *Allocator) SetPools(pools []lb.Pool) []lb.Holder {
 		same := reflect.DeepEqual(p.Pool, spec) && (p.overlaps == "") == (overlaps[spec.Name] == "")
 		p.Pool, p.overlaps = spec, overlaps[spec.Name]
 		if !same {
-			p.fill(maps.Keys(a.owners), maps.Keys(a.shunned))
+			p.fill(maps.Keys(a.owners), maps.Keys(a.blocked))
 		}
 		next[p.Name] = p
 	}
@@ -136,6 +92,9 @@ func (a *Allocator) recount() (moved []lb.Holder) {
 	}
 	for addr, s := range a.sharers {
 		a.regroup(addr, s, addrSet.with)
+	}
+	for addr := range a.blocked {
+		a.withhold(addr, 1)
 	}
 	slices.SortFunc(moved, lb.Holder.Compare)
 	return slices.Compact(moved)
@@ -241,6 +200,7 @@ func (a *Allocator) poolOf(addr netip.Addr) *pool {
 type Usage struct {
 	Assigned  map[lb.Family]int
 	Available map[lb.Family]uint64 // saturating: a /64 and more say 2^64-1
+	Blocked   map[lb.Family]int    // neither assigned nor available, as something else has them
 	Retiring  []Retiring           // sorted by address, then holder
 	Overlaps  string               // the older pool that has some of the same addresses, or ""
 }
@@ -257,9 +217,9 @@ func (a *Allocator) Usage(name string) (Usage, bool) {
 	if p == nil {
 		return Usage{}, false
 	}
-	u := Usage{Assigned: map[lb.Family]int{}, Available: map[lb.Family]uint64{}, Overlaps: p.overlaps}
+	u := Usage{Assigned: map[lb.Family]int{}, Available: map[lb.Family]uint64{}, Blocked: map[lb.Family]int{}, Overlaps: p.overlaps}
 	for _, f := range []lb.Family{lb.IPv4, lb.IPv6} {
-		u.Assigned[f] = p.assigned[f]
+		u.Assigned[f], u.Blocked[f] = p.assigned[f], p.withheld[f]
 		if p.free[f] != nil {
 			u.Available[f] = p.free[f].available()
 		}

@@ -331,13 +331,13 @@ func TestGivenUpIsNotFreeBeforeItIsWritten(t *testing.T) {
 	}
 }
 
-// TestShunnedAddress: who has it gets another, unless he named it, and nobody
-// else gets it until the foreign host has gone.
-func TestShunnedAddress(t *testing.T) {
-	bad := netip.MustParseAddr("10.0.0.1")
+// TestAddressOfForeignHost: the Service that has it gets another, unless it named the address,
+// and no other Service gets it until the host has gone.
+func TestAddressOfForeignHost(t *testing.T) {
+	bad, host := netip.MustParseAddr("10.0.0.1"), []lb.Block{{Reason: lb.ReasonConflict, Holder: "a host outside of the cluster"}}
 	w := newWorld(t, lb.Pool{Name: "p", Ranges: ranges("10.0.0.1", "10.0.0.3")})
 	w.ask("a", nil)
-	if woken := w.Shun(bad, true); len(woken) != 1 || woken[0].Name != "a" {
+	if woken := w.SetBlocks(bad, host, epoch); len(woken) != 1 || woken[0].Name != "a" {
 		t.Errorf("%v are woken, want a", woken)
 	}
 	var got []string
@@ -346,33 +346,15 @@ func TestShunnedAddress(t *testing.T) {
 	}
 	got = append(got, w.ask("d", func(r *lb.Request) { r.Addresses = []netip.Addr{bad} }).String())
 	w.Release(svc("default", "d"), epoch)
-	if u, _ := w.Usage("p"); u.Available[lb.IPv4] != 0 {
-		t.Errorf("%d addresses are said to be available", u.Available[lb.IPv4])
-	}
-	w.Unshun(bad, epoch)
+	w.available(t, 0)
+	w.SetBlocks(bad, nil, epoch)
 	got = append(got, w.ask("c", nil).String())
 	want := []string{
-		`10.0.0.2 from pool "p"`, `10.0.0.3 from pool "p"`, `no address: pool "p": no free IPv4 address (2 in use; other hosts answer for 1)`,
+		`10.0.0.2 from pool "p"`, `10.0.0.3 from pool "p"`, `no address: pool "p": no free IPv4 address (2 in use; nodes, other hosts or other Services have 1)`,
 		`10.0.0.1 from pool "p"`, `10.0.0.1 from pool "p"`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
-	}
-}
-
-// TestUnshunnedTwice: the address is not free twice for it.
-func TestUnshunnedTwice(t *testing.T) {
-	w := newWorld(t, lb.Pool{Name: "p", Ranges: ranges("10.0.0.1", "10.0.0.2")})
-	w.Shun(netip.MustParseAddr("10.0.0.2"), false)
-	for range 2 {
-		w.Unshun(netip.MustParseAddr("10.0.0.2"), epoch)
-		if u, _ := w.Usage("p"); u.Available[lb.IPv4] != 2 {
-			t.Errorf("%d addresses are available, want 2", u.Available[lb.IPv4])
-		}
-	}
-	w.Unshun(netip.MustParseAddr("10.0.0.1"), epoch) // never was
-	if u, _ := w.Usage("p"); u.Available[lb.IPv4] != 2 {
-		t.Errorf("%d addresses are available, want 2", u.Available[lb.IPv4])
 	}
 }
 

@@ -20,6 +20,7 @@ type pool struct {
 	overlaps string              // the older pool that has some of the same addresses, or ""
 	free     perFamily[*freeSet] // nil for a family that it lacks, and when it overlaps
 	assigned perFamily[int]      // addresses
+	withheld perFamily[int]      // addresses that are blocked and not assigned
 	retiring map[netip.Addr]bool // assigned, but no longer in the ranges
 
 	seats  map[*space]map[netip.Addr]int // who has an address, how often; only with a quota
@@ -70,7 +71,7 @@ func (p *pool) fill(inUse ...iter.Seq[netip.Addr]) {
 
 // forget makes all counts zero.
 func (p *pool) forget() {
-	p.assigned = perFamily[int]{}
+	p.assigned, p.withheld = perFamily[int]{}, perFamily[int]{}
 	p.retiring = map[netip.Addr]bool{}
 	p.seats = map[*space]map[netip.Addr]int{}
 	p.groups = map[group]addrSet{}

@@ -198,9 +198,14 @@ func (a *Allocator) join(p *pool, h *holding, req *lb.Request, f lb.Family, full
 		if lb.FamilyOf(addr) != f || full && p.seats[h.space][addr] == 0 {
 			continue
 		}
-		if r := a.clash(h, req, addr, coming); r == nil {
+		r := a.clash(h, req, addr, coming)
+		if b := a.blockFor(h, addr); r == nil && b != nil {
+			r = &lb.Refusal{Reason: b.Reason, Addr: addr, Other: b.Holder}
+		}
+		if r == nil {
 			return addr, nil
-		} else if refusal == nil {
+		}
+		if refusal == nil {
 			refusal = r
 		}
 	}

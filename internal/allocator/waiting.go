@@ -85,7 +85,8 @@ func (a *Allocator) awaited(h *holding) []topic {
 		case lb.ReasonQuota:
 			inPool(topic{pool: p, space: h.space})
 		case lb.ReasonExhausted, lb.ReasonAddressInUse,
-			lb.ReasonPortConflict, lb.ReasonKeyDiffers, lb.ReasonSharingNotAllowed, lb.ReasonBackendsDiffer:
+			lb.ReasonPortConflict, lb.ReasonKeyDiffers, lb.ReasonSharingNotAllowed, lb.ReasonBackendsDiffer,
+			lb.ReasonAddressOfNode, lb.ReasonAddressOfRouter, lb.ReasonSubnetAddress, lb.ReasonAddressOfService, lb.ReasonConflict:
 			if exact {
 				out = append(out, topic{addr: r.Addr})
 				continue

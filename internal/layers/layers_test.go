@@ -20,7 +20,7 @@ var lines = [][]string{
 	{"internal/controller/ledger", "internal/survey"},
 	{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
-		"internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/references", "internal/controller/report",
+		"internal/controller/observe", "internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/references", "internal/controller/report",
 	},
 	{"cmd/internal/program", "internal/plugin/advice", "internal/plugin/cluster", "internal/plugin/reach", "internal/plugin/term"},
 	{"internal/plugin/cli", "internal/plugin/clustertest"},

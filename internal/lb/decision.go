@@ -101,6 +101,9 @@ type Decision struct {
 	// Conflicts are addresses that the holder loses because somebody else has
 	// them, and why they cannot both.
 	Conflicts []Refusal
+	// Blocked are those of Grants that something else has too, since it was assigned. It
+	// stays until the user asks for another.
+	Blocked []Blocked
 	// Met says that the holder has what it must have. A second family that is
 	// only preferred may be missing still.
 	Met bool
@@ -153,7 +156,11 @@ func (d Decision) String() string {
 		}
 		parts = append(parts, head+": "+words(d.Refusals))
 	}
-	return strings.Join(parts, ", ")
+	text := strings.Join(parts, ", ")
+	for _, b := range d.Blocked {
+		text += "; " + b.String()
+	}
+	return text
 }
 
 // Story tells of the address at index i of Grants where it is from, why it is
@@ -200,8 +207,8 @@ type Refusal struct {
 	By      Holder     // who has it
 	Port    Port       // that both want
 	Count   int        // addresses in use, or the quota
-	Foreign int        // addresses that hosts outside of the cluster answer for
-	Other   string     // the older pool, the claim, the key, the field that forbids
+	Blocked int        // addresses of the pool that something else has
+	Other   string     // the older pool, the claim, the key, the field that forbids, what has the address
 }
 
 // String returns a phrase such as `pool "a": no free IPv4 address (50 in use)`.
@@ -233,8 +240,8 @@ func (r Refusal) words() string {
 	case ReasonFamilyAbsent:
 		return fmt.Sprintf("has no %s addresses", r.Family)
 	case ReasonExhausted:
-		if r.Foreign > 0 {
-			return fmt.Sprintf("no free %s address (%d in use; other hosts answer for %d)", r.Family, r.Count, r.Foreign)
+		if r.Blocked > 0 {
+			return fmt.Sprintf("no free %s address (%d in use; nodes, other hosts or other Services have %d)", r.Family, r.Count, r.Blocked)
 		}
 		return fmt.Sprintf("no free %s address (%d in use)", r.Family, r.Count)
 	case ReasonQuota:
@@ -247,6 +254,9 @@ func (r Refusal) words() string {
 		return fmt.Sprintf("the address is in use (by %s)", r.By)
 	case ReasonPortConflict, ReasonKeyDiffers, ReasonSharingNotAllowed, ReasonBackendsDiffer:
 		return r.cannotShare()
+	case ReasonAddressOfNode, ReasonAddressOfRouter, ReasonSubnetAddress, ReasonAddressOfService:
+		b := Block{Reason: r.Reason, Holder: r.Other}
+		return b.String() + "; " + b.Fix()
 	case ReasonClaimNotFound:
 		return fmt.Sprintf("there is no IPAddressClaim %q in the namespace", r.Other)
 	case ReasonClaimInUse:

@@ -144,6 +144,29 @@ const (
 	// Mend: make a claim with the families of the Service; the spec of a claim cannot be
 	// changed.
 	ReasonClaimLacksFamily
+
+	// ReasonAddressOfNode: a node of the cluster holds the exact address.
+	//
+	// Mend: ask for another address, and add this one to spec.excludes of the pool; the
+	// message names the node.
+	ReasonAddressOfNode
+
+	// ReasonAddressOfRouter: a router holds the exact address: a default gateway of nodes, or a BGP peer.
+	//
+	// Mend: ask for another address, and add this one to spec.excludes of the pool.
+	ReasonAddressOfRouter
+
+	// ReasonSubnetAddress: no host can use the exact address: it is the network or broadcast address of a
+	// subnet of the nodes, or its Subnet-Router anycast address (RFC 4291, 2.6.1).
+	//
+	// Mend: ask for another address, and add this one to spec.excludes of the pool.
+	ReasonSubnetAddress
+
+	// ReasonAddressOfService: a Service has the exact address in a field that Fairlead does not assign:
+	// clusterIPs, externalIPs, or what another controller wrote.
+	//
+	// Mend: ask for another address, or remove it from that Service; the message names it.
+	ReasonAddressOfService
 )
 
 // Why the allocator gave this address and no other.
@@ -240,7 +263,8 @@ const (
 	// Mend: nothing to do.
 	ReasonNodeLeaving
 
-	// ReasonNoInterface: no interface of the node that is chosen and up has the address's subnet.
+	// ReasonNoInterface: no interface of the node is in the address's subnet, or is one that the
+	// advertisement names.
 	//
 	// Mend: name the interface in the advertisement's interfaces, or use addresses of the
 	// subnet.
@@ -305,6 +329,17 @@ const (
 	//
 	// Mend: see the condition Ready of the BGPPeers.
 	ReasonNotEstablished
+
+	// ReasonNoSubnet: no node has a subnet with the address, and the L2Advertisement names no interfaces.
+	//
+	// Mend: use addresses of one of the nodes' subnets, which the message lists; or name
+	// interfaces in the L2Advertisement, if the address is routed to the nodes' network.
+	ReasonNoSubnet
+
+	// ReasonInterfaceDown: the node's interface in the address's subnet, or that the advertisement names, is down.
+	//
+	// Mend: plug the cable in, or bring the interface up.
+	ReasonInterfaceDown
 )
 
 var reasonNames = map[Reason]string{
@@ -334,6 +369,10 @@ var reasonNames = map[Reason]string{
 	ReasonClaimPending:        "ClaimPending",
 	ReasonClaimDeleting:       "ClaimDeleting",
 	ReasonClaimLacksFamily:    "ClaimLacksFamily",
+	ReasonAddressOfNode:       "AddressOfNode",
+	ReasonAddressOfRouter:     "AddressOfRouter",
+	ReasonSubnetAddress:       "SubnetAddress",
+	ReasonAddressOfService:    "AddressOfService",
 
 	ReasonKept:         "Kept",
 	ReasonLowest:       "LowestFree",
@@ -364,6 +403,8 @@ var reasonNames = map[Reason]string{
 	ReasonNotAssigned:     "NotAssigned",
 	ReasonNoPeer:          "NoPeer",
 	ReasonNotEstablished:  "NotEstablished",
+	ReasonNoSubnet:        "NoSubnet",
+	ReasonInterfaceDown:   "InterfaceDown",
 }
 
 // String returns the reason in the form of a Kubernetes condition's reason.
@@ -419,7 +460,11 @@ func (r Reason) Words() string {
 	case ReasonNodeLeaving:
 		return "its speaker is shutting down"
 	case ReasonNoInterface:
-		return "has no chosen interface that is up in the address's subnet"
+		return "has no interface in the address's subnet, or that the advertisement names"
+	case ReasonInterfaceDown:
+		return "has an interface for the address, but it is down"
+	case ReasonNoSubnet:
+		return "no node has a subnet with the address"
 	case ReasonInterfaceFails:
 		return "cannot open its interface, as its Speaker says"
 	case ReasonNoReadyEndpoint, ReasonNoEndpoints:

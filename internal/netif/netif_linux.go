@@ -1,6 +1,7 @@
 package netif
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,11 +17,13 @@ import (
 
 // List returns the interfaces that can announce, sorted by name: those with an
 // Ethernet address and broadcast that are not ports of a bridge or bond (their
-// master has the traffic).
-func List() ([]Interface, error) {
+// master has the traffic). rest are the addresses on all other interfaces, sorted, but for
+// those that no other host can have (127.0.0.0/8, link-local) and those that kube-proxy puts
+// there for Services.
+func List() (list []Interface, rest []Address, err error) {
 	links, addrs, err := linksAndAddresses()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	kind := kindOf(links)
 	var out []Interface
@@ -32,11 +35,32 @@ func List() ([]Interface, error) {
 			continue
 		}
 		out = append(out, Interface{
-			Name: a.Name, Index: a.Index, MAC: a.HardwareAddr.String(), Prefixes: prefixesOf(a.Index, addrs), Up: isUp(a),
+			Name: a.Name, Index: a.Index, MAC: a.HardwareAddr.String(), Prefixes: prefixesOf(a.Index, addrs), Up: isUp(a), Internal: isInternal(a.Name, l.Type(), a.RawFlags),
 		})
 	}
 	slices.SortFunc(out, func(x, y Interface) int { return strings.Compare(x.Name, y.Name) })
-	return out, nil
+	return out, restOf(addrs, out, nameOf(links)), nil
+}
+
+// forServices are interfaces on which service proxies (kube-proxy in IPVS mode, kube-router)
+// put the addresses of all Services.
+var forServices = []string{"kube-ipvs0", "kube-dummy-if"}
+
+// restOf returns the addresses that are on none of the interfaces, each once, sorted.
+func restOf(addrs []netlink.Addr, list []Interface, names map[int]string) (out []Address) {
+	listed := map[int]bool{}
+	for _, i := range list {
+		listed[i.Index] = true
+	}
+	for _, a := range addrs {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if ip = ip.Unmap(); !ok || listed[a.LinkIndex] || ip.IsLoopback() || ip.IsLinkLocalUnicast() || slices.Contains(forServices, names[a.LinkIndex]) {
+			continue
+		}
+		out = append(out, Address{Addr: ip, Interface: names[a.LinkIndex]})
+	}
+	slices.SortFunc(out, func(x, y Address) int { return cmp.Or(x.Compare(y.Addr), cmp.Compare(x.Interface, y.Interface)) })
+	return slices.CompactFunc(out, func(x, y Address) bool { return x.Addr == y.Addr })
 }
 
 // Look asks the kernel for all of Host.
@@ -51,11 +75,12 @@ func Look() (h Host, err error) {
 	return h, err
 }
 
-func held(addrs []netlink.Addr, names map[int]string) map[netip.Addr]string {
-	out := make(map[netip.Addr]string, len(addrs))
+func held(addrs []netlink.Addr, names map[int]string) map[netip.Addr]Held {
+	out := make(map[netip.Addr]Held, len(addrs))
 	for _, a := range addrs {
 		if ip, ok := netip.AddrFromSlice(a.IP); ok {
-			out[ip.Unmap()] = names[a.LinkIndex]
+			ones, _ := a.Mask.Size()
+			out[ip.Unmap()] = Held{names[a.LinkIndex], ones}
 		}
 	}
 	return out
@@ -177,16 +202,16 @@ func isUp(a *netlink.LinkAttrs) bool {
 	return a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown)
 }
 
-// prefixesOf returns the addresses of an interface with their subnets, sorted. Host routes (/32,
-// /128) and link-local subnets are left out: they say nothing about where a
-// Service's address belongs. So are addresses that another host has (RFC 4862, 5.4.5).
+// prefixesOf returns the addresses of an interface with their subnets, sorted. Link-local
+// ones are left out: they say nothing about where a Service's address belongs. So are
+// addresses that another host has (RFC 4862, 5.4.5).
 func prefixesOf(index int, addrs []netlink.Addr) []netip.Prefix {
 	var out []netip.Prefix
 	for _, a := range addrs {
 		ip, ok := netip.AddrFromSlice(a.IP)
 		ones, _ := a.Mask.Size()
 		p := netip.PrefixFrom(ip.Unmap(), ones)
-		if a.LinkIndex != index || !ok || !p.IsValid() || p.IsSingleIP() || p.Addr().IsLinkLocalUnicast() || a.Flags&duplicate != 0 {
+		if a.LinkIndex != index || !ok || !p.IsValid() || p.Addr().IsLinkLocalUnicast() || a.Flags&duplicate != 0 {
 			continue
 		}
 		out = append(out, p)

@@ -28,7 +28,8 @@ type Facts struct {
 	ReversePath map[string]int     // net.ipv4.conf.*.rp_filter, as it is in force
 	Forwarding  map[lb.Family]bool // whether the node forwards
 	Wireless    map[string]bool
-	Leases      []lb.Lease // of pools' addresses, by DHCP servers; sorted
+	Own         []netip.Addr // those that Kubernetes knows the node by
+	Leases      []lb.Lease   // of pools' addresses, by DHCP servers; sorted
 }
 
 // Kind is what is wrong. The zero Kind is nothing.
@@ -71,7 +72,7 @@ func Check(f Facts, s Services, interfaces []string) []Finding {
 func held(f Facts, s Services, interfaces []string) (out []Finding) {
 	var byIPVS []netip.Addr
 	for _, a := range slices.SortedFunc(maps.Keys(f.Held), netip.Addr.Compare) {
-		on := f.Held[a]
+		on := f.Held[a].Interface
 		switch {
 		case !s.Has(a):
 		case on == ipvsInterface:
@@ -79,8 +80,7 @@ func held(f Facts, s Services, interfaces []string) (out []Finding) {
 				byIPVS = append(byIPVS, a)
 			}
 		default:
-			out = append(out, Finding{AddressHeld, fmt.Sprintf(
-				"%s is configured on %s: the kernel answers for it, whoever announces it; take it away: ip addr del %s dev %s", a, on, netip.PrefixFrom(a, a.BitLen()), on)})
+			out = append(out, Finding{AddressHeld, fmt.Sprintf("%s is configured on %s: the kernel answers for it, whichever node announces it; %s", a, on, f.release(a))})
 		}
 	}
 	answers := slices.DeleteFunc(slices.Clone(interfaces), func(i string) bool { return f.ARPIgnore[i] > 0 })
@@ -90,6 +90,32 @@ func held(f Facts, s Services, interfaces []string) (out []Finding) {
 				"set ipvs.strictARP: true in kube-proxy's configuration, and restart it", byIPVS[0], len(byIPVS), ipvsInterface, answers[0])})
 	}
 	return out
+}
+
+// release says what to do about an address of a Service that the node has too. The node's own
+// address stays: without it the node is lost.
+func (f Facts) release(a netip.Addr) string {
+	const exclude = "add it to spec.excludes of the pool, and ask for another address for the Service"
+	if f.isOwn(a) {
+		return "it is the node's own address: " + exclude
+	}
+	return fmt.Sprintf("if nothing on the node needs it there, remove it: ip addr del %s dev %s; otherwise %s",
+		netip.PrefixFrom(a, f.Held[a].Bits), f.Held[a].Interface, exclude)
+}
+
+// isOwn reports whether the node is reached at the address: Kubernetes knows it, it has a
+// subnet, or it is the interface's only one of its family.
+func (f Facts) isOwn(a netip.Addr) bool {
+	held := f.Held[a]
+	if slices.Contains(f.Own, a) || held.Bits < a.BitLen() {
+		return true
+	}
+	for other, h := range f.Held {
+		if other != a && h.Interface == held.Interface && lb.FamilyOf(other) == lb.FamilyOf(a) && !other.IsLinkLocalUnicast() {
+			return false
+		}
+	}
+	return true
 }
 
 // few is how many leases are named; the others are counted.

@@ -1,6 +1,7 @@
 package nodecheck
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -34,17 +35,18 @@ func (s services) HasFamily(f lb.Family) bool {
 
 func TestCheck(t *testing.T) {
 	vip, vip6, own := netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("2001:db8::100"), netip.MustParseAddr("192.0.2.1")
+	ipvs, lo := netif.Held{Interface: ipvsInterface, Bits: 32}, netif.Held{Interface: "lo", Bits: 32}
 	tests := []struct {
 		name   string
 		change func(*Facts)
 		want   []Kind
 	}{
 		{"nothing", func(*Facts) {}, nil},
-		{"IPVS, strictARP", func(f *Facts) { f.Held[vip], f.ARPIgnore["eth0"] = ipvsInterface, 1 }, nil},
-		{"IPVS", func(f *Facts) { f.Held[vip] = ipvsInterface }, []Kind{StrictARPMissing}},
-		{"IPVS, IPv6 alone", func(f *Facts) { f.Held[vip6] = ipvsInterface }, nil},
-		{"an address that no Service has", func(f *Facts) { f.Held[netip.MustParseAddr("192.0.2.101")] = "lo" }, nil},
-		{"a Service's address on lo", func(f *Facts) { f.Held[vip] = "lo" }, []Kind{AddressHeld}},
+		{"IPVS, strictARP", func(f *Facts) { f.Held[vip], f.ARPIgnore["eth0"] = ipvs, 1 }, nil},
+		{"IPVS", func(f *Facts) { f.Held[vip] = ipvs }, []Kind{StrictARPMissing}},
+		{"IPVS, IPv6 alone", func(f *Facts) { f.Held[vip6] = ipvs }, nil},
+		{"an address that no Service has", func(f *Facts) { f.Held[netip.MustParseAddr("192.0.2.101")] = lo }, nil},
+		{"a Service's address on lo", func(f *Facts) { f.Held[vip] = lo }, []Kind{AddressHeld}},
 		{"leases in a pool", func(f *Facts) {
 			f.Leases = []lb.Lease{{Addr: vip, Pool: "lan", Server: own, Client: "02:00:5e:00:53:01", Interface: "eth0"}}
 		}, []Kind{DHCPInPool}},
@@ -58,15 +60,15 @@ func TestCheck(t *testing.T) {
 		{"a bridge that suppresses ARP", func(f *Facts) { f.Suppressing["eth1"] = []string{"port0", "port1"} }, []Kind{BridgeKeepsARP, BridgeKeepsARP}},
 		{"a bridge without addresses of Services", func(f *Facts) { f.Suppressing["docker0"] = []string{"port0"} }, nil},
 		{"the worst first", func(f *Facts) {
-			f.Wireless["eth0"], f.Held[vip], f.Forwarding[lb.IPv6] = true, ipvsInterface, false
-			f.Held[vip6], f.Leases = "lo", []lb.Lease{{Addr: vip, Pool: "lan"}}
+			f.Wireless["eth0"], f.Held[vip], f.Forwarding[lb.IPv6] = true, ipvs, false
+			f.Held[vip6], f.Leases = lo, []lb.Lease{{Addr: vip, Pool: "lan"}}
 		}, []Kind{StrictARPMissing, AddressHeld, DHCPInPool, NotForwarding, Wireless}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := Facts{
 				Host: netif.Host{
-					Held: map[netip.Addr]string{own: "eth0"}, DefaultRoute: map[string]bool{"eth0": true}, Suppressing: map[string][]string{},
+					Held: map[netip.Addr]netif.Held{own: {Interface: "eth0", Bits: 24}}, DefaultRoute: map[string]bool{"eth0": true}, Suppressing: map[string][]string{},
 				},
 				ARPIgnore: map[string]int{"eth1": 1}, ReversePath: map[string]int{},
 				Forwarding: map[lb.Family]bool{lb.IPv4: true, lb.IPv6: true},
@@ -78,6 +80,36 @@ func TestCheck(t *testing.T) {
 				got = append(got, x.Kind)
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A node is never told to remove an address that it is reached at.
+func TestAdviceAboutAHeldAddress(t *testing.T) {
+	vip, other, home := netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("127.0.0.1")
+	vip6, local6 := netip.MustParseAddr("2001:db8::100"), netip.MustParseAddr("fe80::1")
+	const exclude = "add it to spec.excludes of the pool, and ask for another address for the Service"
+	for _, tt := range []struct {
+		name string
+		addr netip.Addr
+		held map[netip.Addr]netif.Held
+		own  []netip.Addr
+		want string
+	}{
+		{"left over on lo", vip, map[netip.Addr]netif.Held{vip: {Interface: "lo", Bits: 32}, home: {Interface: "lo", Bits: 8}}, nil, "if nothing on the node needs it there, remove it: ip addr del 192.0.2.100/32 dev lo; otherwise " + exclude},
+		{"of the control plane, beside the node's", vip, map[netip.Addr]netif.Held{vip: {Interface: "eth0", Bits: 32}, other: {Interface: "eth0", Bits: 24}}, nil, "if nothing on the node needs it there, remove it: ip addr del 192.0.2.100/32 dev eth0; otherwise " + exclude},
+		{"with its subnet", vip, map[netip.Addr]netif.Held{vip: {Interface: "eth0", Bits: 24}}, nil, "it is the node's own address: " + exclude},
+		{"secondary, with its subnet", vip, map[netip.Addr]netif.Held{vip: {Interface: "eth0", Bits: 24}, other: {Interface: "eth0", Bits: 24}}, nil, "it is the node's own address: " + exclude},
+		{"single, the only one", vip, map[netip.Addr]netif.Held{vip: {Interface: "eth0", Bits: 32}, home: {Interface: "lo", Bits: 8}}, nil, "it is the node's own address: " + exclude},
+		{"single, known to Kubernetes", vip, map[netip.Addr]netif.Held{vip: {Interface: "lo", Bits: 32}, home: {Interface: "lo", Bits: 8}}, []netip.Addr{vip}, "it is the node's own address: " + exclude},
+		{"IPv6, single, beside a link-local one", vip6, map[netip.Addr]netif.Held{vip6: {Interface: "eth0", Bits: 128}, local6: {Interface: "eth0", Bits: 64}}, nil, "it is the node's own address: " + exclude},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := Check(Facts{Host: netif.Host{Held: tt.held}, Own: tt.own}, services{vip, vip6}, nil)
+			want := []Finding{{AddressHeld, fmt.Sprintf("%s is configured on %s: the kernel answers for it, whichever node announces it; %s", tt.addr, tt.held[tt.addr].Interface, tt.want)}}
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

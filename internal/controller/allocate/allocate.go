@@ -14,10 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -60,7 +62,13 @@ func (c *Controller) Name() string { return "allocate" }
 func (c *Controller) Register(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(c.Name()).
-		For(&corev1.Service{}, builder.WithPredicates(predicate.NewPredicateFuncs(c.concerns))).
+		Watches(&corev1.Service{}, handler.Funcs{
+			CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { c.observe(e.Object, q) },
+			UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { c.observe(e.ObjectNew, q) },
+			DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+				q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.Object)})
+			},
+		}).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(c.servicesIn),
 			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(c.ledger.Woken(lb.KindService)).
@@ -68,11 +76,25 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 		Complete(c)
 }
 
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// observe records which addresses the Service has in other fields, before it is queued: a
+// Service that was created later and is decided about sooner is not given one of them.
+func (c *Controller) observe(o client.Object, q queue) {
+	svc, ok := o.(*corev1.Service)
+	if !ok {
+		return
+	}
+	c.ledger.ObserveService(svc)
+	if c.concerns(svc) {
+		q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(svc)})
+	}
+}
+
 // concerns keeps the Services that are not load balancers, most of them in most
 // clusters, out of the queue, unless they have or had something of ours.
-func (c *Controller) concerns(o client.Object) bool {
-	svc, ok := o.(*corev1.Service)
-	return ok && (svc.Spec.Type == corev1.ServiceTypeLoadBalancer || kube.AssignedCondition(svc) != nil || len(c.ledger.Holds(kube.Key(svc).Holder())) > 0)
+func (c *Controller) concerns(svc *corev1.Service) bool {
+	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer || kube.AssignedCondition(svc) != nil || len(c.ledger.Holds(kube.Key(svc).Holder())) > 0
 }
 
 // servicesIn maps a namespace whose labels changed to its Services.
@@ -109,7 +131,6 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if !c.class.Handles(&svc) {
 		bring = c.letGo
 	}
-	c.ledger.Beside(&svc)
 	// A Service that was changed or deleted since it was read comes again by the
 	// watch, in its new version.
 	if err := bring(ctx, &svc); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {

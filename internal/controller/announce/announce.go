@@ -4,6 +4,7 @@ package announce
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,6 +106,8 @@ type Announcer struct {
 
 	// Owned by the loop of Start.
 	interfaces []netif.Interface
+	hostAddrs  []v1alpha1.SpeakerHostAddress // on other interfaces
+	routes     netif.Routes
 	home       string                 // the interface that has, or had, the address of the gossip
 	severed    bool                   // it is down, or has lost that address
 	fails      map[string][]lb.Family // interfaces that cannot be opened, and for what
@@ -180,6 +183,7 @@ func New(cfg Config) *Announcer {
 func (a *Announcer) Start(ctx context.Context) error {
 	a.cfg.Metrics.Sessions(a.routing.measure)
 	a.cfg.Metrics.Layer2(a.questions)
+	a.readRoutes(true)
 	a.look(ctx) // so that the others hear from the beginning that it has not joined yet
 	if err := a.members.Start(); err != nil {
 		return err
@@ -241,7 +245,7 @@ func (a *Announcer) join(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	me := report{interfaces: a.interfaces, keys: a.keys, reason: v1alpha1.ReasonJoining, message: "looking for the other speakers"}
+	me := report{interfaces: a.interfaces, hostAddresses: a.hostAddrs, keys: a.keys, reason: v1alpha1.ReasonJoining, message: "looking for the other speakers"}
 	var others []netip.AddrPort
 	for {
 		err := a.status.write(ctx, me)
@@ -328,6 +332,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 		case <-a.routing.paths.changed:
 		case <-a.cfg.Clock.Changed():
 		case <-a.links:
+			a.readRoutes(true)
 			a.look(background)
 			a.layer2.TryAgain()
 			a.routing.engine.Readdress()
@@ -340,6 +345,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 				a.hasJoined()
 			}
 		case <-tick.C:
+			a.readRoutes(false)
 			a.look(background)
 			a.check()
 		}
@@ -355,21 +361,30 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 
 // look reads the interfaces and tells the others.
 func (a *Announcer) look(ctx context.Context) {
-	interfaces, err := netif.List()
+	interfaces, rest, err := netif.List()
 	if err != nil {
 		a.log.Error(err, "cannot read the interfaces; going on with what is known of them")
 		return
 	}
+	a.routes.Apply(interfaces)
 	if i := slices.IndexFunc(interfaces, func(i netif.Interface) bool { return i.Holds(a.cfg.Bind) }); i >= 0 {
 		a.home = interfaces[i].Name
 	}
 	// One without an address is in nobody's subnet, and a node may have hundreds:
-	// the host's ends of its pods' interfaces. It counts if it is named. Who manages
-	// the network may take addresses away with the cable, and give them anew one by one.
+	// the host's ends of its pods' interfaces, which may also have an address each. They count
+	// if they are named. Who manages the network may take addresses away with the cable, and
+	// give them anew one by one.
 	named := a.world.namedInterfaces()
 	interfaces = slices.DeleteFunc(interfaces, func(i netif.Interface) bool {
-		return len(i.Prefixes) == 0 && !named[i.Name] || i.Name == a.home && !i.Holds(a.cfg.Bind)
+		addressed := len(i.Prefixes)+len(i.OnLink) > 0
+		counts := slices.Contains(named, i.Name) || addressed && (!i.Internal || i.MatchesAny(named))
+		if !counts {
+			rest = append(rest, addressesOn(i)...)
+			return true
+		}
+		return i.Name == a.home && !i.Holds(a.cfg.Bind)
 	})
+	a.hostAddrs = hostAddresses(rest)
 	if slices.EqualFunc(interfaces, a.interfaces, netif.Interface.Equal) {
 		return
 	}
@@ -381,6 +396,40 @@ func (a *Announcer) look(ctx context.Context) {
 	} else {
 		a.tellFacts()
 	}
+}
+
+// readRoutes reads the routing table. Where it is long, as with all routes of the Internet, that
+// is done as seldom as everything else is looked at.
+func (a *Announcer) readRoutes(changed bool) {
+	const long = 1000
+	if !changed && a.routes.Count > long && a.unchecked+1 < checkEvery {
+		return
+	}
+	routes, err := netif.ListRoutes()
+	if err != nil {
+		a.log.Error(err, "reading the routing table failed; continuing with what is known of it")
+		return
+	}
+	a.routes = routes
+}
+
+func addressesOn(i netif.Interface) (out []netif.Address) {
+	for _, p := range i.Prefixes {
+		out = append(out, netif.Address{Addr: p.Addr(), Interface: i.Name})
+	}
+	return out
+}
+
+// hostAddresses is what the Speaker says of addresses on interfaces that it does not list, each
+// once: a network plugin may give many interfaces the same.
+func hostAddresses(rest []netif.Address) (out []v1alpha1.SpeakerHostAddress) {
+	slices.SortFunc(rest, func(x, y netif.Address) int { return cmp.Or(x.Compare(y.Addr), cmp.Compare(x.Interface, y.Interface)) })
+	for _, a := range slices.CompactFunc(rest, func(x, y netif.Address) bool { return x.Addr == y.Addr }) {
+		if len(out) < v1alpha1.MaxSpeakerHostAddresses {
+			out = append(out, v1alpha1.SpeakerHostAddress{Address: a.String(), Interface: a.Interface})
+		}
+	}
+	return out
 }
 
 // check looks for what defeats announcing in the node's kernel: at its settings, and
@@ -415,7 +464,7 @@ func (a *Announcer) hear() {
 // heard.
 func (a *Announcer) judge() {
 	facts := a.kernel
-	facts.Leases = a.leases
+	facts.Leases, facts.Own = a.leases, slices.Concat(a.world.ownAddresses(), []netip.Addr{a.cfg.Bind})
 	a.findings = nodecheck.Check(facts, &a.planner, a.standby)
 }
 
@@ -756,7 +805,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	a.shareDisputes(conflicts)
 	a.count(alive, len(a.since), conflicts)
 	r := report{
-		interfaces: a.usable(), keys: a.keys, owned: inForce, users: users, since: a.since, conflicts: conflicts,
+		interfaces: a.usable(), hostAddresses: a.hostAddrs, keys: a.keys, owned: inForce, users: users, since: a.since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: kube.WithUnheard(kube.InTouchMessage(alive), a.unheard),
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
@@ -864,7 +913,7 @@ func (a *Announcer) sayGoodbye(ctx context.Context) {
 			a.log.Error(err, "cannot leave the gossip")
 		}
 	})
-	goodbye := report{interfaces: a.interfaces, reason: v1alpha1.ReasonStopping, message: "the speaker has stopped"}
+	goodbye := report{interfaces: a.interfaces, hostAddresses: a.hostAddrs, reason: v1alpha1.ReasonStopping, message: "the speaker has stopped"}
 	if err := a.status.write(ctx, goodbye); err != nil {
 		a.log.Error(err, "cannot write the Speaker's last status")
 	}

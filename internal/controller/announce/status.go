@@ -39,22 +39,23 @@ const (
 
 // report is what this speaker is to say about itself.
 type report struct {
-	interfaces []netif.Interface
-	keys       [][]byte            // of the gossip
-	owned      []lb.L2Announcement // sorted by address
-	users      map[netip.Addr][]lb.ServiceKey
-	since      map[netip.Addr]time.Time
-	conflicts  []layer2.Conflict
-	ready      bool
-	reason     string
-	message    string
-	moved      moved
-	sessions   []v1alpha1.SpeakerBGPSession
-	proxy      string // the reason of ConditionKubeProxyHealthy, or ""
-	checked    bool   // findings are known
-	findings   []nodecheck.Finding
-	clock      clockcheck.Verdict
-	anew       bool // the object may not be there any more
+	interfaces    []netif.Interface
+	hostAddresses []v1alpha1.SpeakerHostAddress
+	keys          [][]byte            // of the gossip
+	owned         []lb.L2Announcement // sorted by address
+	users         map[netip.Addr][]lb.ServiceKey
+	since         map[netip.Addr]time.Time
+	conflicts     []layer2.Conflict
+	ready         bool
+	reason        string
+	message       string
+	moved         moved
+	sessions      []v1alpha1.SpeakerBGPSession
+	proxy         string // the reason of ConditionKubeProxyHealthy, or ""
+	checked       bool   // findings are known
+	findings      []nodecheck.Finding
+	clock         clockcheck.Verdict
+	anew          bool // the object may not be there any more
 }
 
 // statusWriter writes this node's Speaker object. It works beside the loop that
@@ -226,15 +227,14 @@ func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.Spea
 		s.GossipKeys = append(s.GossipKeys, kube.Fingerprint(k))
 	}
 	for _, i := range r.interfaces {
-		out := v1alpha1.SpeakerInterface{Name: i.Name, MAC: i.MAC, Up: i.Up}
-		for _, p := range i.Prefixes {
-			out.Addresses = append(out.Addresses, p.String())
-		}
-		for _, f := range i.Fails {
-			out.Fails = append(out.Fails, v1alpha1.IPFamily(f.String()))
-		}
-		s.Interfaces = append(s.Interfaces, out)
+		s.Interfaces = append(s.Interfaces, v1alpha1.SpeakerInterface{
+			Name: i.Name, MAC: i.MAC, Up: i.Up, Internal: i.Internal,
+			Addresses: texts(i.Prefixes), OnLink: texts(i.OnLink[:min(len(i.OnLink), v1alpha1.MaxSpeakerOnLink)]),
+			UplinkFor: families(i.Uplink), Gateways: texts(i.Gateways[:min(len(i.Gateways), v1alpha1.MaxSpeakerGateways)]),
+			Fails: families(i.Fails),
+		})
 	}
+	s.HostAddresses = r.hostAddresses
 	if r.ownsAs(w.told) {
 		s.Layer2 = w.last.Status.Layer2 // there may be hundreds
 	} else {
@@ -257,6 +257,20 @@ func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.Spea
 	}
 	clockIs(&s, r.clock)
 	return s
+}
+
+func texts[T fmt.Stringer](list []T) (out []string) {
+	for _, x := range list {
+		out = append(out, x.String())
+	}
+	return out
+}
+
+func families(list []lb.Family) (out []v1alpha1.IPFamily) {
+	for _, f := range list {
+		out = append(out, v1alpha1.IPFamily(f.String()))
+	}
+	return out
 }
 
 // saysAs reports whether the other report says the same, but for how many speakers are in

@@ -426,14 +426,11 @@ func (w *world) poolSet() kube.PoolSet {
 }
 
 // namedInterfaces returns the names of interfaces that advertisements have, and patterns.
-func (w *world) namedInterfaces() map[string]bool {
+func (w *world) namedInterfaces() (out []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	out := map[string]bool{}
 	for i := range w.parsed {
-		for _, name := range w.parsed[i].Interfaces {
-			out[name] = true
-		}
+		out = append(out, w.parsed[i].Interfaces...)
 	}
 	return out
 }

@@ -51,10 +51,8 @@ type Ledger struct {
 	// strangers are the Services of ours with addresses that no pool has. When
 	// one has, they keep them.
 	strangers map[lb.ServiceKey]*corev1.Service
-	shunned   map[netip.Addr]bool // a foreign host has them
-	given     map[netip.Addr]bool // addresses that Services had not had before
-	// others are the addresses of Services that another controller serves.
-	others    map[lb.ServiceKey][]netip.Addr
+	occupied  occupants
+	given     map[netip.Addr]bool        // addresses that Services had not had before
 	conflicts map[lb.Holder][]lb.Refusal // addresses that their Services cannot keep, until that is written
 	waiting   map[lb.Holder]lb.Reason    // who lacks an address, and why
 	onWake    map[lb.HolderKind]func(lb.Holder)
@@ -69,9 +67,9 @@ func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 	return &Ledger{
 		reader: reader, class: class, now: now,
 		alloc: allocator.New(), pools: map[string]lb.Pool{}, invalid: map[string]error{},
-		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{}, waiting: map[lb.Holder]lb.Reason{}, shunned: map[netip.Addr]bool{}, given: map[netip.Addr]bool{},
-		others: map[lb.ServiceKey][]netip.Addr{},
-		onWake: map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
+		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{}, waiting: map[lb.Holder]lb.Reason{}, given: map[netip.Addr]bool{},
+		occupied: newOccupants(),
+		onWake:   map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
 		pace: rate.NewLimiter(crowd, few),
 	}
 }
@@ -111,7 +109,10 @@ func (l *Ledger) Restore(ctx context.Context) error {
 	var claims v1alpha1.IPAddressClaimList
 	var services corev1.ServiceList
 	var namespaces corev1.NamespaceList
-	for _, list := range []client.ObjectList{&pools, &claims, &services, &namespaces} {
+	var nodes corev1.NodeList
+	var speakers v1alpha1.SpeakerList
+	var peers v1alpha1.BGPPeerList
+	for _, list := range []client.ObjectList{&pools, &claims, &services, &namespaces, &nodes, &speakers, &peers} {
 		if err := l.reader.List(ctx, list); err != nil {
 			return fmt.Errorf("restore assignments: list %T: %w", list, err)
 		}
@@ -127,9 +128,7 @@ func (l *Ledger) Restore(ctx context.Context) error {
 	for i := range claims.Items {
 		l.adoptClaim(&claims.Items[i], retiring)
 	}
-	for i := range services.Items {
-		l.beside(&services.Items[i])
-	}
+	l.observe(services.Items, nodes.Items, speakers.Items, peers.Items)
 	// One that is no longer ours and says that it has an address of ours is to be
 	// cleaned first.
 	ours := slices.DeleteFunc(services.Items, func(s corev1.Service) bool { return !l.class.Handles(&s) && kube.AssignedCondition(&s) == nil })
@@ -140,6 +139,28 @@ func (l *Ledger) Restore(ctx context.Context) error {
 	l.queue(ours, claims.Items, namespaces.Items) // setPools has told of every pool's use already
 	l.restored = true
 	return nil
+}
+
+// observe records the addresses that are in use already, by what can be read of them.
+func (l *Ledger) observe(services []corev1.Service, nodes []corev1.Node, speakers []v1alpha1.Speaker, peers []v1alpha1.BGPPeer) {
+	for i := range services {
+		l.occupy(serviceSource(kube.Key(&services[i])), l.class.Occupied(&services[i]))
+	}
+	of := map[string]*v1alpha1.Speaker{}
+	for i := range speakers {
+		of[speakers[i].Name] = &speakers[i]
+	}
+	for i := range nodes {
+		name := nodes[i].Name
+		l.occupy(nodeSource(name), kube.NodeOccupied(name, &nodes[i], of[name]))
+		delete(of, name)
+	}
+	for name, s := range of {
+		l.occupy(nodeSource(name), kube.NodeOccupied(name, nil, s))
+	}
+	for i := range peers {
+		l.occupy(peerSource(peers[i].Name), kube.PeerOccupied(&peers[i]))
+	}
 }
 
 // queue decides for those that lack something, oldest first: they waited in that
@@ -379,32 +400,29 @@ func (l *Ledger) GiveWay(ctx context.Context) {
 	}
 }
 
-// Beside takes note of the addresses of a Service that another controller serves:
-// a pool that has them gives them to nobody who does not name them.
-func (l *Ledger) Beside(svc *corev1.Service) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.beside(svc)
+// ObserveService records the addresses that the Service has in fields which Fairlead does
+// not assign.
+func (l *Ledger) ObserveService(svc *corev1.Service) {
+	l.Occupy(serviceSource(kube.Key(svc)), l.class.Occupied(svc))
 }
 
-func (l *Ledger) beside(svc *corev1.Service) {
-	key := kube.Key(svc)
-	var now []netip.Addr
-	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer && !l.class.Handles(svc) && kube.AssignedCondition(svc) == nil {
-		now = kube.IngressAddresses(svc)
-	}
-	l.setOthers(key, now)
+func serviceSource(key lb.ServiceKey) Source { return Source{"Service", key.Namespace, key.Name} }
+
+// ObserveNode records the addresses that a node has, by its Node and its Speaker; each may
+// be nil.
+func (l *Ledger) ObserveNode(name string, n *corev1.Node, s *v1alpha1.Speaker) {
+	l.Occupy(nodeSource(name), kube.NodeOccupied(name, n, s))
 }
 
-func (l *Ledger) setOthers(key lb.ServiceKey, now []netip.Addr) {
-	before := l.others[key]
-	if l.others[key] = now; len(now) == 0 {
-		delete(l.others, key)
-	}
-	for _, a := range slices.Concat(before, now) {
-		l.avoid(a)
-	}
+func nodeSource(name string) Source { return Source{Kind: "Node", Name: name} }
+
+// ObservePeer records the address of the router that a BGPPeer names; nil when the peer is
+// gone.
+func (l *Ledger) ObservePeer(name string, p *v1alpha1.BGPPeer) {
+	l.Occupy(peerSource(name), kube.PeerOccupied(p))
 }
+
+func peerSource(name string) Source { return Source{Kind: "BGPPeer", Name: name} }
 
 // shunFor is how long an address that a foreign host has is given to nobody.
 const shunFor = time.Hour
@@ -416,35 +434,14 @@ const shunFor = time.Hour
 func (l *Ledger) Shun(addr netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.given[addr] && !l.shunned[addr] {
-		l.shunned[addr] = true
-		time.AfterFunc(shunFor, func() { l.unshun(addr) })
-		l.avoid(addr)
+	from := hostSource(addr)
+	if l.given[addr] && l.occupied.of[from] == nil {
+		time.AfterFunc(shunFor, func() { l.Occupy(from, nil) })
+		l.occupy(from, []lb.Blocked{{Addr: addr, Block: lb.Block{Reason: lb.ReasonConflict, Holder: "a host outside of the cluster"}}})
 	}
 }
 
-func (l *Ledger) unshun(addr netip.Addr) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.shunned, addr)
-	l.avoid(addr)
-}
-
-// avoid tells the allocator whether somebody else has the address: a foreign
-// host, or a Service of another controller.
-func (l *Ledger) avoid(addr netip.Addr) {
-	if l.shunned[addr] {
-		l.wake(l.alloc.Shun(addr, true))
-		return
-	}
-	for _, addrs := range l.others {
-		if slices.Contains(addrs, addr) {
-			l.wake(l.alloc.Shun(addr, false))
-			return
-		}
-	}
-	l.wake(l.alloc.Unshun(addr, l.now()))
-}
+func hostSource(a netip.Addr) Source { return Source{Kind: "host", Name: a.String()} }
 
 // Written says that the API server has what was decided last. What the holder
 // gave up for it is free from now on.
@@ -495,9 +492,7 @@ func (l *Ledger) Release(key lb.Holder) []lb.Grant {
 // Gone forgets a Service that is deleted, ours or not.
 func (l *Ledger) Gone(key lb.ServiceKey) {
 	l.Release(key.Holder())
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.setOthers(key, nil)
+	l.Occupy(serviceSource(key), nil)
 }
 
 // Holds returns what the Service or claim has.

@@ -230,8 +230,24 @@ func (c *Controller) judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, inva
 	case pool.Spec.Disabled:
 		return false, v1alpha1.ReasonDisabled, "spec.disabled is true: keeps what is assigned, gives nothing new"
 	case len(u.Retiring) > 0:
-		return true, v1alpha1.ReasonAccepted, fmt.Sprintf("%d addresses in use are no longer in spec.addresses; see status.retiring", len(u.Retiring))
+		message = fmt.Sprintf("%d addresses in use are no longer in spec.addresses; see status.retiring", len(u.Retiring))
 	default:
-		return true, v1alpha1.ReasonAccepted, "in force"
+		message = "in force"
 	}
+	return true, v1alpha1.ReasonAccepted, message + withheld(c.ledger.Withheld(pool.Name))
+}
+
+// fewWithheld is how many addresses that are not assigned a condition names.
+const fewWithheld = 3
+
+// withheld says which addresses of the pool are not assigned as something else has them.
+func withheld(list []lb.Blocked) string {
+	if len(list) == 0 {
+		return ""
+	}
+	var words []string
+	for _, b := range list {
+		words = append(words, fmt.Sprintf("%s (%s)", b.Addr, b.Block))
+	}
+	return "; not assigned: " + kube.Some(words, fewWithheld)
 }

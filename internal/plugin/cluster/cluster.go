@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/controller/ledger"
 	"github.com/fairlead/fairlead/internal/election"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/lb"
@@ -32,6 +33,7 @@ type Cluster struct {
 	endpoints map[lb.ServiceKey][]discoveryv1.EndpointSlice
 
 	mu    sync.Mutex
+	book  *ledger.Ledger              // guarded by mu: restored from the objects; nil before it is asked
 	found map[netip.Addr]Announcement // guarded by mu: several reports of one cluster ask for the same
 }
 

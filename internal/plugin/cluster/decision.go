@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -51,6 +52,43 @@ func (c *Cluster) ask(from client.Reader, svc *corev1.Service, req lb.Request) (
 	return d, foreign, nil
 }
 
+// ledger returns the controllers' ledger, restored from what was read.
+func (c *Cluster) ledger() *ledger.Ledger {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.book == nil {
+		book := ledger.New(reader{objects: &c.Objects}, c.Class, func() time.Time { return c.Read })
+		if book.Restore(context.Background()) == nil { // it reads from memory
+			c.book = book
+		}
+	}
+	return c.book
+}
+
+// Blocked returns which of the Service's addresses something else has too.
+func (c *Cluster) Blocked(key lb.ServiceKey) []lb.Blocked {
+	if book := c.ledger(); book != nil {
+		return book.Blocked(key.Holder())
+	}
+	return nil
+}
+
+// BlocksOf returns what has an address beside Services and claims of ours.
+func (c *Cluster) BlocksOf(a netip.Addr) []lb.Block {
+	if book := c.ledger(); book != nil {
+		return book.BlocksOf(a)
+	}
+	return nil
+}
+
+// Withheld returns the addresses of a pool that are not assigned as something else has them.
+func (c *Cluster) Withheld(pool string) []lb.Blocked {
+	if book := c.ledger(); book != nil {
+		return book.Withheld(pool)
+	}
+	return nil
+}
+
 func (c *Cluster) namespaceLabels(name string) map[string]string {
 	for i := range c.Namespaces {
 		if c.Namespaces[i].Name == name {
@@ -76,6 +114,12 @@ func (r reader) List(_ context.Context, list client.ObjectList, _ ...client.List
 		l.Items = slices.Clone(r.objects.Claims)
 	case *corev1.NamespaceList:
 		l.Items = r.objects.Namespaces
+	case *corev1.NodeList:
+		l.Items = r.objects.Nodes
+	case *v1alpha1.SpeakerList:
+		l.Items = r.objects.Speakers
+	case *v1alpha1.BGPPeerList:
+		l.Items = r.objects.BGPPeers
 	case *corev1.ServiceList:
 		l.Items = slices.Clone(r.objects.Services)
 		if r.without != nil {
