@@ -69,7 +69,7 @@ func TestMoveRefused(t *testing.T) {
 		change func(*Snapshot)
 		want   lb.Reason
 	}{
-		{func(s *Snapshot) { s.Speakers["n1"].Interfaces[0].Up = false }, lb.ReasonNoInterface},
+		{func(s *Snapshot) { s.Speakers["n1"].Interfaces[0].Up = false }, lb.ReasonInterfaceDown},
 		{func(s *Snapshot) { s.Nodes["n1"] = lb.Node{Name: "n1", Avoid: []lb.Reason{lb.ReasonNodeCordoned}} }, lb.ReasonNodeCordoned},
 		{func(s *Snapshot) { s.Assignments[0].Ready = lb.ReadyNodes{} }, lb.ReasonNoEndpoints},
 		{func(s *Snapshot) { s.Assignments = nil }, lb.ReasonNotAssigned},

@@ -86,6 +86,9 @@ type Rejection struct {
 	Reason lb.Reason
 }
 
+// LacksInterface reports whether the node has no interface to announce the address on.
+func (r Rejection) LacksInterface() bool { return r.Reason == lb.ReasonNoInterface }
+
 // Make decides what this node announces. An address is announced by the node
 // whose claim on it is the highest, as long as that node can: an owner that is
 // only better left out goes on until it hears its successor's claim.
@@ -234,7 +237,7 @@ func (s *Snapshot) Candidates(users []lb.Assignment, g lb.Grant) Candidates {
 			adverts = append(adverts, a)
 		}
 	}
-	return s.candidates(slices.Sorted(maps.Keys(s.Nodes)), together(users), g.Addr, adverts, s.anyNodeHas(g.Addr))
+	return s.candidates(slices.Sorted(maps.Keys(s.Nodes)), together(users), g.Addr, adverts, s.subnetsWith(g.Addr))
 }
 
 // selects reports whether the advertisement is for one of the Services that have
@@ -244,8 +247,8 @@ func selects(a *lb.L2Advertisement, users []lb.Assignment, g lb.Grant) bool {
 }
 
 // candidates finds among these nodes, which are sorted, who can announce the
-// address.
-func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr, adverts []*lb.L2Advertisement, onSubnet bool) Candidates {
+// address, which is in these of the live nodes' subnets.
+func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr, adverts []*lb.L2Advertisement, subnets []netip.Prefix) Candidates {
 	switch {
 	case len(adverts) == 0:
 		return Candidates{Reason: lb.ReasonNoAdvertisement}
@@ -258,7 +261,7 @@ func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr,
 		if !known {
 			continue // an endpoint outside of the cluster
 		}
-		interfaces, reason := s.able(node, as, addr, adverts, onSubnet)
+		interfaces, reason := s.able(node, as, addr, adverts, subnets)
 		if reason != 0 {
 			c.Rejected = append(c.Rejected, Rejection{name, reason})
 			continue
@@ -271,6 +274,9 @@ func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr,
 	s.choose(&c, adverts)
 	if len(c.Able) == 0 {
 		c.Reason = lb.ReasonNoCandidate
+		if len(subnets) == 0 && bySubnet(adverts) && slices.ContainsFunc(c.Rejected, Rejection.LacksInterface) {
+			c.Reason = lb.ReasonNoSubnet
+		}
 	}
 	return c
 }
@@ -313,7 +319,7 @@ func readyFor(users []lb.Assignment, f lb.Family) []string {
 
 // able returns the interfaces on which the node can announce the address, or
 // why it cannot.
-func (s *Snapshot) able(node lb.Node, as lb.Assignment, addr netip.Addr, adverts []*lb.L2Advertisement, onSubnet bool) ([]string, lb.Reason) {
+func (s *Snapshot) able(node lb.Node, as lb.Assignment, addr netip.Addr, adverts []*lb.L2Advertisement, subnets []netip.Prefix) ([]string, lb.Reason) {
 	sp, alive := s.Speakers[node.Name]
 	if !alive {
 		return nil, lb.ReasonNodeNotMember
@@ -321,7 +327,7 @@ func (s *Snapshot) able(node lb.Node, as lb.Assignment, addr netip.Addr, adverts
 	if _, ready := slices.BinarySearch(as.Ready.Of(lb.FamilyOf(addr)), node.Name); as.Policy == lb.TrafficLocal && !ready {
 		return nil, lb.ReasonNoReadyEndpoint
 	}
-	selected, fails := false, false
+	selected, fails, down := false, false, false
 	var names []string
 	for _, a := range adverts {
 		if !a.SelectsNode(node.Labels) {
@@ -330,7 +336,9 @@ func (s *Snapshot) able(node lb.Node, as lb.Assignment, addr netip.Addr, adverts
 		selected = true
 		for _, i := range sp.Interfaces {
 			switch {
-			case !i.Up || !chosen(i, a, addr, onSubnet):
+			case !chosen(i, a, sp.Interfaces, addr, subnets):
+			case !i.Up:
+				down = true
 			case slices.Contains(i.Fails, lb.FamilyOf(addr)):
 				fails = true
 			default:
@@ -343,32 +351,13 @@ func (s *Snapshot) able(node lb.Node, as lb.Assignment, addr netip.Addr, adverts
 		return nil, lb.ReasonNodeNotSelected
 	case len(names) == 0 && fails:
 		return nil, lb.ReasonInterfaceFails
+	case len(names) == 0 && down:
+		return nil, lb.ReasonInterfaceDown
 	case len(names) == 0:
 		return nil, lb.ReasonNoInterface
 	}
 	slices.Sort(names)
 	return slices.Compact(names), 0
-}
-
-// chosen reports whether the advertisement has the address announced on the
-// interface: on those it names, else on those in the address's subnet, else,
-// when no node is in that subnet and the addresses are routed to the nodes'
-// network, on all.
-func chosen(i netif.Interface, a *lb.L2Advertisement, addr netip.Addr, onSubnet bool) bool {
-	if len(a.Interfaces) > 0 {
-		return i.MatchesAny(a.Interfaces)
-	}
-	return !onSubnet || i.Has(addr)
-}
-
-// anyNodeHas reports whether the address is in the subnet of any live node.
-func (s *Snapshot) anyNodeHas(addr netip.Addr) bool {
-	for _, sp := range s.Speakers {
-		if slices.ContainsFunc(sp.Interfaces, func(i netif.Interface) bool { return i.Has(addr) }) {
-			return true
-		}
-	}
-	return false
 }
 
 // avoid returns how much there is reason to avoid a node, and the reason: not at

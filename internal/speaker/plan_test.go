@@ -231,7 +231,7 @@ func TestMake(t *testing.T) {
 				s.Speakers["n2"].Interfaces[0].Up = false
 			},
 			reason: lb.ReasonNotOwner, owner: "n3",
-			rejected: []Rejection{{"n1", lb.ReasonNoInterface}, {"n2", lb.ReasonNoInterface}},
+			rejected: []Rejection{{"n1", lb.ReasonInterfaceDown}, {"n2", lb.ReasonInterfaceDown}},
 		},
 		{
 			name: "only the node in the subnet",
@@ -242,11 +242,21 @@ func TestMake(t *testing.T) {
 			rejected: []Rejection{{"n2", lb.ReasonNoInterface}, {"n3", lb.ReasonNoInterface}},
 		},
 		{
-			name: "no node in the subnet: any will do, the address is routed here",
+			name: "no node in the subnet: no host asks for the address there",
 			change: func(s *Snapshot) {
 				for n := range s.Speakers {
 					s.Speakers[n] = eth0("198.51.100.2/24")
 				}
+			},
+			reason: lb.ReasonNoSubnet, rejected: []Rejection{{"n1", lb.ReasonNoInterface}, {"n2", lb.ReasonNoInterface}, {"n3", lb.ReasonNoInterface}},
+		},
+		{
+			name: "no node in the subnet, and the advertisement names the interface: the address is routed here",
+			change: func(s *Snapshot) {
+				for n := range s.Speakers {
+					s.Speakers[n] = eth0("198.51.100.2/24")
+				}
+				s.Advertisements[0].Interfaces = []string{"eth*"}
 			},
 			announce: announced, reason: lb.ReasonAnnounced, owner: "n1",
 		},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/election"
 	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead/fairlead/internal/netif"
 )
 
 // large draws a cluster in which addresses are of many kinds.
@@ -44,6 +45,9 @@ func large(t *rapid.T) Snapshot {
 			s.Speakers[n] = Speaker{Interfaces: s.Speakers[n].Interfaces, Joined: true, Leaving: true}
 		case 3:
 			s.Nodes[n] = lb.Node{Name: n, Labels: s.Nodes[n].Labels, Avoid: []lb.Reason{lb.ReasonNodeCordoned}}
+		case 4:
+			own := rapid.SampledFrom([]string{"10.0.9.9/32", "198.51.100.1/32", "192.168.9.9/32"}).Draw(t, "own")
+			s.Speakers[n] = Speaker{Interfaces: []netif.Interface{nic("eth0", has(own), uplink(lb.IPv4))}, Joined: true}
 		}
 	}
 	return s

@@ -64,6 +64,8 @@ func (s *Snapshot) grants(do func(*lb.Assignment, lb.Grant)) {
 type kind struct {
 	adverts *advertSet
 	subnet  netip.Prefix // the smallest that some live node is in and the address too; subnets of one address are nested
+	family  lb.Family
+	private bool
 	policy  lb.TrafficPolicy
 	served  bool   // there are nodes with a ready endpoint of the address's family
 	ready   string // with policy Local, which
@@ -101,8 +103,11 @@ func newKinds(s *Snapshot) *kinds {
 	}
 	for _, sp := range s.Speakers {
 		for _, i := range sp.Interfaces {
-			for _, p := range i.Prefixes {
-				k.subnets[p.Masked()] = true
+			if i.Internal {
+				continue
+			}
+			for p := range i.Subnets {
+				k.subnets[p] = true
 			}
 		}
 	}
@@ -123,8 +128,12 @@ func newKinds(s *Snapshot) *kinds {
 // externalTrafficPolicy Local they are many and differ from Service to Service.
 func (k *kinds) candidates(users []lb.Assignment, g lb.Grant) *Candidates {
 	as := together(users)
-	ready := as.Ready.Of(lb.FamilyOf(g.Addr))
-	of := kind{adverts: k.adverts(users, g), subnet: k.subnet(g.Addr), policy: as.Policy, served: len(ready) > 0}
+	family := lb.FamilyOf(g.Addr)
+	ready := as.Ready.Of(family)
+	of := kind{
+		adverts: k.adverts(users, g), subnet: k.subnet(g.Addr), family: family, private: private(g.Addr),
+		policy: as.Policy, served: len(ready) > 0,
+	}
 	among := k.nodes
 	if as.Policy == lb.TrafficLocal {
 		of.ready = strings.Join(ready, "\x00")
@@ -135,7 +144,7 @@ func (k *kinds) candidates(users []lb.Assignment, g lb.Grant) *Candidates {
 	}
 	c := k.known[of]
 	if c == nil {
-		found := k.s.candidates(among, as, g.Addr, of.adverts.list, of.subnet.IsValid())
+		found := k.s.candidates(among, as, g.Addr, of.adverts.list, k.subnetsWith(g.Addr))
 		found.Rejected = nil
 		c = &found
 		k.known[of] = c
@@ -204,4 +213,14 @@ func (k *kinds) subnet(a netip.Addr) netip.Prefix {
 		}
 	}
 	return netip.Prefix{}
+}
+
+// subnetsWith returns the subnets of live nodes that have the address, the smallest first.
+func (k *kinds) subnetsWith(a netip.Addr) (out []netip.Prefix) {
+	for _, bits := range k.lengths[lb.FamilyOf(a)] {
+		if p, err := a.Prefix(bits); err == nil && k.subnets[p] {
+			out = append(out, p)
+		}
+	}
+	return out
 }

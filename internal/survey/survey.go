@@ -99,20 +99,55 @@ func (v *View) add(s *v1alpha1.Speaker) {
 // interfaces returns the interfaces that the speaker says it has.
 func interfaces(s *v1alpha1.Speaker) (out []netif.Interface) {
 	for _, i := range s.Status.Interfaces {
-		n := netif.Interface{Name: i.Name, MAC: i.MAC, Up: i.Up}
-		for _, a := range i.Addresses {
-			if p, err := netip.ParsePrefix(a); err == nil {
-				n.Prefixes = append(n.Prefixes, p)
-			}
-		}
-		for _, f := range []lb.Family{lb.IPv4, lb.IPv6} {
-			if slices.Contains(i.Fails, v1alpha1.IPFamily(f.String())) {
-				n.Fails = append(n.Fails, f)
-			}
-		}
-		out = append(out, n)
+		out = append(out, netif.Interface{
+			Name: i.Name, MAC: i.MAC, Up: i.Up, Internal: i.Internal,
+			Prefixes: prefixes(i.Addresses), OnLink: prefixes(i.OnLink),
+			Fails: families(i.Fails), Uplink: families(i.UplinkFor),
+		})
 	}
 	return out
+}
+
+func prefixes(texts []string) (out []netip.Prefix) {
+	for _, text := range texts {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func families(named []v1alpha1.IPFamily) (out []lb.Family) {
+	for _, f := range []lb.Family{lb.IPv4, lb.IPv6} {
+		if slices.Contains(named, v1alpha1.IPFamily(f.String())) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// fewSubnets is how many subnets a message lists.
+const fewSubnets = 5
+
+// NoSubnetFix says what to do about lb.ReasonNoSubnet.
+const NoSubnetFix = "use addresses of a subnet of the nodes, or, if the address is routed to the nodes' network, name spec.interfaces in the L2Advertisement"
+
+// NoSubnet says that no node has a subnet with the address (lb.ReasonNoSubnet), and which
+// subnets there are.
+func (v *View) NoSubnet(a netip.Addr) string {
+	f := lb.FamilyOf(a)
+	have := "the nodes have no " + f.String() + " subnets"
+	if list := v.Subnets(f); len(list) > 0 {
+		have = "the nodes have " + kube.Some(list, fewSubnets)
+	}
+	return lb.ReasonNoSubnet.Words() + " (" + have + "): no host asks for it by " + protocolOf(f)
+}
+
+func protocolOf(f lb.Family) string {
+	if f == lb.IPv6 {
+		return "NDP"
+	}
+	return "ARP"
 }
 
 // SessionsUp returns the peers with which the speaker says it has a session that is

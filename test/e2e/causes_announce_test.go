@@ -39,7 +39,7 @@ func TestCauseOfSilenceIsNamed(t *testing.T) {
 			about: "IPAddressPool", because: []string{"no advertisement is for it"},
 		},
 		{
-			name: "interfaces that no node has", reason: "NoCandidate", says: []string{"n1, n2, n3 has no chosen interface that is up in the address's subnet"},
+			name: "interfaces that no node has", reason: "NoCandidate", says: []string{"n1, n2, n3 has no interface in the address's subnet, or that the advertisement names"},
 			advert: v1alpha1.L2AdvertisementSpec{Interfaces: []v1alpha1.InterfacePattern{"bond*"}},
 			about:  "L2Advertisement broken", because: []string{"spec.interfaces: no node has an interface bond*", "eth0"},
 		},

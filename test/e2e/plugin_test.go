@@ -219,7 +219,7 @@ func TestPluginNamesTheCause(t *testing.T) {
 		advert(t, v1alpha1.L2AdvertisementSpec{})
 		svc := served(t, c.service(t, "dark"))
 		c.addresses(t, svc)
-		c.explain(t, svc, "NotAnnounced", "n1, n2, n3 has no chosen interface that is up in the address's subnet")
+		c.explain(t, svc, "NotAnnounced", "n1, n2, n3 has an interface for the address, but it is down")
 		c.doctor(t, "node n2", "its interface dark0 is down")
 	})
 	t.Run("excluded control plane", func(t *testing.T) {

@@ -233,6 +233,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced)
 	} else {
 		st := judge(s, as)
+		st.add(c.ledger.Blocked(as.Service.Holder()))
 		if wait := c.bear(req.NamespacedName, st.pending); wait > 0 {
 			return reconcile.Result{RequeueAfter: wait}, nil
 		}
@@ -424,6 +425,17 @@ func judge(v view, as lb.Assignment) state {
 	return st
 }
 
+// add takes in what else has the Service's addresses: one that clients cannot use is not
+// announced to any purpose, whichever node does.
+func (s *state) add(blocked []lb.Blocked) {
+	for _, b := range blocked {
+		if b.Unusable() {
+			s.announced, s.reason = false, b.Reason
+		}
+		s.message += "; " + b.String()
+	}
+}
+
 // fewNodes is how many nodes or routers a condition names.
 const fewNodes = 10
 
@@ -458,6 +470,11 @@ func (v *view) layer2(g lb.Grant) way {
 	} else if w.reason == 0 {
 		w.pending = true
 		w.reason, w.words = lb.ReasonNotOwner, "no node has said so yet; can: "+strings.Join(c.Good, ", ")
+	} else if w.reason == lb.ReasonNoSubnet {
+		w.words = v.NoSubnet(g.Addr) + "; " + survey.NoSubnetFix
+		if others := slices.DeleteFunc(c.Rejected, speaker.Rejection.LacksInterface); len(others) > 0 {
+			w.words += "; " + rejections(others, lb.FamilyOf(g.Addr))
+		}
 	} else if len(c.Rejected) > 0 {
 		w.words += ": " + rejections(c.Rejected, lb.FamilyOf(g.Addr))
 	}

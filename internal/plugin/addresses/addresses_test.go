@@ -16,6 +16,7 @@ import (
 func several() *clustertest.Cluster {
 	c := clustertest.Small()
 	c.AddPool("dmz", "198.51.100.0/28")
+	c.L2Advertisements[0].Spec.Interfaces = []v1alpha1.InterfacePattern{"eth0"} // the pool is in no subnet of the nodes
 	c.AddService("blog", "web", "198.51.100.3").Status.Conditions[0].LastTransitionTime = clustertest.Ago(time.Hour)
 	c.Serve("blog", "web", "n3")
 	c.Announce("n3", "198.51.100.3", "blog/web")

@@ -35,6 +35,11 @@ var mends = map[lb.Reason]string{
 	lb.ReasonClaimDeleting:       "name another claim, or none",
 	lb.ReasonClaimLacksFamily:    "name a claim that keeps an address of each of the Service's spec.ipFamilies",
 
+	lb.ReasonAddressOfNode:    "ask for another address, and add this one to spec.excludes of the pool",
+	lb.ReasonAddressOfRouter:  "ask for another address, and add this one to spec.excludes of the pool",
+	lb.ReasonSubnetAddress:    "ask for another address, and add this one to spec.excludes of the pool",
+	lb.ReasonAddressOfService: "ask for another address, or remove it from the Service that has it",
+
 	lb.ReasonNoAdvertisement: "create an L2Advertisement or a BGPAdvertisement for the pool, or let the selectors of one choose pool and Service",
 	lb.ReasonNoEndpoints:     "see whether the Service's pods are ready, and whether its spec.selector chooses them: kubectl get endpointslices; if only one address family has endpoints, give the pods addresses of both or take the other family out of spec.ipFamilies",
 	lb.ReasonNoCandidate:     "mend what is said of one of the nodes",
@@ -46,7 +51,9 @@ var mends = map[lb.Reason]string{
 	lb.ReasonNodeExcluded:    "kubectl label node NAME node.kubernetes.io/exclude-from-external-load-balancers-",
 	lb.ReasonNodeNoNetwork:   "see why the node's network is not there: the CNI's pod on it",
 	lb.ReasonNodeNotMember:   "see whether the speaker runs on the node, is ready, and reaches the others on port 7946, UDP and TCP",
-	lb.ReasonNoInterface:     "bring the node's interface in the address's subnet up, or name another in the L2Advertisement's spec.interfaces",
+	lb.ReasonNoInterface:     "use addresses of the node's subnets, or name the interface in the L2Advertisement's spec.interfaces",
+	lb.ReasonInterfaceDown:   "plug the cable of the node's interface in, or bring the interface up",
+	lb.ReasonNoSubnet:        "use addresses of a subnet of the nodes; or name spec.interfaces in the L2Advertisement, if the addresses are routed to the nodes' network",
 	lb.ReasonInterfaceFails:  "see the condition Ready of the node's Speaker: is IPv6 disabled on the interface?",
 	lb.ReasonNoReadyEndpoint: "run a ready pod of the Service on the node, or set externalTrafficPolicy: Cluster",
 	lb.ReasonNoPeer:          "let a BGPPeer's nodeSelectors choose the node, and spec.peers of the BGPAdvertisement name it",

@@ -139,6 +139,15 @@ func (a *Announcement) Why() lb.Reason {
 	}
 }
 
+// WhyWords says why no node announces the address.
+func (c *Cluster) WhyWords(a *Announcement) string {
+	why := a.Why()
+	if why == lb.ReasonNoSubnet {
+		return c.View.NoSubnet(a.Grant.Addr)
+	}
+	return why.WordsFor(lb.FamilyOf(a.Grant.Addr))
+}
+
 // Rejected returns the nodes that cannot announce the address by the way in which
 // it should be, and why.
 func (a *Announcement) Rejected() []speaker.Rejection {

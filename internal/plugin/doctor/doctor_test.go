@@ -147,13 +147,34 @@ func TestExamine(t *testing.T) {
 			c.Pools[0].Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonDisabled, "spec.disabled is true")
 		}, []string{"Note object spec.disabled is true"}},
 		"pool has a node": {func(c *clustertest.Cluster) { c.AddPool("wide", "172.30.0.10-172.30.0.20") },
-			[]string{"Problem overlap has addresses of node n1 itself", "Problem overlap node n2", "Problem overlap node n3"}},
+			[]string{"Note withheld 3 addresses are not assigned, as something else has them"}},
+		"a node gets a Service's address": {func(c *clustertest.Cluster) {
+			c.Speaker("n2").Status.HostAddresses = []v1alpha1.SpeakerHostAddress{{Address: "172.30.0.100", Interface: "lo"}}
+		}, []string{"Problem blocked 172.30.0.100 cannot be used: node n2 (lo) has the address"}},
+		"a Service names another's address": {func(c *clustertest.Cluster) {
+			c.AddService("shop", "late").Spec.ExternalIPs = []string{"172.30.0.100"}
+			c.Refuse("shop", "late", "Exhausted", "no address")
+		}, []string{"Problem pending no address", "Warning blocked 172.30.0.100 cannot be used: Service shop/late (spec.externalIPs) has the address"}},
+		"pool in nobody's subnet": {func(c *clustertest.Cluster) { c.AddPool("far", "192.168.1.200-192.168.1.210") },
+			[]string{"Problem pool-subnet 192.168.1.200 of 192.168.1.200-192.168.1.210 cannot be announced: no node has a subnet with the address (the nodes have 172.30.0.0/24)"}},
+		"pool that leaves the subnet": {func(c *clustertest.Cluster) { c.AddPool("edge", "172.30.0.200-172.30.1.10") },
+			[]string{"Problem pool-subnet 172.30.1.10 of 172.30.0.200-172.30.1.10 cannot be announced", "Note withheld 1 address is not assigned"}},
+		"pool in nobody's subnet, interfaces are named": {func(c *clustertest.Cluster) {
+			c.AddPool("far", "192.168.1.200-192.168.1.210")
+			c.L2Advertisements[0].Spec.Interfaces = []v1alpha1.InterfacePattern{"eth0"}
+		}, nil},
+		"address in nobody's subnet": {func(c *clustertest.Cluster) {
+			c.Announce("", "172.30.0.100")
+			for i := range c.Speakers {
+				c.Speakers[i].Status.Interfaces[0].Addresses = []string{fmt.Sprintf("198.51.100.%d/24", i+1)}
+			}
+		}, []string{"Problem announced is not announced: no node has a subnet with the address (the nodes have 198.51.100.0/24)", "Problem pool-subnet 172.30.0.100 of"}},
 		"pool has pods": {func(c *clustertest.Cluster) { c.AddPool("pods", "10.244.2.0/25") },
-			[]string{"Problem overlap has addresses of the pods of the cluster"}},
+			[]string{"Problem overlap has addresses of the pods of the cluster", "Problem pool-subnet 10.244.2.0 of"}},
 		"pool has Services": {func(c *clustertest.Cluster) { c.AddPool("services", "10.96.0.0/16") },
-			[]string{"Problem overlap has addresses of the cluster's Services"}},
+			[]string{"Problem overlap has addresses of the cluster's Services", "Problem pool-subnet 10.96.0.0 of"}},
 		"pool has the broadcast address": {func(c *clustertest.Cluster) { c.AddPool("edge", "172.30.0.250-172.30.0.255") },
-			[]string{"Problem overlap the first or the last of the nodes' network 172.30.0.0/24"}},
+			[]string{"Note withheld 1 address is not assigned, as something else has them"}},
 		"nearly full": {func(c *clustertest.Cluster) { c.Pools[0].Status.AssignedIPv4, c.Pools[0].Status.AvailableIPv4 = 45, 5 },
 			[]string{"Warning pool-use 45 of 50 IPv4 addresses are in use"}},
 		"pool nobody announces": {func(c *clustertest.Cluster) {

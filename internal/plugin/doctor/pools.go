@@ -2,7 +2,7 @@ package doctor
 
 import (
 	"fmt"
-	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -100,9 +100,6 @@ func networks(c *cluster.Cluster) (out []network) {
 	}
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
-		for _, a := range kube.InternalIPs(n) {
-			out = append(out, network{lb.Range{From: a, To: a}, "node " + n.Name + " itself", "add the nodes' addresses to spec.excludes"})
-		}
 		for _, cidr := range n.Spec.PodCIDRs {
 			prefix(cidr, "the pods of the cluster", "choose addresses that are not in the nodes' spec.podCIDRs")
 		}
@@ -120,33 +117,66 @@ func networks(c *cluster.Cluster) (out []network) {
 			}
 		}
 	}
-	return append(out, edges(c)...)
+	return out
 }
 
-// edges are the addresses of the nodes' IPv4 networks that stand for the network
-// and for all its hosts (RFC 919, 7).
-func edges(c *cluster.Cluster) (out []network) {
-	seen := map[netip.Prefix]bool{}
-	for _, sp := range c.View.Speakers {
-		for _, i := range sp.Interfaces {
-			for _, p := range i.Prefixes {
-				p = p.Masked()
-				const pointToPoint = 31 // and above, where there are none (RFC 3021)
-				if !p.Addr().Is4() || p.Bits() >= pointToPoint || seen[p] {
-					continue
-				}
-				seen[p] = true
-				r, err := config.Range(p.String())
-				if err != nil {
-					continue
-				}
-				for _, a := range []netip.Addr{r.From, r.To} {
-					out = append(out, network{lb.Range{From: a, To: a}, fmt.Sprintf("the first or the last of the nodes' network %s, which no host can have", p), "add them to spec.excludes"})
-				}
+// withheld finds pools with addresses that are not assigned, as something else has them.
+func withheld(c *cluster.Cluster) (out []Finding) {
+	for i := range c.Pools {
+		list := c.Withheld(c.Pools[i].Name)
+		if len(list) == 0 {
+			continue
+		}
+		f := Finding{
+			Severity: Note, About: []string{"IPAddressPool " + c.Pools[i].Name}, Says: term.Count(len(list), "address is", "addresses are") + " not assigned, as something else has them",
+			Mend: "nothing has to be done; to make that explicit, add them to spec.excludes",
+		}
+		for _, b := range list[:min(few, len(list))] {
+			f.Evidence = append(f.Evidence, fmt.Sprintf("%s: %s", b.Addr, b.Block))
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// poolSubnet finds pools for layer 2 with addresses that no node can announce, as they are in
+// nobody's subnet: before a Service has one of them.
+func poolSubnet(c *cluster.Cluster) (out []Finding) {
+	for i := range c.Pools {
+		pool, err := kube.Pool(&c.Pools[i])
+		if err != nil || len(c.View.Speakers) == 0 || !bySubnetAlone(c, pool.Name) {
+			continue
+		}
+		for _, r := range pool.Ranges {
+			end := r.From
+			if c.View.InReach(end) {
+				end = r.To
 			}
+			if c.View.InReach(end) {
+				continue
+			}
+			out = append(out, Finding{
+				Severity: Problem, About: []string{"IPAddressPool " + pool.Name}, Says: fmt.Sprintf("%s of %s cannot be announced: %s", end, r, c.View.NoSubnet(end)),
+				Evidence: []string{"no L2Advertisement of the pool names interfaces, and no BGPAdvertisement is for it"}, Mend: advice.For(lb.ReasonNoSubnet),
+			})
 		}
 	}
 	return out
+}
+
+// bySubnetAlone reports whether the pool's addresses are announced by layer 2, on interfaces
+// that are found by their subnets, and in no other way.
+func bySubnetAlone(c *cluster.Cluster, pool string) bool {
+	chosen := false
+	for i := range c.View.Advertisements {
+		if a := &c.View.Advertisements[i]; a.SelectsPool(pool) {
+			if len(a.Interfaces) > 0 {
+				return false
+			}
+			chosen = true
+		}
+	}
+	return chosen && !slices.ContainsFunc(c.View.BGPAdvertisements, func(a lb.BGPAdvertisement) bool { return a.SelectsPool(pool) })
 }
 
 // NearlyFull is the use of a pool from which on a person should know.

@@ -45,6 +45,21 @@ func pending(c *cluster.Cluster) []Finding {
 	return g.list
 }
 
+// blocked finds addresses of Services that something else has too, since they were assigned.
+func blocked(c *cluster.Cluster) []Finding {
+	var g gathered
+	for _, as := range c.View.Assignments {
+		for _, b := range c.Blocked(as.Service) {
+			f := Finding{Severity: Problem, About: []string{"Service " + as.Service.String()}, Says: fmt.Sprintf("%s cannot be used: %s", b.Addr, b.Block), Mend: b.Fix()}
+			if !b.Unusable() {
+				f.Severity = Warning
+			}
+			g.add(f)
+		}
+	}
+	return g.list
+}
+
 // announced finds addresses that nobody announces, or a node that should not.
 func announced(c *cluster.Cluster) []Finding {
 	var g gathered
@@ -68,7 +83,7 @@ func announced(c *cluster.Cluster) []Finding {
 			// The first is told of by another check, the second is a matter of a moment.
 		default:
 			g.add(Finding{
-				Severity: Problem, About: about, Says: "is not announced: " + joined(why.WordsFor(lb.FamilyOf(a)), rejections(found.Rejected(), lb.FamilyOf(a))),
+				Severity: Problem, About: about, Says: "is not announced: " + joined(c.WhyWords(&found), rejections(told(&found), lb.FamilyOf(a))),
 				Evidence: evidence(a, &found), Mend: mend(&found),
 			})
 		}
@@ -117,6 +132,15 @@ func evidence(addr netip.Addr, a *cluster.Announcement) (out []string) {
 		s += "; without a session: " + kube.Some(n, few)
 	}
 	return []string{s}
+}
+
+// told are the rejections that the reason does not say of all nodes already.
+func told(a *cluster.Announcement) []speaker.Rejection {
+	list := a.Rejected()
+	if a.Why() == lb.ReasonNoSubnet {
+		list = slices.DeleteFunc(slices.Clone(list), speaker.Rejection.LacksInterface)
+	}
+	return list
 }
 
 // rejections names the nodes that cannot announce an address of the family, by reason.

@@ -59,21 +59,21 @@ func Address(c *cluster.Cluster, a netip.Addr) *AddressReport {
 // unused tells of an address that no Service of ours has.
 func (r *AddressReport) unused(c *cluster.Cluster) {
 	pool, inPool := c.PoolSet.Of(r.Address)
-	other, node, claim := stranger(c, r.Address), nodeWith(c, r.Address), c.ClaimOf(r.Address)
+	other, blocks, claim := stranger(c, r.Address), c.BlocksOf(r.Address), c.ClaimOf(r.Address)
 	switch {
 	case other != nil:
 		r.State, r.Services = NotOurs, []string{kube.Key(other).String()}
 		r.Cause = fmt.Sprintf("Service %s has it, which is another controller's", kube.Key(other))
 		if inPool {
-			r.Notes = append(r.Notes, fmt.Sprintf("pool %q has it too, and gives it to nobody who does not name it", pool))
+			r.Notes = append(r.Notes, fmt.Sprintf("pool %q has it too, and does not assign it", pool))
 		}
 	case claim != nil:
 		r.State, r.Cause = Kept, fmt.Sprintf("IPAddressClaim %s/%s keeps it, and no Service uses it now", claim.Namespace, claim.Name)
 		r.Next = []string{"give it to a Service of the namespace by the annotation fairlead.dev/claim: " + claim.Name}
-	case node != "":
-		r.State, r.Cause = NotOurs, fmt.Sprintf("it is node %s's own address", node)
+	case len(blocks) > 0:
+		r.State, r.Cause = NotOurs, blocks[0].String()
 		if inPool {
-			r.Next = []string{fmt.Sprintf("take it out of pool %q: add it to spec.excludes", pool)}
+			r.Notes = append(r.Notes, fmt.Sprintf("pool %q has it too, and does not assign it", pool))
 		}
 	case !inPool:
 		r.State, r.Cause = NotOurs, "no pool has it, and no Service"
@@ -104,16 +104,6 @@ func stranger(c *cluster.Cluster, a netip.Addr) *corev1.Service {
 		}
 	}
 	return nil
-}
-
-// nodeWith returns the node whose own address it is, or "".
-func nodeWith(c *cluster.Cluster, a netip.Addr) string {
-	for i := range c.Nodes {
-		if slices.Contains(kube.InternalIPs(&c.Nodes[i]), a) {
-			return c.Nodes[i].Name
-		}
-	}
-	return ""
 }
 
 // Text writes the report.

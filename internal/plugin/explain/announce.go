@@ -57,6 +57,7 @@ type Way struct {
 
 	why      lb.Reason
 	family   lb.Family // of the address
+	noSubnet string    // says so, where that is why
 	rejected []speaker.Rejection
 }
 
@@ -68,8 +69,11 @@ type AddressPart struct {
 	Retiring bool       `json:"retiring,omitempty"` // its pool no longer has it
 	Shared   []string   `json:"sharedBy,omitempty"` // all Services that have it, if several
 	Why      string     `json:"why,omitempty"`      // this address and no other
+	Blocked  string     `json:"blocked,omitempty"`  // what else has it
 	Layer2   Way        `json:"layer2"`
 	BGP      Way        `json:"bgp"`
+
+	block *lb.Blocked
 }
 
 // announced reports whether somebody tells the network about the address.
@@ -99,6 +103,13 @@ func addressPart(c *cluster.Cluster, g lb.Grant) AddressPart {
 			p.Shared = append(p.Shared, u.Service.String())
 		}
 	}
+	for _, u := range found.Users {
+		for _, b := range c.Blocked(u.Service) {
+			if b.Addr == g.Addr {
+				p.Blocked, p.block = b.String(), &b
+			}
+		}
+	}
 	p.Layer2, p.BGP = layer2(c, &found), routes(c, &found)
 	return p
 }
@@ -119,6 +130,7 @@ func layer2(c *cluster.Cluster, a *cluster.Announcement) Way {
 		advert := &c.View.Advertisements[i]
 		w.Adverts = append(w.Adverts, judge(advert.Name, &advert.Scope, l.Adverts, a.Grant))
 	}
+	w.noSubnet = c.View.NoSubnet(a.Grant.Addr)
 	if w.Announced {
 		w.Since, w.Moved = c.Age(l.Owner.Since), ordered(c, l.Owner.Node, a.Grant.Addr)
 	}
@@ -262,6 +274,8 @@ func (w *Way) cause() string {
 		return w.why.WordsFor(w.family) + ": " + strings.Join(w.Conflicts, "; ")
 	case lb.ReasonNotEstablished:
 		return "no BGP session is up: " + w.grouped(Silent)
+	case lb.ReasonNoSubnet:
+		return w.noSubnet
 	case lb.ReasonNoCandidate:
 		return w.why.WordsFor(w.family) + ": " + w.grouped(Cannot)
 	default:

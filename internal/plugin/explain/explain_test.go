@@ -115,8 +115,8 @@ func TestService(t *testing.T) {
 			}}}}
 			c.Speaker("n2").Status.Interfaces[0].Up = false
 			c.Speaker("n3").Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonStopping, "the speaker has stopped")
-		}, NotAnnounced, "n1 not selected by the advertisement's nodeSelectors; n2 has no chosen interface that is up in the address's subnet; n3 its speaker is not alive",
-			"n2: bring the node's interface"},
+		}, NotAnnounced, "n1 not selected by the advertisement's nodeSelectors; n2 has an interface for the address, but it is down; n3 its speaker is not alive",
+			"n2: plug the cable"},
 		"excluded node": {func(c *clustertest.Cluster) {
 			c.Node("n3").Labels[corev1.LabelNodeExcludeBalancers] = ""
 		}, Healthy, "from n1", "nothing"},
@@ -228,7 +228,7 @@ func TestAddress(t *testing.T) {
 		"announced":  {"172.30.0.100", func(*clustertest.Cluster) {}, Healthy, "by layer 2 from n1"},
 		"free":       {"172.30.0.120", func(*clustertest.Cluster) {}, Free, `of pool "lan"`},
 		"of no pool": {"192.0.2.1", func(*clustertest.Cluster) {}, NotOurs, "no pool has it"},
-		"of a node":  {"172.30.0.12", func(*clustertest.Cluster) {}, NotOurs, "node n2's own address"},
+		"of a node":  {"172.30.0.12", func(*clustertest.Cluster) {}, NotOurs, "node n2 (eth0) has the address"},
 		"buggy":      {"10.0.0.255", func(c *clustertest.Cluster) { c.AddPool("old", "10.0.0.0/24").Spec.AvoidBuggyIPs = true }, Withheld, "avoidBuggyIPs"},
 		"of a claim": {"172.30.0.130", claim, Kept, "IPAddressClaim shop/later keeps it"},
 		"of a stranger": {"172.30.0.131", func(c *clustertest.Cluster) {

@@ -387,6 +387,11 @@ func (r *ServiceReport) announcement() {
 	var fine, wrong []string
 	for i := range r.Addresses {
 		a := &r.Addresses[i]
+		if a.block != nil && a.block.Unusable() {
+			r.State = NotAnnounced
+			wrong = append(wrong, a.Blocked)
+			r.do(a.block.Fix())
+		}
 		if a.announced() {
 			fine = append(fine, a.summary())
 			r.Notes = append(r.Notes, a.notes()...)
@@ -445,6 +450,9 @@ func (a *AddressPart) notes() (out []string) {
 		for _, f := range w.Conflicts {
 			out = append(out, fmt.Sprintf("a host outside of the cluster has %s too: %s", a.Address, f))
 		}
+	}
+	if a.block != nil && !a.block.Unusable() {
+		out = append(out, a.Blocked)
 	}
 	if a.Retiring {
 		out = append(out, fmt.Sprintf("%s is no longer in pool %q; the Service keeps it until it gives it back", a.Address, a.Pool))

@@ -47,7 +47,7 @@ func TestRehearse(t *testing.T) {
 		"nobody else can": {func(c *clustertest.Cluster) {
 			c.Speaker("n2").Status.Interfaces[0].Up = false
 			c.Speaker("n3").Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonStopping, "the speaker has stopped")
-		}, 0, "no other node than n1 can announce 172.30.0.100: n2 has no chosen interface that is up in the address's subnet, n3 its speaker is not alive"},
+		}, 0, "no other node than n1 can announce 172.30.0.100: n2 has an interface for the address, but it is down, n3 its speaker is not alive"},
 		"not announced":   {func(c *clustertest.Cluster) { c.Announce("", "172.30.0.100") }, 0, "no address of Service shop/web is announced by layer 2"},
 		"no such Service": {func(c *clustertest.Cluster) { c.Services = nil }, 0, "there is no Service shop/web; name its namespace by -n"},
 	} {

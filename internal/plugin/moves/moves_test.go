@@ -47,7 +47,7 @@ func TestDrain(t *testing.T) {
 		"nobody else can": {func(c *clustertest.Cluster) {
 			c.Speaker("n2").Status.Interfaces[0].Up = false
 			c.Speaker("n3").Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonStopping, "the speaker has stopped")
-		}, 0, 6, "n2 has no chosen interface that is up in the address's subnet, n3 its speaker is not alive"},
+		}, 0, 6, "n2 has an interface for the address, but it is down, n3 its speaker is not alive"},
 		"the others are drained too": {func(c *clustertest.Cluster) {
 			for _, n := range []string{"n2", "n3"} {
 				metav1.SetMetaDataAnnotation(&c.Speaker(n).ObjectMeta, v1alpha1.AnnotationDrain, "all of them")
@@ -112,7 +112,7 @@ func TestTake(t *testing.T) {
 		"not assigned":   {func(*clustertest.Cluster) {}, "n2", []netip.Addr{clustertest.Addr("172.30.0.149")}, 0, "no Service of Fairlead's has it"},
 		"no such node":   {func(*clustertest.Cluster) {}, "n9", []netip.Addr{a100}, 0, "the speaker of node n9 is not alive"},
 		"cannot": {func(c *clustertest.Cluster) { c.Speaker("n2").Status.Interfaces[0].Up = false }, "n2", []netip.Addr{a100}, 0,
-			"n2 cannot take 172.30.0.100: it has no chosen interface that is up in the address's subnet; who can: n1, n3"},
+			"n2 cannot take 172.30.0.100: it has an interface for the address, but it is down; who can: n1, n3"},
 		"by BGP only": {func(c *clustertest.Cluster) { c.L2Advertisements = nil; c.Peer("router", "n1", "n2", "n3") }, "n2", []netip.Addr{a100}, 0,
 			"announced by BGP only"},
 	} {
