@@ -51,6 +51,12 @@ type Blocked struct {
 }
 
 // String returns a sentence with the fix.
-func (b Blocked) String() string {
-	return fmt.Sprintf("%s cannot be used: %s; %s", b.Addr, b.Block, b.Fix())
+func (b Blocked) String() string { return b.Words() + "; " + b.Fix() }
+
+// Words returns the sentence without the fix.
+func (b Blocked) Words() string {
+	if !b.Unusable() {
+		return fmt.Sprintf("%s is in use elsewhere too: %s", b.Addr, b.Block)
+	}
+	return fmt.Sprintf("%s cannot be used: %s", b.Addr, b.Block)
 }

@@ -124,3 +124,17 @@ func TestSubnets(t *testing.T) {
 		t.Errorf("Single is %v, want its one IPv6 address", got)
 	}
 }
+
+// This machine's own routing table can be read, and interfaces are there with it.
+func TestListRoutes(t *testing.T) {
+	r, err := ListRoutes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, _, err := List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Apply(list)
+	t.Logf("%d routes; %+v", r.Count, list)
+}

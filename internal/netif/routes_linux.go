@@ -46,7 +46,7 @@ func ListRoutes() (r Routes, err error) {
 
 func (r *Routes) read(h *netlink.Handle) error {
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		err := h.RouteListFilteredIter(family, nil, 0, func(route netlink.Route) bool { // of the main table
+		err := h.RouteListFilteredIter(family, &netlink.Route{}, 0, func(route netlink.Route) bool { // of the main table
 			r.add(&route)
 			return true
 		})

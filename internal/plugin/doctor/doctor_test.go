@@ -154,7 +154,7 @@ func TestExamine(t *testing.T) {
 		"a Service names another's address": {func(c *clustertest.Cluster) {
 			c.AddService("shop", "late").Spec.ExternalIPs = []string{"172.30.0.100"}
 			c.Refuse("shop", "late", "Exhausted", "no address")
-		}, []string{"Problem pending no address", "Warning blocked 172.30.0.100 cannot be used: Service shop/late (spec.externalIPs) has the address"}},
+		}, []string{"Problem pending no address", "Warning blocked 172.30.0.100 is in use elsewhere too: Service shop/late (spec.externalIPs) has the address"}},
 		"pool in nobody's subnet": {func(c *clustertest.Cluster) { c.AddPool("far", "192.168.1.200-192.168.1.210") },
 			[]string{"Problem pool-subnet 192.168.1.200 of 192.168.1.200-192.168.1.210 cannot be announced: no node has a subnet with the address (the nodes have 172.30.0.0/24)"}},
 		"pool that leaves the subnet": {func(c *clustertest.Cluster) { c.AddPool("edge", "172.30.0.200-172.30.1.10") },

@@ -50,7 +50,7 @@ func blocked(c *cluster.Cluster) []Finding {
 	var g gathered
 	for _, as := range c.View.Assignments {
 		for _, b := range c.Blocked(as.Service) {
-			f := Finding{Severity: Problem, About: []string{"Service " + as.Service.String()}, Says: fmt.Sprintf("%s cannot be used: %s", b.Addr, b.Block), Mend: b.Fix()}
+			f := Finding{Severity: Problem, About: []string{"Service " + as.Service.String()}, Says: b.Words(), Mend: b.Fix()}
 			if !b.Unusable() {
 				f.Severity = Warning
 			}
