@@ -245,7 +245,7 @@ func (a *Announcer) join(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	me := report{interfaces: a.interfaces, hostAddresses: a.hostAddrs, keys: a.keys, reason: v1alpha1.ReasonJoining, message: "looking for the other speakers"}
+	me := report{interfaces: a.interfaces, hostAddrs: a.hostAddrs, keys: a.keys, reason: v1alpha1.ReasonJoining, message: "looking for the other speakers"}
 	var others []netip.AddrPort
 	for {
 		err := a.status.write(ctx, me)
@@ -805,7 +805,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	a.shareDisputes(conflicts)
 	a.count(alive, len(a.since), conflicts)
 	r := report{
-		interfaces: a.usable(), hostAddresses: a.hostAddrs, keys: a.keys, owned: inForce, users: users, since: a.since, conflicts: conflicts,
+		interfaces: a.usable(), hostAddrs: a.hostAddrs, keys: a.keys, owned: inForce, users: users, since: a.since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		message: kube.WithUnheard(kube.InTouchMessage(alive), a.unheard),
 		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
@@ -913,7 +913,7 @@ func (a *Announcer) sayGoodbye(ctx context.Context) {
 			a.log.Error(err, "cannot leave the gossip")
 		}
 	})
-	goodbye := report{interfaces: a.interfaces, hostAddresses: a.hostAddrs, reason: v1alpha1.ReasonStopping, message: "the speaker has stopped"}
+	goodbye := report{interfaces: a.interfaces, hostAddrs: a.hostAddrs, reason: v1alpha1.ReasonStopping, message: "the speaker has stopped"}
 	if err := a.status.write(ctx, goodbye); err != nil {
 		a.log.Error(err, "cannot write the Speaker's last status")
 	}

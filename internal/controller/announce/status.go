@@ -39,23 +39,23 @@ const (
 
 // report is what this speaker is to say about itself.
 type report struct {
-	interfaces    []netif.Interface
-	hostAddresses []v1alpha1.SpeakerHostAddress
-	keys          [][]byte            // of the gossip
-	owned         []lb.L2Announcement // sorted by address
-	users         map[netip.Addr][]lb.ServiceKey
-	since         map[netip.Addr]time.Time
-	conflicts     []layer2.Conflict
-	ready         bool
-	reason        string
-	message       string
-	moved         moved
-	sessions      []v1alpha1.SpeakerBGPSession
-	proxy         string // the reason of ConditionKubeProxyHealthy, or ""
-	checked       bool   // findings are known
-	findings      []nodecheck.Finding
-	clock         clockcheck.Verdict
-	anew          bool // the object may not be there any more
+	interfaces []netif.Interface
+	hostAddrs  []v1alpha1.SpeakerHostAddress
+	keys       [][]byte            // of the gossip
+	owned      []lb.L2Announcement // sorted by address
+	users      map[netip.Addr][]lb.ServiceKey
+	since      map[netip.Addr]time.Time
+	conflicts  []layer2.Conflict
+	ready      bool
+	reason     string
+	message    string
+	moved      moved
+	sessions   []v1alpha1.SpeakerBGPSession
+	proxy      string // the reason of ConditionKubeProxyHealthy, or ""
+	checked    bool   // findings are known
+	findings   []nodecheck.Finding
+	clock      clockcheck.Verdict
+	anew       bool // the object may not be there any more
 }
 
 // statusWriter writes this node's Speaker object. It works beside the loop that
@@ -234,7 +234,7 @@ func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.Spea
 			Fails: families(i.Fails),
 		})
 	}
-	s.HostAddresses = r.hostAddresses
+	s.HostAddresses = r.hostAddrs
 	if r.ownsAs(w.told) {
 		s.Layer2 = w.last.Status.Layer2 // there may be hundreds
 	} else {
