@@ -47,7 +47,7 @@ func large(t *rapid.T) Snapshot {
 			s.Nodes[n] = lb.Node{Name: n, Labels: s.Nodes[n].Labels, Avoid: []lb.Reason{lb.ReasonNodeCordoned}}
 		case 4:
 			own := rapid.SampledFrom([]string{"10.0.9.9/32", "198.51.100.1/32", "192.168.9.9/32"}).Draw(t, "own")
-			s.Speakers[n] = Speaker{Interfaces: []netif.Interface{nic("eth0", has(own), uplink(lb.IPv4))}, Joined: true}
+			s.Speakers[n] = Speaker{Interfaces: []netif.Interface{link("eth0", has(own), uplink(lb.IPv4))}, Joined: true}
 		}
 	}
 	return s

@@ -10,8 +10,8 @@ import (
 	"github.com/fairlead/fairlead/internal/netif"
 )
 
-// nic is an interface of a node that is up, changed as told.
-func nic(name string, change ...func(*netif.Interface)) netif.Interface {
+// link is an interface of a node that is up, changed as told.
+func link(name string, change ...func(*netif.Interface)) netif.Interface {
 	i := netif.Interface{Name: name, Up: true}
 	for _, c := range change {
 		c(&i)
@@ -46,8 +46,8 @@ func down(i *netif.Interface)     { i.Up = false }
 // which of them, and why others are not.
 func TestWhereAnAddressCanBeAnnounced(t *testing.T) {
 	type nodes map[string][]netif.Interface
-	lan := func(n string) netif.Interface { return nic("eth0", has("192.0.2."+n+"/24"), uplink(lb.IPv4)) }
-	single := func(n string) netif.Interface { return nic("eth0", has("192.0.2."+n+"/32"), uplink(lb.IPv4)) }
+	lan := func(n string) netif.Interface { return link("eth0", has("192.0.2."+n+"/24"), uplink(lb.IPv4)) }
+	single := func(n string) netif.Interface { return link("eth0", has("192.0.2."+n+"/32"), uplink(lb.IPv4)) }
 	for _, tt := range []struct {
 		name     string
 		addr     string // default 192.0.2.100
@@ -62,15 +62,15 @@ func TestWhereAnAddressCanBeAnnounced(t *testing.T) {
 			able: map[string][]string{"n1": {"eth0"}, "n2": {"eth0"}},
 		},
 		{
-			name: "one node of three lacks the subnet", nodes: nodes{"n1": {lan("1")}, "n2": {lan("2")}, "n3": {nic("eth0", has("198.51.100.3/24"), uplink(lb.IPv4))}},
+			name: "one node of three lacks the subnet", nodes: nodes{"n1": {lan("1")}, "n2": {lan("2")}, "n3": {link("eth0", has("198.51.100.3/24"), uplink(lb.IPv4))}},
 			able: map[string][]string{"n1": {"eth0"}, "n2": {"eth0"}}, rejected: map[string]lb.Reason{"n3": lb.ReasonNoInterface},
 		},
 		{
-			name: "two subnets on one interface", nodes: nodes{"n1": {nic("eth0", has("198.51.100.1/24", "192.0.2.1/24"))}},
+			name: "two subnets on one interface", nodes: nodes{"n1": {link("eth0", has("198.51.100.1/24", "192.0.2.1/24"))}},
 			able: map[string][]string{"n1": {"eth0"}},
 		},
 		{
-			name: "a secondary address of one host adds no subnet", nodes: nodes{"n1": {nic("eth0", has("198.51.100.1/24", "192.0.2.1/32"), uplink(lb.IPv4))}},
+			name: "a secondary address of one host adds no subnet", nodes: nodes{"n1": {link("eth0", has("198.51.100.1/24", "192.0.2.1/32"), uplink(lb.IPv4))}},
 			rejected: map[string]lb.Reason{"n1": lb.ReasonNoInterface}, reason: lb.ReasonNoSubnet,
 		},
 		{
@@ -86,31 +86,31 @@ func TestWhereAnAddressCanBeAnnounced(t *testing.T) {
 			rejected: map[string]lb.Reason{"n1": lb.ReasonNoInterface}, reason: lb.ReasonNoCandidate,
 		},
 		{
-			name: "the subnet is there, and the interface down", nodes: nodes{"n1": {nic("eth0", has("192.0.2.1/24"), down)}, "n2": {nic("eth1", has("198.51.100.2/24"))}},
+			name: "the subnet is there, and the interface down", nodes: nodes{"n1": {link("eth0", has("192.0.2.1/24"), down)}, "n2": {link("eth1", has("198.51.100.2/24"))}},
 			rejected: map[string]lb.Reason{"n1": lb.ReasonInterfaceDown, "n2": lb.ReasonNoInterface}, reason: lb.ReasonNoCandidate,
 		},
 		{
-			name: "a bridge of containers with the subnet", addr: "10.244.1.9", nodes: nodes{"n1": {lan("1"), nic("cni0", has("10.244.1.1/24"), internal)}},
+			name: "a bridge of containers with the subnet", addr: "10.244.1.9", nodes: nodes{"n1": {lan("1"), link("cni0", has("10.244.1.1/24"), internal)}},
 			rejected: map[string]lb.Reason{"n1": lb.ReasonNoInterface}, reason: lb.ReasonNoSubnet,
 		},
 		{
-			name: "a bridge of containers that is named", addr: "10.244.1.9", named: []string{"cni0"}, nodes: nodes{"n1": {lan("1"), nic("cni0", has("10.244.1.1/24"), internal)}},
+			name: "a bridge of containers that is named", addr: "10.244.1.9", named: []string{"cni0"}, nodes: nodes{"n1": {lan("1"), link("cni0", has("10.244.1.1/24"), internal)}},
 			able: map[string][]string{"n1": {"cni0"}},
 		},
 		{
-			name: "a bridge of containers beside the subnet", nodes: nodes{"n1": {lan("1"), nic("docker0", has("192.0.2.1/16"), internal)}},
+			name: "a bridge of containers beside the subnet", nodes: nodes{"n1": {lan("1"), link("docker0", has("192.0.2.1/16"), internal)}},
 			able: map[string][]string{"n1": {"eth0"}},
 		},
 		{
-			name: "single addresses, and nobody knows a subnet", nodes: nodes{"n1": {single("1"), nic("eth1", has("192.0.2.9/32"))}, "n2": {single("2")}},
+			name: "single addresses, and nobody knows a subnet", nodes: nodes{"n1": {single("1"), link("eth1", has("192.0.2.9/32"))}, "n2": {single("2")}},
 			able: map[string][]string{"n1": {"eth0"}, "n2": {"eth0"}},
 		},
 		{
-			name: "single addresses, and no default route", nodes: nodes{"n1": {nic("eth0", has("192.0.2.1/32"))}},
+			name: "single addresses, and no default route", nodes: nodes{"n1": {link("eth0", has("192.0.2.1/32"))}},
 			rejected: map[string]lb.Reason{"n1": lb.ReasonNoInterface}, reason: lb.ReasonNoSubnet,
 		},
 		{
-			name: "single addresses, an uplink of the other family alone", nodes: nodes{"n1": {nic("eth0", has("192.0.2.1/32"), uplink(lb.IPv6))}},
+			name: "single addresses, an uplink of the other family alone", nodes: nodes{"n1": {link("eth0", has("192.0.2.1/32"), uplink(lb.IPv6))}},
 			rejected: map[string]lb.Reason{"n1": lb.ReasonNoInterface}, reason: lb.ReasonNoSubnet,
 		},
 		{
@@ -118,7 +118,7 @@ func TestWhereAnAddressCanBeAnnounced(t *testing.T) {
 			rejected: map[string]lb.Reason{"n1": lb.ReasonNoInterface}, reason: lb.ReasonNoSubnet,
 		},
 		{
-			name: "a public address beyond a private uplink", nodes: nodes{"n1": {nic("eth0", has("10.128.0.2/32"), uplink(lb.IPv4))}},
+			name: "a public address beyond a private uplink", nodes: nodes{"n1": {link("eth0", has("10.128.0.2/32"), uplink(lb.IPv4))}},
 			rejected: map[string]lb.Reason{"n1": lb.ReasonNoInterface}, reason: lb.ReasonNoSubnet,
 		},
 		{
@@ -126,34 +126,34 @@ func TestWhereAnAddressCanBeAnnounced(t *testing.T) {
 			able: map[string][]string{"n1": {"eth0"}, "n2": {"eth0"}},
 		},
 		{
-			name: "a single address outside of the subnet that others know", nodes: nodes{"n1": {nic("eth0", has("198.51.100.1/32"), uplink(lb.IPv4))}, "n2": {lan("2")}},
+			name: "a single address outside of the subnet that others know", nodes: nodes{"n1": {link("eth0", has("198.51.100.1/32"), uplink(lb.IPv4))}, "n2": {lan("2")}},
 			able: map[string][]string{"n2": {"eth0"}}, rejected: map[string]lb.Reason{"n1": lb.ReasonNoInterface},
 		},
 		{
-			name: "the node has the subnet on another interface", nodes: nodes{"n1": {nic("eth0", has("203.0.113.1/32"), uplink(lb.IPv4)), nic("eth1", has("192.0.2.1/24"))}},
+			name: "the node has the subnet on another interface", nodes: nodes{"n1": {link("eth0", has("203.0.113.1/32"), uplink(lb.IPv4)), link("eth1", has("192.0.2.1/24"))}},
 			able: map[string][]string{"n1": {"eth1"}},
 		},
 		{
-			name: "the uplink is a tunnel", nodes: nodes{"n1": {nic("wg0", has("192.0.2.1/32"), uplink(lb.IPv4), internal)}},
+			name: "the uplink is a tunnel", nodes: nodes{"n1": {link("wg0", has("192.0.2.1/32"), uplink(lb.IPv4), internal)}},
 			rejected: map[string]lb.Reason{"n1": lb.ReasonNoInterface}, reason: lb.ReasonNoSubnet,
 		},
 		{
-			name: "a route without a gateway", addr: "203.0.113.5", nodes: nodes{"n1": {nic("eth0", has("192.0.2.1/32"), onLink("203.0.113.0/28"))}, "n2": {single("2")}},
+			name: "a route without a gateway", addr: "203.0.113.5", nodes: nodes{"n1": {link("eth0", has("192.0.2.1/32"), onLink("203.0.113.0/28"))}, "n2": {single("2")}},
 			able: map[string][]string{"n1": {"eth0"}}, rejected: map[string]lb.Reason{"n2": lb.ReasonNoInterface},
 		},
 		{
 			name: "IPv6: a router advertises the prefix, the node's address is a single one by DHCPv6", addr: "2001:db8::100",
-			nodes: nodes{"n1": {nic("eth0", has("2001:db8::1/128"), onLink("2001:db8::/64"), uplink(lb.IPv6))}},
+			nodes: nodes{"n1": {link("eth0", has("2001:db8::1/128"), onLink("2001:db8::/64"), uplink(lb.IPv6))}},
 			able:  map[string][]string{"n1": {"eth0"}},
 		},
 		{
 			name: "IPv6: a router advertises the prefix, the node has only a link-local address", addr: "2001:db8::100",
-			nodes: nodes{"n1": {nic("eth0", onLink("2001:db8::/64"), uplink(lb.IPv6))}},
+			nodes: nodes{"n1": {link("eth0", onLink("2001:db8::/64"), uplink(lb.IPv6))}},
 			able:  map[string][]string{"n1": {"eth0"}},
 		},
 		{
 			name: "IPv6: only link-local addresses, and a default route", addr: "2001:db8::100",
-			nodes:    nodes{"n1": {nic("eth0", uplink(lb.IPv6))}},
+			nodes:    nodes{"n1": {link("eth0", uplink(lb.IPv6))}},
 			rejected: map[string]lb.Reason{"n1": lb.ReasonNoInterface}, reason: lb.ReasonNoSubnet,
 		},
 		{

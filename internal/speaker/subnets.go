@@ -47,12 +47,17 @@ func (s *Snapshot) onePerSubnet(names []string, pinned map[string]bool, addr net
 	return kept
 }
 
-// sameSubnet reports whether both interfaces have addresses of one subnet, and so are in
-// one broadcast domain, as far as can be known.
+// sameSubnet reports whether both interfaces are in one subnet, and so in one broadcast
+// domain, as far as can be known.
 func sameSubnet(x, y netif.Interface) bool {
-	return slices.ContainsFunc(x.Prefixes, func(p netip.Prefix) bool {
-		return slices.ContainsFunc(y.Prefixes, func(q netip.Prefix) bool { return p.Masked() == q.Masked() })
-	})
+	for p := range x.Subnets {
+		for q := range y.Subnets {
+			if p == q {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // pinned returns the interfaces that an advertisement for the node names together with
