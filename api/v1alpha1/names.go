@@ -432,6 +432,9 @@ const (
 	// MaxSpeakerSessions is how many sessions status.bgpSessions of a Speaker lists.
 	MaxSpeakerSessions = 1024
 
+	// MaxSpeakerServices is how many Services each entry of status.layer2 and
+	// status.conflicts of a Speaker lists.
+	MaxSpeakerServices = 16
 	// MaxSpeakerConflicts is how many foreign hosts status.conflicts of a Speaker
 	// lists.
 	MaxSpeakerConflicts = 256

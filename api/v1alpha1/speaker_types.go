@@ -209,13 +209,18 @@ type SpeakerAddress struct {
 	// +kubebuilder:validation:MaxItems=1024
 	Interfaces []string `json:"interfaces,omitempty"`
 
-	// services are the Services that have the address, as namespace/name. Example:
-	// ["shop/web"].
+	// services are the first few of the Services that have the address, as
+	// namespace/name; serviceCount is how many there are. Example: ["shop/web"].
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1024
 	Services []string `json:"services,omitempty"`
+
+	// serviceCount is how many Services have the address.
+	//
+	// +optional
+	ServiceCount int32 `json:"serviceCount,omitempty"`
 
 	// since is when this speaker became its owner.
 	//
@@ -260,12 +265,18 @@ type SpeakerConflict struct {
 	// +optional
 	Announced bool `json:"announced,omitempty"`
 
-	// services are the Services that have the address, as namespace/name.
+	// services are the first few of the Services that have the address, as
+	// namespace/name; serviceCount is how many there are.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1024
 	Services []string `json:"services,omitempty"`
+
+	// serviceCount is how many Services have the address.
+	//
+	// +optional
+	ServiceCount int32 `json:"serviceCount,omitempty"`
 }
 
 // SpeakerBGPSession is a BGP session that a speaker should have.

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"go4.org/netipx"
@@ -37,9 +38,9 @@ func parseFirstLast(s, first, last string) (lb.Range, error) {
 	}
 	switch {
 	case from.BitLen() != to.BitLen():
-		return lb.Range{}, fmt.Errorf("%q mixes IPv4 and IPv6; write a range for each", s)
+		return lb.Range{}, fmt.Errorf("%s mixes IPv4 and IPv6; write a range for each", lb.Quote(s))
 	case to.Less(from):
-		return lb.Range{}, fmt.Errorf("%q ends before it begins; write %q", s, last+"-"+first)
+		return lb.Range{}, fmt.Errorf("%s ends before it begins; write %s", lb.Quote(s), lb.Quote(last+"-"+first))
 	}
 	return lb.Range{From: from, To: to}, nil
 }
@@ -47,13 +48,13 @@ func parseFirstLast(s, first, last string) (lb.Range, error) {
 func parseCIDR(s string) (lb.Range, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return lb.Range{}, fmt.Errorf("%q is not a CIDR; write for example \"192.0.2.0/24\" or \"192.0.2.10-192.0.2.20\"", s)
+		return lb.Range{}, fmt.Errorf("%s is not a CIDR; write for example \"192.0.2.0/24\" or \"192.0.2.10-192.0.2.20\"", lb.Quote(s))
 	}
 	if p.Addr().Is4In6() {
-		return lb.Range{}, fmt.Errorf("%q is an IPv4-mapped IPv6 prefix; write it as IPv4", s)
+		return lb.Range{}, fmt.Errorf("%s is an IPv4-mapped IPv6 prefix; write it as IPv4", lb.Quote(s))
 	}
 	if p != p.Masked() {
-		return lb.Range{}, fmt.Errorf("%q has host bits set; write %q", s, p.Masked())
+		return lb.Range{}, fmt.Errorf("%s has host bits set; write %q", lb.Quote(s), p.Masked())
 	}
 	r := netipx.RangeOfPrefix(p)
 	return lb.Range{From: r.From(), To: r.To()}, nil
@@ -64,25 +65,33 @@ func Address(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	switch {
 	case err != nil:
-		return netip.Addr{}, fmt.Errorf("%q is not an IP address", s)
+		return netip.Addr{}, fmt.Errorf("%s is not an IP address", lb.Quote(s))
 	case a.Zone() != "":
-		return netip.Addr{}, fmt.Errorf("%q has a zone; write it without %%%s", s, a.Zone())
+		return netip.Addr{}, fmt.Errorf("%s has a zone; write it as %s", lb.Quote(s), a.WithZone(""))
 	}
 	return a.Unmap(), nil
 }
 
 // Addresses parses a comma-separated list of addresses, at most one per family,
-// as the loadBalancerIPs annotation has it.
+// as the loadBalancerIPs annotation has it. Empty parts, as after a trailing comma, are
+// ignored, and so is an address that is there twice.
 func Addresses(s string) ([]netip.Addr, error) {
 	var out []netip.Addr
-	for _, part := range strings.Split(s, ",") {
-		a, err := Address(strings.TrimSpace(part))
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		a, err := Address(part)
 		if err != nil {
 			return nil, err
 		}
+		if slices.Contains(out, a) {
+			continue
+		}
 		for _, have := range out {
 			if have.BitLen() == a.BitLen() {
-				return nil, fmt.Errorf("%q has two %s addresses; a Service can have one of each family", s, lb.FamilyOf(a))
+				return nil, fmt.Errorf("%s has two %s addresses; a Service can have one of each family", lb.Quote(s), lb.FamilyOf(a))
 			}
 		}
 		out = append(out, a)

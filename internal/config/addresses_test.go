@@ -27,7 +27,7 @@ func TestRange(t *testing.T) {
 		{in: "::ffff:192.0.2.0/120", err: "IPv4-mapped"},
 		{in: "192.0.2.20-192.0.2.10", err: `ends before it begins; write "192.0.2.10-192.0.2.20"`},
 		{in: "192.0.2.1-2001:db8::1", err: "mixes IPv4 and IPv6"},
-		{in: "fe80::1%eth0", err: `has a zone; write it without %eth0`},
+		{in: "fe80::1%eth0", err: `has a zone; write it as fe80::1`},
 		{in: "192.0.2.1-x", err: `"x" is not an IP address`},
 	}
 	for _, tt := range tests {
@@ -50,13 +50,21 @@ func TestAddresses(t *testing.T) {
 	if err != nil || len(got) != 2 {
 		t.Errorf("got %v, %v", got, err)
 	}
+	for in, want := range map[string]int{"": 0, " , ,": 0, "192.0.2.1,": 1, ",,2001:db8::1 ,\n": 1, "192.0.2.1,::ffff:192.0.2.1,2001:db8::1": 2} {
+		if got, err := Addresses(in); err != nil || len(got) != want {
+			t.Errorf("%q: %v, %v; want %d addresses", in, got, err, want)
+		}
+	}
 	for in, words := range map[string]string{
-		"192.0.2.1,192.0.2.2": "two IPv4 addresses; a Service can have one of each family",
-		"192.0.2.1,":          `"" is not an IP address`,
-		"192.0.2.0/24":        `"192.0.2.0/24" is not an IP address`,
+		"192.0.2.1,192.0.2.2":       "two IPv4 addresses; a Service can have one of each family",
+		`"192.0.2.1"`:               `"\"192.0.2.1\"" is not an IP address`,
+		"192.0.2.1 192.0.2.2":       "is not an IP address",
+		"192.0.2.1\n\x1b[31m":       `"192.0.2.1\n\x1b[31m" is not an IP address`,
+		strings.Repeat("1", 168000): "(168000 bytes) is not an IP address",
+		"192.0.2.0/24":              `"192.0.2.0/24" is not an IP address`,
 	} {
-		if _, err := Addresses(in); err == nil || !strings.Contains(err.Error(), words) {
-			t.Errorf("%q: %v; want an error with %q", in, err, words)
+		if _, err := Addresses(in); err == nil || !strings.Contains(err.Error(), words) || len(err.Error()) > 300 {
+			t.Errorf("%.40q: %v; want an error with %q", in, err, words)
 		}
 	}
 }

@@ -1,11 +1,12 @@
 package kube
 
 import (
-	"fmt"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/internal/lb"
 )
 
 // maxMessage is the longest message of a condition that the API server takes
@@ -28,16 +29,5 @@ func SetCondition(conditions *[]metav1.Condition, typ string, ok bool, reason, m
 	})
 }
 
-// Some lists the first few of them, comma-separated, and says how many more there
-// are: what a condition says is for people, and bounded.
-func Some[T any](list []T, few int) string {
-	var names []string
-	for _, x := range list[:min(len(list), few)] {
-		names = append(names, fmt.Sprint(x))
-	}
-	s := strings.Join(names, ", ")
-	if more := len(list) - few; more > 0 {
-		s += fmt.Sprintf(" and %d more", more)
-	}
-	return s
-}
+// Some is lb.Few: what a condition says is for people, and bounded.
+func Some[T any](list []T, few int) string { return lb.Few(list, few) }

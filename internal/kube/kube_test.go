@@ -98,6 +98,26 @@ func TestRequest(t *testing.T) {
 			want: lb.Request{Families: []lb.Family{lb.IPv4}, RequireAll: true, Claim: "web"},
 		},
 		{
+			name: "empty annotations are as if absent, and the next twin counts",
+			change: func(s *corev1.Service) {
+				s.Annotations[v1alpha1.AnnotationLoadBalancerIPs] = ""
+				s.Annotations[v1alpha1.AnnotationMetalLBLoadBalancerIPs] = " ,\n"
+				s.Annotations[v1alpha1.AnnotationMetalLBUniverseLoadBalancerIPs] = "192.0.2.9, "
+				s.Annotations[v1alpha1.AnnotationAddressPool] = " "
+				s.Annotations[v1alpha1.AnnotationMetalLBAddressPool] = " lan\n"
+				s.Annotations[v1alpha1.AnnotationAllowSharedIP] = "\t"
+				s.Annotations[v1alpha1.AnnotationClaim] = " "
+			},
+			want: lb.Request{Families: []lb.Family{lb.IPv4}, RequireAll: true, Pool: "lan", Addresses: ip("192.0.2.9")},
+		},
+		{
+			name: "an empty annotation and spec.loadBalancerIP",
+			change: func(s *corev1.Service) {
+				s.Annotations[v1alpha1.AnnotationLoadBalancerIPs], s.Spec.LoadBalancerIP = ",", " 192.0.2.8 "
+			},
+			want: lb.Request{Families: []lb.Family{lb.IPv4}, RequireAll: true, Addresses: ip("192.0.2.8")},
+		},
+		{
 			name: "a claim and a pool",
 			change: func(s *corev1.Service) {
 				s.Annotations[v1alpha1.AnnotationClaim] = "web"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -58,10 +59,11 @@ var (
 	}
 )
 
-// annotation returns the first of the annotations that the Service has.
-func annotation(svc *corev1.Service, names []string) (name, value string) {
+// annotation returns the first of the annotations that says something. An empty one is as
+// if absent: templates write those, and "" is not a wish.
+func annotation(svc *corev1.Service, names ...string) (name, value string) {
 	for _, n := range names {
-		if v, ok := svc.Annotations[n]; ok {
+		if v := strings.TrimSpace(svc.Annotations[n]); strings.Trim(v, ", \t\r\n") != "" {
 			return n, v
 		}
 	}
@@ -77,11 +79,11 @@ func Request(svc *corev1.Service, namespaceLabels map[string]string) (lb.Request
 		Labels:          lb.LabelsOf(svc.Labels),
 		NamespaceLabels: lb.LabelsOf(namespaceLabels),
 		RequireAll:      ptr.Deref(svc.Spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack) != corev1.IPFamilyPolicyPreferDualStack,
-		Claim:           svc.Annotations[v1alpha1.AnnotationClaim],
 	}
 	r.Families = Families(svc)
-	_, r.Pool = annotation(svc, annotationsPool)
-	if _, r.ShareKey = annotation(svc, annotationsShare); r.ShareKey != "" {
+	_, r.Claim = annotation(svc, v1alpha1.AnnotationClaim)
+	_, r.Pool = annotation(svc, annotationsPool...)
+	if _, r.ShareKey = annotation(svc, annotationsShare...); r.ShareKey != "" {
 		r.Ports, r.Backends = ports(svc), backends(svc)
 	}
 	what, addrs, err := exactAddresses(svc)
@@ -95,11 +97,11 @@ func Request(svc *corev1.Service, namespaceLabels map[string]string) (lb.Request
 // exactAddresses returns the addresses that the Service names, and the
 // annotation or field where it does.
 func exactAddresses(svc *corev1.Service) (where string, addrs []netip.Addr, err error) {
-	if name, ips := annotation(svc, annotationsIPs); name != "" {
+	if name, ips := annotation(svc, annotationsIPs...); name != "" {
 		addrs, err = config.Addresses(ips)
 		return "annotation " + name, addrs, err
 	}
-	if ip := svc.Spec.LoadBalancerIP; ip != "" {
+	if ip := strings.TrimSpace(svc.Spec.LoadBalancerIP); ip != "" {
 		addr, err := config.Address(ip)
 		return "spec.loadBalancerIP", []netip.Addr{addr}, err
 	}
@@ -113,18 +115,18 @@ func claimAlone(svc *corev1.Service, r *lb.Request, where string) error {
 		return nil
 	}
 	if where == "" && r.Pool != "" {
-		name, _ := annotation(svc, annotationsPool)
+		name, _ := annotation(svc, annotationsPool...)
 		where = "annotation " + name
 	}
 	if where == "" && r.ShareKey != "" {
-		name, _ := annotation(svc, annotationsShare)
+		name, _ := annotation(svc, annotationsShare...)
 		where = "annotation " + name
 	}
 	if where == "" {
 		return nil
 	}
-	return fmt.Errorf("annotation %s: the Service has what IPAddressClaim %q keeps, so %s means nothing; remove one of them",
-		v1alpha1.AnnotationClaim, r.Claim, where)
+	return fmt.Errorf("annotation %s: the Service has what IPAddressClaim %s keeps, so %s means nothing; remove one of them",
+		v1alpha1.AnnotationClaim, lb.Quote(r.Claim), where)
 }
 
 // ports returns the ports by which clients reach the Service.
@@ -174,11 +176,13 @@ func IngressAddresses(svc *corev1.Service) []netip.Addr {
 	return out
 }
 
-// SetIngress makes addrs the addresses in the Service's status, leaving it alone
-// when they are that already.
-func SetIngress(svc *corev1.Service, addrs []netip.Addr) {
-	if slices.Equal(IngressAddresses(svc), addrs) {
-		return
+// SetIngress makes addrs the ingress of the Service's status, and reports whether that
+// changed something. The entries are written whole: kube-proxy ignores an address whose
+// ipMode another load balancer left at Proxy. With no address to write, entries without
+// addresses, such as another load balancer's host name, are left alone.
+func SetIngress(svc *corev1.Service, addrs []netip.Addr) bool {
+	if IngressIs(svc, addrs) || len(addrs) == 0 && len(IngressAddresses(svc)) == 0 {
+		return false
 	}
 	svc.Status.LoadBalancer.Ingress = nil
 	for _, a := range addrs {
@@ -186,6 +190,26 @@ func SetIngress(svc *corev1.Service, addrs []netip.Addr) {
 			IP: a.String(), IPMode: ptr.To(corev1.LoadBalancerIPModeVIP),
 		})
 	}
+	return true
+}
+
+// IngressIs reports whether the ingress of the Service's status is as we write it for
+// these addresses.
+func IngressIs(svc *corev1.Service, addrs []netip.Addr) bool {
+	return slices.EqualFunc(svc.Status.LoadBalancer.Ingress, addrs, func(in corev1.LoadBalancerIngress, a netip.Addr) bool {
+		written, err := netip.ParseAddr(in.IP)
+		return err == nil && written.Unmap() == a && in.Hostname == "" && len(in.Ports) == 0 &&
+			ptr.Deref(in.IPMode, corev1.LoadBalancerIPModeVIP) == corev1.LoadBalancerIPModeVIP
+	})
+}
+
+// RemoveIngress removes the entries whose addresses are ours, and leaves the others as
+// they are.
+func RemoveIngress(svc *corev1.Service, ours func(netip.Addr) bool) {
+	svc.Status.LoadBalancer.Ingress = slices.DeleteFunc(svc.Status.LoadBalancer.Ingress, func(in corev1.LoadBalancerIngress) bool {
+		a, err := config.Address(in.IP)
+		return err == nil && ours(a)
+	})
 }
 
 // AssignedCondition returns what we said of the Service's address, or nil when

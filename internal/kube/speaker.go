@@ -36,7 +36,10 @@ func Orders(s *v1alpha1.Speaker) SpeakerOrders {
 	}
 	o.Once[v1alpha1.AnnotationTake] = list
 	for part := range strings.SplitSeq(list, ",") {
-		a, err := config.Address(strings.TrimSpace(part))
+		if part = strings.TrimSpace(part); part == "" {
+			continue // a trailing comma, or an empty annotation
+		}
+		a, err := config.Address(part)
 		if err != nil {
 			o.Invalid = fmt.Errorf("annotation %s: %w; write addresses, comma-separated", v1alpha1.AnnotationTake, err)
 			continue

@@ -186,8 +186,11 @@ func words(refusals []Refusal) string {
 			why = append(why, text)
 		}
 	}
-	return strings.Join(why, "; ")
+	return joinFew(why, fewRefusals, "; ")
 }
+
+// fewRefusals is how many pools' refusals a message has.
+const fewRefusals = 10
 
 func joinAddrs(as []netip.Addr) string {
 	s := make([]string, len(as))
@@ -216,7 +219,7 @@ func (r Refusal) String() string {
 	if r.Pool == "" {
 		return r.words()
 	}
-	return fmt.Sprintf("pool %q: %s", r.Pool, r.words())
+	return fmt.Sprintf("pool %s: %s", Quote(r.Pool), r.words())
 }
 
 func (r Refusal) words() string {
@@ -258,15 +261,15 @@ func (r Refusal) words() string {
 		b := Block{Reason: r.Reason, Holder: r.Other}
 		return b.String() + "; " + b.Fix()
 	case ReasonClaimNotFound:
-		return fmt.Sprintf("there is no IPAddressClaim %q in the namespace", r.Other)
+		return fmt.Sprintf("there is no IPAddressClaim %s in the namespace", Quote(r.Other))
 	case ReasonClaimInUse:
-		return fmt.Sprintf("IPAddressClaim %q is in use by %s", r.Other, r.By)
+		return fmt.Sprintf("IPAddressClaim %s is in use by %s", Quote(r.Other), r.By)
 	case ReasonClaimDeleting:
-		return fmt.Sprintf("IPAddressClaim %q is being deleted", r.Other)
+		return fmt.Sprintf("IPAddressClaim %s is being deleted", Quote(r.Other))
 	case ReasonClaimPending:
-		return fmt.Sprintf("IPAddressClaim %q has no address itself yet", r.Other)
+		return fmt.Sprintf("IPAddressClaim %s has no address itself yet", Quote(r.Other))
 	case ReasonClaimLacksFamily:
-		return fmt.Sprintf("IPAddressClaim %q keeps no %s address", r.Other, r.Family)
+		return fmt.Sprintf("IPAddressClaim %s keeps no %s address", Quote(r.Other), r.Family)
 	default:
 		return r.Reason.Words()
 	}

@@ -214,7 +214,7 @@ func (c *Controller) letGo(ctx context.Context, svc *corev1.Service) error {
 		return kube.AssignedCondition(svc) != nil || slices.ContainsFunc(held, func(g lb.Grant) bool { return g.Addr == a })
 	}
 	after := svc.DeepCopy()
-	kube.SetIngress(after, slices.DeleteFunc(kube.IngressAddresses(svc), ours))
+	kube.RemoveIngress(after, ours)
 	meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned)
 	meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced)
 	if err := c.write(ctx, svc, after); err != nil {

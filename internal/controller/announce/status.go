@@ -240,9 +240,12 @@ func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.Spea
 	} else {
 		s.Layer2 = r.layer2()
 	}
+	l := listing{left: conflictServiceBytes}
 	for _, c := range r.conflicts[:min(len(r.conflicts), v1alpha1.MaxSpeakerConflicts)] {
+		users := r.users[c.Addr]
 		s.Conflicts = append(s.Conflicts, v1alpha1.SpeakerConflict{
-			Address: c.Addr.String(), Interface: c.Interface, MAC: c.MAC, Defended: c.Defended, Announced: c.Announced, Answers: c.Answers, Services: names(r.users[c.Addr]),
+			Address: c.Addr.String(), Interface: c.Interface, MAC: c.MAC, Defended: c.Defended, Announced: c.Announced, Answers: c.Answers,
+			Services: l.names(users), ServiceCount: int32(len(users)), //nolint:gosec // an API server holds fewer
 		})
 	}
 	kube.SetCondition(&s.Conditions, v1alpha1.ConditionReady, r.ready, r.reason, r.message, 0)
@@ -291,9 +294,12 @@ func (r *report) ownsAs(o *report) bool {
 
 // layer2 is what is owned.
 func (r *report) layer2() (out []v1alpha1.SpeakerAddress) {
+	l := listing{left: layer2ServiceBytes}
 	for _, a := range r.owned[:min(len(r.owned), v1alpha1.MaxSpeakerLayer2)] {
+		users := r.users[a.Addr]
 		out = append(out, v1alpha1.SpeakerAddress{
-			Address: a.Addr.String(), Interfaces: a.Interfaces, Since: metav1.NewTime(r.since[a.Addr].Truncate(time.Second)), Services: names(r.users[a.Addr]),
+			Address: a.Addr.String(), Interfaces: a.Interfaces, Since: metav1.NewTime(r.since[a.Addr].Truncate(time.Second)),
+			Services: l.names(users), ServiceCount: int32(len(users)), //nolint:gosec // an API server holds fewer
 		})
 	}
 	return out
@@ -329,10 +335,27 @@ var proxyWords = map[string]string{
 	v1alpha1.ReasonNoAnswer:  "kube-proxy, which answered before, does not answer on port 10256; other nodes are preferred. Is its pod running?",
 }
 
-// names returns the Services as namespace/name.
-func names(keys []lb.ServiceKey) (out []string) {
-	for _, k := range keys {
-		out = append(out, k.String())
+// What the names of Services may take in a Speaker object, which has to stay far below
+// the 1.5 MB that etcd takes. The API server stores each name twice: it tracks who wrote
+// it.
+const (
+	layer2ServiceBytes   = 128 << 10
+	conflictServiceBytes = 32 << 10
+)
+
+// listing lists Services by name until there is no room left. Tenants choose how many
+// Services share an address and how long their names are; neither may make the object
+// invalid in which the whole node reports.
+type listing struct{ left int }
+
+// names returns the first few of the Services as namespace/name.
+func (l *listing) names(keys []lb.ServiceKey) (out []string) {
+	for _, k := range keys[:min(len(keys), v1alpha1.MaxSpeakerServices)] {
+		name := k.String()
+		if l.left -= len(name); l.left < 0 {
+			break
+		}
+		out = append(out, name)
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,7 +49,10 @@ type Controller struct {
 	ledger *ledger.Ledger
 	now    func() time.Time
 
+	version atomic.Uint64 // incremented on every change that conditions depend on
+
 	mu      sync.Mutex                         // guards the fields below
+	last    *gathered                          // what the last Services were judged by
 	pending map[types.NamespacedName]time.Time // Service -> since when an announcement is missing
 	silent  map[types.NamespacedName]lb.Reason // Service -> why it is said that it is not announced
 }
@@ -72,12 +76,15 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &corev1.Service{}, byAddress, addressesOf); err != nil {
 		return fmt.Errorf("index Services by address: %w", err)
 	}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &discoveryv1.EndpointSlice{}, byService, serviceNameOf); err != nil {
+		return fmt.Errorf("index EndpointSlices by Service: %w", err)
+	}
 	all := handler.EnqueueRequestsFromMapFunc(c.allServices)
 	spec := builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(c.Name()).
-		For(&corev1.Service{}, builder.WithPredicates(predicate.NewPredicateFuncs(c.concerns))).
-		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(serviceOf)).
+		For(&corev1.Service{}, builder.WithPredicates(c.serviceChanged())).
+		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(c.serviceOf)).
 		Watches(&v1alpha1.Speaker{}, handler.Funcs{
 			CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { c.speakerChanged(ctx, q, nil, e.Object) },
 			UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
@@ -104,6 +111,14 @@ func addressesOf(o client.Object) (out []string) {
 	return out
 }
 
+// byService is the index of EndpointSlices by the name of their Service. Without it, each
+// look-up costs as much as there are EndpointSlices in the namespace.
+const byService = "service"
+
+func serviceNameOf(o client.Object) []string {
+	return []string{o.GetLabels()[discoveryv1.LabelServiceName]}
+}
+
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // concerns keeps what has no address, and never had one, out of the queue.
@@ -111,6 +126,24 @@ func (c *Controller) concerns(o client.Object) bool {
 	svc, ok := o.(*corev1.Service)
 	return ok && c.class.Handles(svc) &&
 		(len(svc.Status.LoadBalancer.Ingress) > 0 || meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAnnounced) != nil)
+}
+
+// serviceChanged is concerns, and marks what was gathered as outdated when something of
+// the Service changed on which a Service that shares its address depends.
+func (c *Controller) serviceChanged() predicate.Funcs {
+	f := predicate.NewPredicateFuncs(func(o client.Object) bool {
+		c.version.Add(1)
+		return c.concerns(o)
+	})
+	f.UpdateFunc = func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld.(*corev1.Service), e.ObjectNew.(*corev1.Service)
+		if c.class.Handles(before) != c.class.Handles(after) || !maps.Equal(before.Labels, after.Labels) ||
+			kube.TrafficPolicy(before) != kube.TrafficPolicy(after) || !slices.Equal(kube.IngressAddresses(before), kube.IngressAddresses(after)) {
+			c.version.Add(1)
+		}
+		return c.concerns(after)
+	}
+	return f
 }
 
 // nodeFactsChanged lets through what changes who may announce, not heartbeats.
@@ -121,12 +154,14 @@ var nodeFactsChanged = predicate.Funcs{
 	},
 }
 
-func serviceOf(_ context.Context, o client.Object) []reconcile.Request {
+func (c *Controller) serviceOf(_ context.Context, o client.Object) []reconcile.Request {
+	c.version.Add(1)
 	name := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetLabels()[discoveryv1.LabelServiceName]}
 	return []reconcile.Request{{NamespacedName: name}}
 }
 
 func (c *Controller) allServices(ctx context.Context, _ client.Object) []reconcile.Request {
+	c.version.Add(1)
 	var list corev1.ServiceList
 	if err := c.client.List(ctx, &list); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "cannot list Services")
@@ -144,6 +179,7 @@ func (c *Controller) allServices(ctx context.Context, _ client.Object) []reconci
 // speakerChanged queues the Services whose addresses the speaker began or ceased
 // to announce, or all of them when what it can announce changed.
 func (c *Controller) speakerChanged(ctx context.Context, q queue, before, after client.Object) {
+	c.version.Add(1)
 	was, is := speakerOf(before), speakerOf(after)
 	if was.able != is.able || !slices.Equal(was.avoid, is.avoid) || !slices.Equal(was.sessions, is.sessions) ||
 		!equality.Semantic.DeepEqual(was.interfaces, is.interfaces) {
@@ -154,26 +190,31 @@ func (c *Controller) speakerChanged(ctx context.Context, q queue, before, after 
 	}
 	for key, n := range is.layer2 {
 		if !equality.Semantic.DeepEqual(was.layer2[key], n) {
-			enqueue(q, n.Services)
+			c.enqueueUsers(ctx, q, key)
 		}
 	}
-	for key, n := range was.layer2 {
+	for key := range was.layer2 {
 		if _, still := is.layer2[key]; !still {
-			enqueue(q, n.Services)
+			c.enqueueUsers(ctx, q, key)
 		}
 	}
 	if !equality.Semantic.DeepEqual(was.conflicts, is.conflicts) {
 		for _, n := range slices.Concat(was.conflicts, is.conflicts) {
-			enqueue(q, n.Services)
+			c.enqueueUsers(ctx, q, n.Address)
 		}
 	}
 }
 
-func enqueue(q queue, services []string) {
-	for _, s := range services {
-		if namespace, name, ok := strings.Cut(s, "/"); ok {
-			q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
-		}
+// enqueueUsers queues the Services that have the address: a Speaker object lists only the
+// first few.
+func (c *Controller) enqueueUsers(ctx context.Context, q queue, address string) {
+	var list corev1.ServiceList
+	if err := c.client.List(ctx, &list, client.MatchingFields{byAddress: address}, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "listing the Services of an address failed", "address", address)
+		return
+	}
+	for i := range list.Items {
+		q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 	}
 }
 
@@ -201,6 +242,7 @@ func speakerOf(o client.Object) speakerFacts {
 		sessions:   survey.SessionsUp(s),
 	}
 	for _, a := range s.Status.Layer2 {
+		a.Services, a.ServiceCount = nil, 0 // no condition depends on which Services the speaker lists
 		f.layer2[a.Address] = a
 	}
 	return f
@@ -303,8 +345,53 @@ func (c *Controller) Silent() map[lb.Reason]int {
 	return out
 }
 
+// gathered is what conditions are decided on, kept for as long as nothing changes: of
+// Services that share an address, or that one event concerns, only the first pays for it.
+type gathered struct {
+	version uint64
+	pools   kube.PoolSet
+	view    survey.View
+	ways    map[lb.Grant][]way // by layer 2 and by BGP
+}
+
 // gather returns what speakers know of the Service, as the API server has it.
 func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (view, lb.Assignment, error) {
+	all, err := c.objects(ctx)
+	if err != nil {
+		return view{}, lb.Assignment{}, err
+	}
+	as, err := c.assignment(ctx, svc, all.pools)
+	if err != nil {
+		return view{}, lb.Assignment{}, err
+	}
+	v := view{View: all.view, sharers: map[netip.Addr][]lb.Assignment{}, ways: all.ways}
+	for _, g := range as.Grants {
+		if _, known := v.ways[g]; known {
+			continue
+		}
+		sharers, err := c.sharers(ctx, g.Addr, all.pools)
+		if err != nil {
+			return view{}, lb.Assignment{}, err
+		}
+		if len(sharers) == 0 { // the Service has left it since it was read; it comes again
+			v.sharers[g.Addr] = []lb.Assignment{as}
+			v.ways = maps.Clone(v.ways) // not to be kept
+			continue
+		}
+		v.sharers[g.Addr] = sharers
+	}
+	return v, as, nil
+}
+
+// objects returns what the objects that all Services depend on say now.
+func (c *Controller) objects(ctx context.Context) (*gathered, error) {
+	version := c.version.Load() // before the lists: they may have what comes after it, never less
+	c.mu.Lock()
+	last := c.last
+	c.mu.Unlock()
+	if last != nil && last.version == version {
+		return last, nil
+	}
 	var pools v1alpha1.IPAddressPoolList
 	var adverts v1alpha1.L2AdvertisementList
 	var routes v1alpha1.BGPAdvertisementList
@@ -313,29 +400,17 @@ func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (view, lb.
 	var speakers v1alpha1.SpeakerList
 	for _, list := range []client.ObjectList{&pools, &adverts, &routes, &peers, &nodes, &speakers} {
 		if err := c.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-			return view{}, lb.Assignment{}, fmt.Errorf("list %T: %w", list, err)
+			return nil, fmt.Errorf("list %T: %w", list, err)
 		}
 	}
-	v := view{sharers: map[netip.Addr][]lb.Assignment{}, View: survey.New(survey.Objects{
+	all := &gathered{version: version, pools: kube.NewPoolSet(pools.Items), ways: map[lb.Grant][]way{}, view: survey.New(survey.Objects{
 		Pools: pools.Items, L2Advertisements: adverts.Items, BGPAdvertisements: routes.Items, BGPPeers: peers.Items,
 		Nodes: nodes.Items, Speakers: speakers.Items,
 	})}
-	set := kube.NewPoolSet(pools.Items)
-	as, err := c.assignment(ctx, svc, set)
-	if err != nil {
-		return view{}, lb.Assignment{}, err
-	}
-	for _, g := range as.Grants {
-		sharers, err := c.sharers(ctx, g.Addr, set)
-		if err != nil {
-			return view{}, lb.Assignment{}, err
-		}
-		if len(sharers) == 0 { // the Service has left it since it was read; it comes again
-			sharers = []lb.Assignment{as}
-		}
-		v.sharers[g.Addr] = sharers
-	}
-	return v, as, nil
+	c.mu.Lock()
+	c.last = all
+	c.mu.Unlock()
+	return all, nil
 }
 
 // sharers returns the Services that have the address.
@@ -360,7 +435,7 @@ func (c *Controller) sharers(ctx context.Context, a netip.Addr, pools kube.PoolS
 // assignment returns what speakers are to do for the Service.
 func (c *Controller) assignment(ctx context.Context, svc *corev1.Service, pools kube.PoolSet) (lb.Assignment, error) {
 	var endpoints discoveryv1.EndpointSliceList
-	mine := client.MatchingLabels{discoveryv1.LabelServiceName: svc.Name}
+	mine := client.MatchingFields{byService: svc.Name}
 	if err := c.client.List(ctx, &endpoints, client.InNamespace(svc.Namespace), mine, client.UnsafeDisableDeepCopy); err != nil {
 		return lb.Assignment{}, fmt.Errorf("list EndpointSlices of %s: %w", kube.Key(svc), err)
 	}
@@ -371,6 +446,20 @@ func (c *Controller) assignment(ctx context.Context, svc *corev1.Service, pools 
 type view struct {
 	survey.View
 	sharers map[netip.Addr][]lb.Assignment // the Services that have the address
+	ways    map[lb.Grant][]way             // what was found out before; nil when it is not to be kept
+}
+
+// waysOf returns what comes of the ways to announce the address: layer 2, then BGP.
+func (v *view) waysOf(g lb.Grant) []way {
+	if known, ok := v.ways[g]; ok {
+		return known
+	}
+	found := []way{v.layer2(g), v.bgp(g)}
+	if v.ways == nil {
+		v.ways = map[lb.Grant][]way{}
+	}
+	v.ways[g] = found
+	return found
 }
 
 // foreign describes a conflict with a host outside of the cluster.
@@ -396,8 +485,8 @@ func judge(v view, as lb.Assignment) state {
 	st := state{announced: true, reason: lb.ReasonAnnounced}
 	var parts []string
 	for _, g := range as.Grants {
-		l2, bgp := v.layer2(g), v.bgp(g)
-		ways := []way{l2, bgp}
+		ways := v.waysOf(g)
+		l2, bgp := ways[0], ways[1]
 		if bgp.reason == lb.ReasonNoAdvertisement {
 			ways = []way{l2}
 		} else if l2.reason == lb.ReasonNoAdvertisement {
