@@ -118,6 +118,16 @@ const (
 	// Mend: change spec.addresses of one of the two.
 	ReasonOverlap = "Overlap"
 
+	// ReasonHostAnswersAll: a host outside of the cluster answers for every address of the
+	// pool that was tried, before it was announced. Services keep the addresses that they
+	// have.
+	//
+	// On: IPAddressPool Ready
+	//
+	// Mend: find the host by its MAC, and turn off proxy ARP, an NDP proxy, or the other
+	// load balancer on it; or take the range that it answers for out of the pool.
+	ReasonHostAnswersAll = "HostAnswersAll"
+
 	// ReasonDisabled: a pool gives nothing new, because its spec says so.
 	//
 	// On: IPAddressPool Ready

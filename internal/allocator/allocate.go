@@ -135,7 +135,7 @@ func (a *Allocator) decide(h *holding, req *lb.Request, now time.Time) (lb.Decis
 	if last.story != nil && slices.Equal(last.story.Grants, d.Grants) {
 		d.Picked, d.Passed = last.story.Picked, last.story.Passed
 	}
-	d.Met = met(req, &d)
+	d.Met = a.met(req, &d)
 	a.startWaiting(h)
 	return d, changed
 }
@@ -184,11 +184,16 @@ func (a *Allocator) become(h *holding, req *lb.Request, next []grant, refusals [
 }
 
 // met reports whether the request has what it must have: something, and of what
-// was refused nothing that it requires or names.
-func met(req *lb.Request, d *lb.Decision) bool {
+// was refused nothing that it requires or names. An address that a foreign host has is
+// met too, where there is no other to replace it: the holder has an address.
+func (a *Allocator) met(req *lb.Request, d *lb.Decision) bool {
 	required := func(r lb.Refusal) bool {
 		_, named := req.Exact(r.Family)
-		replaces := slices.ContainsFunc(d.Grants, func(g lb.Grant) bool { return lb.FamilyOf(g.Addr) == r.Family })
+		i := slices.IndexFunc(d.Grants, func(g lb.Grant) bool { return lb.FamilyOf(g.Addr) == r.Family })
+		if i >= 0 && a.conflicts(d.Grants[i].Addr) {
+			return false
+		}
+		replaces := i >= 0
 		return req.RequireAll || named || replaces
 	}
 	return len(d.Grants) > 0 && !slices.ContainsFunc(d.Refusals, required)

@@ -377,3 +377,20 @@ func TestKeyGivenUpBeforeTheOtherHasLeft(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+// A Service keeps an address that a foreign host has while there is no other, and then it
+// has an address.
+func TestConflictWithoutAnotherAddress(t *testing.T) {
+	bad := netip.MustParseAddr("10.0.0.1")
+	w := newWorld(t, lb.Pool{Name: "p", Ranges: ranges("10.0.0.1", "10.0.0.2")})
+	w.ask("a", nil)
+	w.ask("b", nil)
+	w.SetBlocks(bad, []lb.Block{{Reason: lb.ReasonConflict, Holder: "a host"}}, epoch)
+	if d := w.ask("a", nil); !d.Met || len(d.Grants) != 1 || d.Grants[0].Addr != bad {
+		t.Errorf("the Service has %v, met %t; want the address that it had, and to have what it asks for", d.Grants, d.Met)
+	}
+	w.Release(svc("default", "b"), epoch)
+	if d := w.ask("a", nil); !d.Met || d.Grants[0].Addr == bad {
+		t.Errorf("the Service has %v after another was freed, met %t", d.Grants, d.Met)
+	}
+}

@@ -214,7 +214,7 @@ func TestTakeoverWhileAHostHasTheAddress(t *testing.T) {
 		h.exist(foreigner)
 		h.claim(vip, foreigner)
 		time.Sleep(probeAgain + time.Millisecond) // it is probed again now
-		h.apply(t, eth0, vip)  // its Service came from another load balancer, for one
+		h.apply(t, eth0, vip)                     // its Service came from another load balancer, for one
 		h.wantConflicts(t, Conflict{Addr: vip, Interface: "eth0", MAC: foreigner.String(), Defended: true, Announced: true, Answers: true})
 		if !h.answersNow(vip) {
 			t.Error("the address is not answered for after a takeover")

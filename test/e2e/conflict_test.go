@@ -8,8 +8,10 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mdlayher/arp"
+	"github.com/mdlayher/ndp"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -170,6 +172,161 @@ func (c *corner) disputer(t *testing.T, but string) (node string) {
 	return node
 }
 
+// forge sends frames by which a host claims the address: by ARP, or by an unsolicited
+// Neighbor Advertisement whose option has the MAC.
+func (c *corner) forge(t *testing.T, a netip.Addr, mac net.HardwareAddr, frames int) {
+	t.Helper()
+	for range frames {
+		if a.Is4() {
+			p, err := arp.NewPacket(arp.OperationReply, mac, a, mac, a)
+			must(t, err)
+			b, err := p.MarshalBinary()
+			must(t, err)
+			c.shout(t, 0, 0x0806, b)
+			continue
+		}
+		from, all := netip.MustParseAddr("fe80::6666"), netip.MustParseAddr("ff02::1")
+		message, err := ndp.MarshalMessageChecksum(&ndp.NeighborAdvertisement{
+			Override: true, TargetAddress: a, Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: mac}},
+		}, from, all)
+		must(t, err)
+		b := append([]byte{6 << 4, 0, 0, 0, 0, byte(len(message)), 58, ndp.HopLimit}, from.AsSlice()...)
+		c.shout(t, 0, 0x86dd, append(append(b, all.AsSlice()...), message...))
+	}
+}
+
+// conflictOf returns what a speaker says of a foreign host that has the address, nil
+// while none does.
+func (c *corner) conflictOf(t *testing.T, a netip.Addr) (node string, found *v1alpha1.SpeakerConflict) {
+	t.Helper()
+	var all v1alpha1.SpeakerList
+	must(t, c.api.List(t.Context(), &all))
+	for _, s := range all.Items {
+		for i := range s.Status.Conflicts {
+			if s.Status.Conflicts[i].Address == a.String() {
+				return s.Name, &s.Status.Conflicts[i]
+			}
+		}
+	}
+	return "", nil
+}
+
+// Forged frames, which name a MAC that no host has, do not silence an address that is
+// served; they are reported.
+func TestForgedFramesDoNotSilenceAnAddress(t *testing.T) {
+	c := cluster.corner(t)
+	c.pool(t, "forged", "172.30.0.66/32", "fd30::66/128")
+	c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1("forged")})
+	svc := c.service(t, "web", annotated(v1alpha1.AnnotationAddressPool, "forged"), dualStack)
+	c.backends(t, svc)
+	ghost := net.HardwareAddr{2, 0, 0, 0, 0x66, 0x66}
+	for _, a := range c.addresses(t, svc) {
+		owner := c.owner(t, a)
+		w, err := c.Client.WatchNeighbour(a)
+		must(t, err)
+		t.Cleanup(w.Stop)
+		onlyOwner(t, w, soon)
+		c.forge(t, a, ghost, 5)
+		lab.Eventually(t, soon, func() error {
+			node, x := c.conflictOf(t, a)
+			if x == nil || node != owner || x.MAC != ghost.String() || !x.Defended || x.Answers {
+				return fmt.Errorf("%s says of %s: %+v", node, a, x)
+			}
+			return nil
+		})
+		steadily(t, 3*time.Second, func() error {
+			if now := w.Answering(500 * time.Millisecond); len(now) != 1 || now[0] != owner {
+				return fmt.Errorf("%v answer for %s, want %s\n%v", now, a, owner, w)
+			}
+			return nil
+		})
+		c.untilService(t, svc, announced, true, "Announced", a.String()+" by layer 2 from "+owner, ghost.String(), "may be forged")
+		c.untilEvent(t, svc, "Conflict", ghost.String())
+	}
+}
+
+// A host that answers for an address, and that only a node which is gone knew of, is
+// found by the node that takes the address over.
+func TestTakeoverFindsAForeignHost(t *testing.T) {
+	c := cluster.corner(t)
+	c.pool(t, "found", "172.30.0.67/32", "fd30::67/128")
+	c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1("found")})
+	svc := c.service(t, "web", annotated(v1alpha1.AnnotationAddressPool, "found"), dualStack)
+	c.backends(t, svc)
+	for _, a := range c.addresses(t, svc) {
+		owner := c.owner(t, a)
+		mac, _ := c.occupy(t, a.String())
+		c.annotate(t, owner, v1alpha1.AnnotationDrain+"=disk swap")
+		t.Cleanup(func() { c.undrain(t, owner) })
+		lab.Eventually(t, soon, func() error {
+			node, x := c.conflictOf(t, a)
+			if x == nil || node == owner || x.MAC != mac || !x.Defended || !x.Answers {
+				return fmt.Errorf("%s says of %s: %+v", node, a, x)
+			}
+			return nil
+		})
+		c.undrain(t, owner)
+	}
+	c.untilService(t, svc, announced, true, "Announced", "has the address too")
+}
+
+// Of two interfaces in one subnet one answers. The other does at once when the cable of
+// the first is pulled, and goes on when it is back.
+func TestTwoInterfacesInOneSubnet(t *testing.T) {
+	c := cluster.corner(t)
+	node := c.Node("n1")
+	var cables []*lab.Cable
+	for i, name := range []string{"eth7", "eth8"} {
+		cable, err := node.AddCable(t.Context(), name, net.HardwareAddr{2, 0, 0, 0, 0x77, byte(7 + i)}, netip.MustParsePrefix(fmt.Sprintf("172.30.77.%d/24", 7+i)))
+		must(t, err)
+		t.Cleanup(func() { must(t, cable.Remove(context.Background())) })
+		cables = append(cables, cable)
+	}
+	c.pool(t, "twice", "172.30.77.100/32")
+	c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1("twice")})
+	svc := c.service(t, "web", annotated(v1alpha1.AnnotationAddressPool, "twice"))
+	c.backends(t, svc)
+	a := c.addresses(t, svc)[0]
+	w, err := c.Observer.WatchNeighbour(a)
+	must(t, err)
+	t.Cleanup(w.Stop)
+	answers := func(cable *lab.Cable) {
+		t.Helper()
+		lab.Eventually(t, soon, func() error {
+			if now := w.Answering(300 * time.Millisecond); len(now) != 1 || now[0] != cable.MAC.String() {
+				return fmt.Errorf("%v answer, want %s alone\n%v", now, cable.MAC, w)
+			}
+			return nil
+		})
+	}
+	answers(cables[0])
+	pulled := time.Now()
+	must(t, cables[0].Pull(t.Context()))
+	answers(cables[1])
+	changes := w.Changes()
+	if len(changes) != 2 || changes[1].At.Sub(pulled) > time.Second {
+		t.Errorf("%s after the cable was pulled, want the other interface within a second\n%v", changes[len(changes)-1].At.Sub(pulled), w)
+	}
+	t.Logf("eth8 answers %s after the cable of eth7 was pulled", changes[len(changes)-1].At.Sub(pulled))
+	for range 3 { // a cable that flaps moves nothing
+		must(t, cables[0].Plug(t.Context()))
+		steadily(t, time.Second, func() error {
+			if now := w.Answering(300 * time.Millisecond); len(now) != 1 || now[0] != cables[1].MAC.String() {
+				return fmt.Errorf("%v answer\n%v", now, w)
+			}
+			return nil
+		})
+		must(t, cables[0].Pull(t.Context()))
+	}
+	must(t, cables[0].Plug(t.Context()))
+	must(t, cables[1].Pull(t.Context()))
+	answers(cables[0])
+	if n := len(w.Changes()); n != 3 {
+		t.Errorf("the address moved %d times, want twice\n%v", n-1, w)
+	}
+	must(t, cables[1].Plug(t.Context()))
+}
+
 // A Service that did not ask for the address is given another.
 func TestServiceIsGivenAnotherAddressThanAForeignHosts(t *testing.T) {
 	c := cluster.corner(t)
@@ -210,4 +367,22 @@ func (c *corner) untilEvent(t *testing.T, svc *corev1.Service, reason string, wo
 		}
 		return fmt.Errorf("no event %s about %s with %q; seen: %q", reason, svc.Name, words, seen)
 	})
+}
+
+// steadily fails when the condition does not hold at some moment until then.
+func steadily(t *testing.T, until time.Duration, f func() error) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(until)
+	for {
+		select {
+		case <-end:
+			return
+		case <-tick.C:
+			if err := f(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

@@ -52,6 +52,7 @@ type Ledger struct {
 	// one has, they keep them.
 	strangers map[lb.ServiceKey]*corev1.Service
 	occupied  occupants
+	hosts     hosts                      // outside of the cluster, for which some of these are blocked
 	given     map[netip.Addr]bool        // addresses that Services had not had before
 	conflicts map[lb.Holder][]lb.Refusal // addresses that their Services cannot keep, until that is written
 	waiting   map[lb.Holder]lb.Reason    // who lacks an address, and why
@@ -68,8 +69,8 @@ func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 		reader: reader, class: class, now: now,
 		alloc: allocator.New(), pools: map[string]lb.Pool{}, invalid: map[string]error{},
 		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{}, waiting: map[lb.Holder]lb.Reason{}, given: map[netip.Addr]bool{},
-		occupied: newOccupants(),
-		onWake:   map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
+		occupied: newOccupants(), hosts: hosts{},
+		onWake: map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
 		pace: rate.NewLimiter(crowd, few),
 	}
 }
@@ -373,6 +374,11 @@ func (l *Ledger) decide(req lb.Request, answer func(lb.Request, time.Time) (lb.D
 		delete(l.waiting, req.Holder)
 	}
 	if !slices.Equal(before, d.Grants) {
+		for _, g := range before {
+			if !slices.Contains(d.Grants, g) {
+				l.hosts.release(g.Addr)
+			}
+		}
 		l.used(before)
 		l.used(d.Grants)
 		if now := l.now(); !l.pace.AllowN(now, 1) {
@@ -427,19 +433,22 @@ func peerSource(name string) Source { return Source{Kind: "BGPPeer", Name: name}
 // shunFor is how long an address that a foreign host has is given to nobody.
 const shunFor = time.Hour
 
-// Shun says that a host outside of the cluster has the address, which was never
-// announced. Who did not ask for this very address is given another; but a Service
-// that came with it keeps it, as clients may know it: that host may be another load
-// balancer's, from which Fairlead is about to take over.
-func (l *Ledger) Shun(addr netip.Addr) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// block has the address, which a foreign host has, assigned to nobody for a while.
+func (l *Ledger) block(addr netip.Addr) {
 	from := hostSource(addr)
-	if l.given[addr] && l.occupied.of[from] == nil {
-		time.AfterFunc(shunFor, func() { l.Occupy(from, nil) })
-		l.occupy(from, []lb.Blocked{{Addr: addr, Block: lb.Block{Reason: lb.ReasonConflict, Holder: "a host outside of the cluster"}}})
+	if l.occupied.of[from] != nil {
+		return
 	}
+	time.AfterFunc(shunFor, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.hosts.expire(addr)
+		l.unblock(addr)
+	})
+	l.occupy(from, []lb.Blocked{{Addr: addr, Block: lb.Block{Reason: lb.ReasonConflict, Holder: "a host outside of the cluster"}}})
 }
+
+func (l *Ledger) unblock(addr netip.Addr) { l.occupy(hostSource(addr), nil) }
 
 func hostSource(a netip.Addr) Source { return Source{Kind: "host", Name: a.String()} }
 
@@ -478,6 +487,7 @@ func (l *Ledger) Release(key lb.Holder) []lb.Grant {
 	had := l.alloc.Holds(key)
 	for _, g := range had {
 		delete(l.given, g.Addr)
+		l.hosts.release(g.Addr)
 	}
 	delete(l.conflicts, key)
 	delete(l.waiting, key)

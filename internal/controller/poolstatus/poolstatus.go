@@ -215,6 +215,7 @@ func saturate(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 // judge returns the pool's Ready condition. inForce says that the ledger has the
 // pool, if only as it was before it became invalid.
 func (c *Controller) judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, invalid error, inForce bool) (ready bool, reason, message string) {
+	answerAll := c.ledger.HostsThatAnswerAll(pool.Name)
 	switch {
 	case pool.DeletionTimestamp != nil && !inUse(u):
 		return false, v1alpha1.ReasonInUse, "being deleted; waits for " + strings.Join(pool.Finalizers, ", ")
@@ -229,6 +230,10 @@ func (c *Controller) judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, inva
 			"has addresses that the older pool %q has too; gives nothing until spec.addresses of one of them is changed", u.Overlaps)
 	case pool.Spec.Disabled:
 		return false, v1alpha1.ReasonDisabled, "spec.disabled is true: keeps what is assigned, gives nothing new"
+	case len(answerAll) > 0:
+		return false, v1alpha1.ReasonHostAnswersAll, fmt.Sprintf(
+			"a host outside of the cluster, %s, answers for every address that was tried; no address is announced that it answers for, and another is tried only every %s",
+			kube.Some(answerAll, 3), ledger.HostRetry)
 	case len(u.Retiring) > 0:
 		message = fmt.Sprintf("%d addresses in use are no longer in spec.addresses; see status.retiring", len(u.Retiring))
 	default:

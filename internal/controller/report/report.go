@@ -55,11 +55,13 @@ type Controller struct {
 	last    *gathered                          // what the last Services were judged by
 	pending map[types.NamespacedName]time.Time // Service -> since when an announcement is missing
 	silent  map[types.NamespacedName]lb.Reason // Service -> why it is said that it is not announced
+
+	contested map[types.NamespacedName]bool // Services with an address that is announced, and that a foreign host claims
 }
 
 // New returns a Controller that does nothing until it is registered.
 func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventRecorder, now func() time.Time) *Controller {
-	return &Controller{client: c, ledger: l, class: class, events: r, now: now, pending: map[types.NamespacedName]time.Time{}, silent: map[types.NamespacedName]lb.Reason{}}
+	return &Controller{client: c, ledger: l, class: class, events: r, now: now, pending: map[types.NamespacedName]time.Time{}, silent: map[types.NamespacedName]lb.Reason{}, contested: map[types.NamespacedName]bool{}}
 }
 
 // Name names the controller in logs and metrics.
@@ -258,6 +260,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	case err != nil || !c.concerns(&svc):
 		c.bear(req.NamespacedName, false)
 		c.note(req.NamespacedName, true, 0)
+		c.noteContested(req.NamespacedName, false)
 		return reconcile.Result{}, nil
 	}
 	s, as, err := c.gather(ctx, &svc)
@@ -268,9 +271,10 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, nil // not of our pools
 	}
 	after := svc.DeepCopy()
-	conflict := false
+	conflict, retry := false, time.Duration(0)
 	if len(as.Grants) == 0 {
 		c.bear(req.NamespacedName, false)
+		c.noteContested(req.NamespacedName, false)
 		c.note(req.NamespacedName, true, 0)
 		meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced)
 	} else {
@@ -280,15 +284,14 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			return reconcile.Result{RequeueAfter: wait}, nil
 		}
 		c.note(req.NamespacedName, st.announced, st.reason)
-		for _, a := range st.taken {
-			c.ledger.Shun(a)
-		}
+		retry = c.settleConflicts(&svc, &st)
 		conflict = st.reason == lb.ReasonConflict && conditionReason(&svc) != st.reason.String()
+		conflict = c.noteContested(req.NamespacedName, st.contested) || conflict
 		kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced, st.announced, st.reason.String(), st.message, svc.Generation)
 	}
 	patch := kube.StatusPatch(&svc, after)
 	if patch == nil {
-		return reconcile.Result{}, nil
+		return reconcile.Result{RequeueAfter: retry}, nil
 	}
 	// A Service that was changed meanwhile comes again by the watch.
 	if err := c.client.Status().Patch(ctx, after, patch); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
@@ -298,7 +301,42 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		c.events.Eventf(&svc, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Announce", "%s",
 			meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionAnnounced).Message)
 	}
-	return reconcile.Result{}, nil
+	return reconcile.Result{RequeueAfter: retry}, nil
+}
+
+// settleConflicts tells the ledger which of the Service's addresses foreign hosts had
+// first, and which none has. Where a host answers for every address, the Service keeps
+// what it has, and the state and an event say so. It returns when to look again.
+func (c *Controller) settleConflicts(svc *corev1.Service, st *state) (retry time.Duration) {
+	for _, a := range st.free {
+		c.ledger.ConflictEnded(a)
+	}
+	for _, t := range st.taken {
+		conflict := c.ledger.Conflict(t.addr, t.mac)
+		if !conflict.AnswersAll {
+			continue
+		}
+		words := fmt.Sprintf("the host %s answers for every address that was tried, so the Service keeps %s, and another is tried only every %s",
+			t.mac, t.addr, ledger.HostRetry)
+		st.message += "; " + words
+		retry = conflict.Retry
+		if conflict.First {
+			c.events.Eventf(svc, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Announce", "%s", words)
+		}
+	}
+	return retry
+}
+
+// noteContested remembers whether an address of the Service is announced and a foreign host
+// claims it too, and reports whether that is new.
+func (c *Controller) noteContested(svc types.NamespacedName, contested bool) (begins bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	begins = contested && !c.contested[svc]
+	if c.contested[svc] = contested; !contested {
+		delete(c.contested, svc)
+	}
+	return begins
 }
 
 // conditionReason returns the reason of the Service's Announced condition, or "".
@@ -474,7 +512,9 @@ func foreign(c survey.Conflict) string {
 type state struct {
 	announced bool
 	pending   bool         // should be announced in a moment
-	taken     []netip.Addr // those that a foreign host had first
+	contested bool         // some are announced, and a foreign host claims them too
+	free      []netip.Addr // those that are announced, and that no foreign host had first
+	taken     []taken      // those that a foreign host had first
 	reason    lb.Reason
 	message   string
 }
@@ -496,6 +536,8 @@ func judge(v view, as lb.Assignment) state {
 		for _, w := range ways {
 			st.pending = st.pending || w.pending
 			st.taken = append(st.taken, w.taken...)
+			st.free = append(st.free, w.free...)
+			st.contested = st.contested || w.contested
 			switch {
 			case w.reason == 0:
 				parts = append(parts, w.words)
@@ -533,8 +575,17 @@ type way struct {
 	name    string
 	reason  lb.Reason // why it is not announced, or 0
 	words   string
-	pending bool         // should be announced in a moment
-	taken   []netip.Addr // a foreign host had it first
+	pending bool    // should be announced in a moment
+	taken   []taken // a foreign host had it first
+
+	free      []netip.Addr // no foreign host had it first
+	contested bool         // a foreign host claims it too
+}
+
+// taken is an address that a foreign host had first.
+type taken struct {
+	addr netip.Addr
+	mac  string
 }
 
 // layer2 says who announces the address by layer 2, or why nobody does.
@@ -547,6 +598,10 @@ func (v *view) layer2(g lb.Grant) way {
 		w.words = fmt.Sprintf("%s by layer 2 from %s (%s)", g.Addr, o.Node, strings.Join(o.Interfaces, ", ")) + strain(c.Strained, o.Node)
 		for _, f := range conflicts {
 			w.words += "; " + foreign(f)
+			w.contested = true
+		}
+		if len(conflicts) == 0 {
+			w.free = append(w.free, g.Addr)
 		}
 		return w
 	}
@@ -554,7 +609,7 @@ func (v *view) layer2(g lb.Grant) way {
 	if w.reason == 0 && len(conflicts) > 0 {
 		w.reason, w.words = lb.ReasonConflict, foreign(conflicts[0])
 		if !conflicts[0].Announced {
-			w.taken = append(w.taken, g.Addr)
+			w.taken = append(w.taken, taken{g.Addr, conflicts[0].MAC})
 		}
 	} else if w.reason == 0 {
 		w.pending = true

@@ -54,7 +54,7 @@ func TestConflictThatMovesAnAddress(t *testing.T) {
 		t.Run(tt.why, func(t *testing.T) {
 			v := view{View: survey.New(tt.objects), sharers: map[netip.Addr][]lb.Assignment{addr: {service}}}
 			got := v.layer2(grant)
-			if moves := slices.Equal(got.taken, []netip.Addr{addr}); got.reason != tt.reason || moves != tt.moves {
+			if moves := slices.Equal(got.taken, []taken{{addr, "02:00:00:00:00:99"}}); got.reason != tt.reason || moves != tt.moves {
 				t.Errorf("reason %v, moves %v: %s; want %v, %v", got.reason, got.taken, got.words, tt.reason, tt.moves)
 			}
 		})

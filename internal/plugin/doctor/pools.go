@@ -54,6 +54,7 @@ func objects(c *cluster.Cluster) (out []Finding) {
 // not say so.
 var objectMends = map[string]string{
 	v1alpha1.ReasonOverlap:           advice.For(lb.ReasonPoolOverlap),
+	v1alpha1.ReasonHostAnswersAll:    "find the host by its MAC and turn off proxy ARP, an NDP proxy or the other load balancer on it, or take the range that it answers for out of spec.addresses",
 	v1alpha1.ReasonPoolNotFound:      "create the pool, or correct its name",
 	v1alpha1.ReasonPeerNotFound:      "create the BGPPeer, or correct its name",
 	v1alpha1.ReasonCommunityNotFound: "create a Community with the alias, or correct its name",
