@@ -116,6 +116,10 @@ type View struct {
 	Late   map[string]bool
 	Claims map[netip.Addr]election.Claim
 	Moved  []netip.Addr // addresses whose claim is another one than in the last View
+	// Duplicates are the node names that two machines use. If this is a Duplicate itself, another
+	// machine was there first with this node's name, and this one must not announce anything.
+	Duplicates map[string]Rival
+	Duplicate  bool
 	// Fresh are the addresses whose claim came a moment ago. Its owner may be
 	// alive, although this speaker does not know that yet.
 	Fresh map[netip.Addr]bool
@@ -288,6 +292,10 @@ func (m *Members) hearMessage(d delivery) {
 	switch {
 	case d.kind == kindNews && len(d.body) > numberSize:
 		m.hearNews(d)
+	case d.kind == kindDuplicate:
+		if m.transport.sessions.told(d.from, d.body) {
+			m.notify()
+		}
 	case d.kind == kindAck:
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -453,6 +461,9 @@ func (m *Members) View() View {
 	alive, cutOff := m.alive()
 	v := m.state.view(alive)
 	v.CutOff, v.Unheard = cutOff, m.unheard(alive)
+	if m.transport != nil {
+		v.Duplicates, v.Duplicate = m.transport.sessions.duplicates()
+	}
 	for a := range v.Fresh {
 		if _, lives := slices.BinarySearch(alive, v.Claims[a].Owner); !lives {
 			time.AfterFunc(claimIsFresh, m.notify) // what waited for its owner is decided then
@@ -472,6 +483,12 @@ func (m *Members) unheard(alive []string) (out []string) {
 		}
 	}
 	return out
+}
+
+// Duplicate reports whether another machine was there first with this node's name, and where.
+func (m *Members) Duplicate() (first netip.AddrPort, duplicate bool) {
+	rivals, later := m.transport.sessions.duplicates()
+	return rivals[m.cfg.Node].First, later
 }
 
 // Alive returns the sorted names of the speakers that are alive.

@@ -59,6 +59,7 @@ type sessions struct {
 	places   map[netip.Addr]time.Time // sources of proven sessions, and of speakers that the API server names
 	rivals   map[string]Rival         // node name -> another machine that uses it, too
 	refusals map[netip.AddrPort]Rival // speaker -> that it refused this one, whose name another machine has
+	notices  []outgoing               // that two machines use one name, to be sent
 	unproven [2]bucket                // for unknown sources, for known ones
 }
 
@@ -75,6 +76,7 @@ type Rival struct {
 	First netip.AddrPort // the machine that was there first, which keeps the name
 	Later netip.AddrPort
 	seen  time.Time
+	told  time.Time // both machines, of it
 }
 
 // remote is a session that has proved itself, and is the current one of its node.
@@ -295,19 +297,14 @@ func validName(name string) bool { return name != "" && len(name) <= maxName }
 // has waited for that.
 func (s *sessions) prove(id identity, number uint64, held []delivery) received {
 	delete(s.pending, id.session)
-	ask, ok := s.claimName(id)
-	if !ok {
-		r := received{drop: dropDuplicate}
-		if ask.packet != nil {
-			r.replies = append(r.replies, ask)
-		}
-		return r
+	if !s.claimName(id) {
+		return received{drop: dropDuplicate, replies: s.takeNotices()}
 	}
 	p := s.byName[id.name]
 	// Earlier numbers may be recordings from before this speaker was started.
 	p.window, p.beat = window{highest: number, seen: ^uint64(0)}, number
 	s.proven[id.session] = p
-	r := received{deliveries: held}
+	r := received{deliveries: held, replies: s.takeNotices()}
 	for i := range r.deliveries {
 		r.deliveries[i].node = id.name
 	}
@@ -315,30 +312,31 @@ func (s *sessions) prove(id identity, number uint64, held []delivery) received {
 }
 
 // claimName makes a session the current one of its node, unless another machine has the name.
-// If that machine may be gone, it returns a challenge to ask it.
-func (s *sessions) claimName(id identity) (ask outgoing, ok bool) {
+func (s *sessions) claimName(id identity) bool {
 	current, now := s.byName[id.name], s.now()
 	switch {
 	case id.name == s.self.name:
 		s.rivals[id.name] = s.rival(s.self, id)
-		return ask, false
+		return false
 	case current == nil:
 	case current.session == id.session:
 		current.heard = now
-		return ask, true
+		return true
 	case slices.Contains(current.former, id.session):
 		// It was there before the current one, and still is.
-		s.rivals[id.name] = Rival{First: id.endpoint, Later: current.endpoint, seen: now}
-	case current.endpoint.Addr() != id.endpoint.Addr() && now.Sub(current.heard) < aliveFor:
-		s.rivals[id.name] = Rival{First: current.endpoint, Later: id.endpoint, seen: now}
-		return ask, false
-	case current.endpoint.Addr() != id.endpoint.Addr() && (current.asked.Before(current.heard) || now.Sub(current.asked) < answerWithin):
-		if current.asked.Before(current.heard) {
-			current.asked = now
-			keys, _ := s.keys.get()
-			ask = outgoing{s.out.challenge(keys[0], [16]byte{}, current.endpoint), current.endpoint}
-		}
-		return ask, false
+		s.report(id.name, Rival{First: id.endpoint, Later: current.endpoint, seen: now})
+	case current.endpoint.Addr() == id.endpoint.Addr():
+		// A machine that was started again.
+	case now.Sub(current.heard) < aliveFor:
+		s.report(id.name, Rival{First: current.endpoint, Later: id.endpoint, seen: now})
+		return false
+	case current.asked.Before(current.heard):
+		current.asked = now
+		keys, _ := s.keys.get()
+		s.notices = append(s.notices, outgoing{s.out.challenge(keys[0], [16]byte{}, current.endpoint), current.endpoint})
+		return false
+	case now.Sub(current.asked) < answerWithin:
+		return false
 	}
 	p := &remote{identity: id, heard: now}
 	if current != nil {
@@ -346,14 +344,86 @@ func (s *sessions) claimName(id identity) (ask outgoing, ok bool) {
 		if p.former = append(slices.Clone(current.former), current.session); len(p.former) > 4 {
 			p.former = p.former[1:]
 		}
-		if r, rivals := s.rivals[id.name]; rivals && r.First == id.endpoint {
-			p.former = nil // those are later ones
+		if slices.Contains(current.former, id.session) {
+			p.former = nil // these are later ones
 		}
 	}
 	s.byName[id.name] = p
 	s.addPlace(id.endpoint.Addr())
 	s.forgetOldest()
-	return ask, true
+	return true
+}
+
+// reportEvery is how often the machines that use one name are told so.
+const reportEvery = time.Second
+
+// report takes in that two machines use one name, and tells both.
+func (s *sessions) report(name string, r Rival) {
+	last, known := s.rivals[name]
+	r.told = last.told
+	if !known || r.seen.Sub(last.told) >= reportEvery {
+		r.told = r.seen
+		body := appendText(appendText(nil, []byte(r.First.String())), []byte(r.Later.String()))
+		for _, to := range []netip.AddrPort{r.First, r.Later} {
+			s.notices = append(s.notices, outgoing{s.out.seal(kindDuplicate, body, to), to})
+		}
+	}
+	if len(s.rivals) < mostPeers {
+		s.rivals[name] = r
+	}
+}
+
+func (s *sessions) takeNotices() []outgoing {
+	out := s.notices
+	s.notices = nil
+	return out
+}
+
+// told takes in that another speaker has seen two machines with this node's name.
+func (s *sessions) told(by netip.AddrPort, body []byte) (ok bool) {
+	r := reader{b: body}
+	first, err1 := netip.ParseAddrPort(string(r.text()))
+	later, err2 := netip.ParseAddrPort(string(r.text()))
+	if r.bad || err1 != nil || err2 != nil {
+		return false
+	}
+	switch s.at {
+	case first:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.rivals[s.self.name] = Rival{First: first, Later: later, seen: s.now()}
+	case later:
+		s.refused(by, first)
+	default:
+		return false
+	}
+	return true
+}
+
+// duplicates returns the node names that several machines have used in the last seconds, and whether
+// this speaker is not the first one with its name.
+func (s *sessions) duplicates() (rivals map[string]Rival, later bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	recent := func(r Rival) bool { return s.now().Sub(r.seen) < rivalFor }
+	rivals = map[string]Rival{}
+	for name, r := range s.rivals {
+		if recent(r) {
+			rivals[name] = r
+		} else {
+			delete(s.rivals, name)
+		}
+	}
+	for by, r := range s.refusals {
+		switch {
+		case !recent(r):
+			delete(s.refusals, by)
+		case r.First != s.at:
+			rivals[s.self.name] = r
+		}
+	}
+	own, rivalled := rivals[s.self.name]
+	return rivals, rivalled && own.First != s.at
 }
 
 // rival says which of two machines was there first: the one that was started first, as they
@@ -450,11 +520,8 @@ func (s *sessions) isPlace(a netip.Addr) bool {
 func (s *sessions) met(id identity) (replies []outgoing, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ask, ok := s.claimName(id)
-	if !ok {
-		if ask.packet != nil {
-			replies = append(replies, ask)
-		}
+	ok = s.claimName(id)
+	if replies = s.takeNotices(); !ok {
 		return replies, false
 	}
 	if s.proven[id.session] == nil && s.pending[id.session] == nil {

@@ -442,3 +442,91 @@ func BenchmarkHeartbeat(b *testing.B) {
 		}
 	}
 }
+
+// Two machines with the same node name: the first keeps it, both are told, and the later one gets it when the
+// first is gone, without a restart.
+func TestTwoMachinesWithOneName(t *testing.T) {
+	other, first := start(t, 1, 1, 1), start(t, 2, 1, 100)
+	first.Join(t.Context(), endpoint(1))
+	await(t, other, "n2 is alive", func(v View) bool { return len(v.Alive) == 2 && !other.heard("n2").IsZero() })
+	later := New(Config{Node: "n2", Bind: netip.MustParseAddr("127.0.0.30"), Port: port, Keys: [][]byte{testKey}, Generation: 50, Log: logr.Discard()})
+	if err := later.Start(); err != nil { // its clock is behind
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { later.memberlist().Shutdown() })
+	if later.Join(t.Context(), endpoint(1)) {
+		t.Fatal("the second machine has joined")
+	}
+	want := Rival{First: endpoint(2)[0], Later: netip.AddrPortFrom(later.cfg.Bind, port)}
+	is := func(v View) bool { r := v.Duplicates["n2"]; return r.First == want.First && r.Later == want.Later }
+	await(t, other, "two use the name n2", is)
+	await(t, first, "it is the first of two", func(v View) bool { return is(v) && !v.Duplicate })
+	await(t, later, "it is the later of two", func(v View) bool { return is(v) && v.Duplicate })
+	if at := other.whereabouts([]string{"n2"})[0].at; at != want.First {
+		t.Errorf("n1 takes n2 to be at %s", at)
+	}
+	if err := first.memberlist().Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	first.end()
+	for deadline := time.Now().Add(10 * time.Second); !later.Join(t.Context(), endpoint(1)); {
+		if time.Now().After(deadline) {
+			t.Fatal("the second machine cannot join after the first is gone")
+		}
+	}
+	for deadline := time.Now().Add(2 * rivalFor); ; time.Sleep(10 * time.Millisecond) {
+		v, w := later.View(), other.View()
+		if !v.Duplicate && len(v.Duplicates)+len(w.Duplicates) == 0 && slices.Equal(w.Alive, []string{"n1", "n2"}) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("n2 sees %+v, n1 sees %+v", v, w)
+		}
+	}
+}
+
+// Neither of two with one name knows another speaker: they find each other where the API server says that
+// the name was.
+func TestTwoMachinesWithOneNameAlone(t *testing.T) {
+	first, later := start(t, 1, 1, 1), New(Config{Node: "n1", Bind: netip.MustParseAddr("127.0.0.30"), Port: port, Keys: [][]byte{testKey}, Generation: 5, Log: logr.Discard()})
+	if err := later.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { later.memberlist().Shutdown() })
+	if later.Join(t.Context(), endpoint(1)) {
+		t.Error("it has joined itself")
+	}
+	if v := later.View(); !v.Duplicate {
+		t.Errorf("the later one sees %+v", v)
+	}
+	if v := first.View(); v.Duplicate || len(v.Duplicates) != 1 {
+		t.Errorf("the first one sees %+v", v)
+	}
+}
+
+// The first machine is seldom heard by those that do not watch it, and so may be taken for gone when the second
+// comes: it proves that it is there.
+func TestTheFirstMachineComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, first, later := newSide(9, "n9", 1), newSide(1, "n1", 1), newSide(2, "n1", 2)
+		exchange(first, b, first.heartbeat(b))
+		time.Sleep(aliveFor)
+		for range 3 { // nobody answers
+			b.met(later.self)
+			time.Sleep(answerWithin)
+		}
+		if p := b.byName["n1"]; p.session != later.self.session {
+			t.Fatal("a machine that is gone keeps its name")
+		}
+		if got, _ := exchange(first, b, first.heartbeat(b)); len(got) == 0 || b.byName["n1"].session != first.self.session {
+			t.Errorf("the first machine is there, and was all the time: %v", got)
+		}
+		rivals, _ := b.duplicates()
+		if r := rivals["n1"]; r.First != first.at || r.Later != later.at {
+			t.Errorf("the rivals are %+v", rivals)
+		}
+		if _, ok := b.met(later.self); ok {
+			t.Error("the later machine has the name again")
+		}
+	})
+}
