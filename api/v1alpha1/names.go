@@ -341,6 +341,14 @@ const (
 	// Mend: take the pool's addresses out of the server's range, or add them to the pool's spec.excludes; the message names them.
 	ReasonDHCPInPool = "DHCPInPool"
 
+	// ReasonDuplicateNodeName: another machine runs a speaker with this node's name. The machine
+	// that was there first announces, the other one does not.
+	//
+	// On: Speaker NetworkSound
+	//
+	// Mend: give the other machine, whose address the message has, a hostname of its own, and restart its kubelet and its speaker.
+	ReasonDuplicateNodeName = "DuplicateNodeName"
+
 	// ReasonNotForwarding: the node does not forward packets.
 	//
 	// On: Speaker NetworkSound

@@ -30,7 +30,11 @@ type Facts struct {
 	Wireless    map[string]bool
 	Own         []netip.Addr // those that Kubernetes knows the node by
 	Leases      []lb.Lease   // of pools' addresses, by DHCP servers; sorted
+	Rival       Rival        // another machine with this node's name
 }
+
+// Rival is another machine that runs a speaker with this node's name; the zero Rival is none.
+type Rival struct{ Own, Other string }
 
 // Kind is what is wrong. The zero Kind is nothing.
 type Kind uint8
@@ -39,6 +43,7 @@ type Kind uint8
 const (
 	StrictARPMissing  Kind = iota + 1 // IPVS without strictARP: the node answers for every Service's address
 	AddressHeld                       // an interface of the node has a Service's address
+	DuplicateNodeName                 // another machine runs a speaker with this node's name
 	DHCPInPool                        // a DHCP server gives a pool's addresses to hosts
 	NotForwarding                     // the node does not forward
 	StrictReversePath                 // the node drops what does not come from where answers would go
@@ -61,7 +66,7 @@ type Services interface {
 // Check finds what is wrong on a node that announces on these interfaces, or could;
 // the worst first.
 func Check(f Facts, s Services, interfaces []string) []Finding {
-	out := slices.Concat(held(f, s, interfaces), leased(f), forwarding(f, s), reversePath(f, interfaces), bridges(f, interfaces), wireless(f, interfaces))
+	out := slices.Concat(held(f, s, interfaces), duplicate(f), leased(f), forwarding(f, s), reversePath(f, interfaces), bridges(f, interfaces), wireless(f, interfaces))
 	slices.SortStableFunc(out, func(x, y Finding) int { return cmp.Compare(x.Kind, y.Kind) })
 	return out
 }
@@ -116,6 +121,16 @@ func (f Facts) isOwn(a netip.Addr) bool {
 		}
 	}
 	return true
+}
+
+// duplicate finds another machine with this node's name.
+func duplicate(f Facts) []Finding {
+	if f.Rival == (Rival{}) {
+		return nil
+	}
+	return []Finding{{DuplicateNodeName, fmt.Sprintf(
+		"another machine, at %s, runs a speaker with this node's name; this one, at %s, was there first and announces, the other does not; "+
+			"give the other machine a hostname of its own, and restart its kubelet and its speaker", f.Rival.Other, f.Rival.Own)}}
 }
 
 // few is how many leases are named; the others are counted.

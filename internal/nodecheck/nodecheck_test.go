@@ -50,6 +50,7 @@ func TestCheck(t *testing.T) {
 		{"leases in a pool", func(f *Facts) {
 			f.Leases = []lb.Lease{{Addr: vip, Pool: "lan", Server: own, Client: "02:00:5e:00:53:01", Interface: "eth0"}}
 		}, []Kind{DHCPInPool}},
+		{"two machines with one name", func(f *Facts) { f.Rival = Rival{Own: "192.0.2.1:7946", Other: "192.0.2.9:7946"} }, []Kind{DuplicateNodeName}},
 		{"no forwarding", func(f *Facts) { f.Forwarding[lb.IPv4] = false }, []Kind{NotForwarding}},
 		{"forwarding unknown", func(f *Facts) { delete(f.Forwarding, lb.IPv4) }, nil},
 		{"strict where the default route is", func(f *Facts) { f.ReversePath["eth0"] = 1 }, nil},

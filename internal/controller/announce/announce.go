@@ -127,6 +127,8 @@ type Announcer struct {
 	crowd      crowd
 	befriended [2]uint64 // versions of what befriend told
 	ground     ground
+	rival      nodecheck.Rival // another machine with this node's name
+	duplicate  bool            // that machine was there first
 	leaving    bool
 	drained    bool
 	unproxied  bool // kube-proxy does not work
@@ -245,6 +247,9 @@ func (a *Announcer) join(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if err := a.claimNodeName(ctx); err != nil {
+		return err
+	}
 	me := report{interfaces: a.interfaces, hostAddrs: a.hostAddrs, keys: a.keys, reason: v1alpha1.ReasonJoining, message: "looking for the other speakers"}
 	var others []netip.AddrPort
 	for {
@@ -262,7 +267,13 @@ func (a *Announcer) join(ctx context.Context) error {
 		case <-time.After(time.Second):
 		}
 	}
-	a.members.Join(ctx, others)
+	for a.members.Join(ctx, others); a.isDuplicate(); a.members.Join(ctx, others) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(tryAgain):
+		}
+	}
 	a.hasJoined()
 	return nil
 }
@@ -270,6 +281,9 @@ func (a *Announcer) join(ctx context.Context) error {
 // hasJoined records that this node may own addresses, and tells the others: a
 // node that may not is not elected.
 func (a *Announcer) hasJoined() {
+	if a.duplicate {
+		return
+	}
 	a.joined.Store(true)
 	others := a.world.others()
 	a.members.Revive(func(node string) bool { _, there := others[node]; return !there })
@@ -313,6 +327,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 	defer tick.Stop()
 	for {
 		began := time.Now()
+		a.yieldNodeName(background)
 		a.act()
 		if now := a.world.ownAddresses(); a.cfg.Follow && len(now) > 0 && !slices.Contains(now, a.cfg.Bind) {
 			return fmt.Errorf("Node %s has the InternalIP %s now, and not %s, on which this speaker talks to the others: it must be started anew",
@@ -464,7 +479,7 @@ func (a *Announcer) hear() {
 // heard.
 func (a *Announcer) judge() {
 	facts := a.kernel
-	facts.Leases, facts.Own = a.leases, slices.Concat(a.world.ownAddresses(), []netip.Addr{a.cfg.Bind})
+	facts.Leases, facts.Rival, facts.Own = a.leases, a.rival, slices.Concat(a.world.ownAddresses(), []netip.Addr{a.cfg.Bind})
 	a.findings = nodecheck.Check(facts, &a.planner, a.standby)
 }
 
@@ -592,6 +607,10 @@ func (a *Announcer) act() speaker.Plan {
 	}
 	if a.members.Beating() { // else others may have it: what they claimed is not to be claimed back
 		s.Announced = a.announced
+	}
+	if rival := rivalOf(view, a.cfg); rival != a.rival {
+		a.rival = rival
+		a.judge()
 	}
 	a.befriend(view)
 	s.Version = a.ground.stand(a.world.fill(&s), edition)
@@ -801,6 +820,9 @@ func (g *ground) stand(world, crowd uint64) uint64 {
 // tell has the Speaker object say what this node announces, and what failed.
 func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.ServiceKey, alive int, failed error) {
 	a.note(inForce)
+	if a.duplicate {
+		return // the Speaker object is the first machine's
+	}
 	conflicts := a.layer2.Conflicts()
 	a.shareDisputes(conflicts)
 	a.count(alive, len(a.since), conflicts)
@@ -913,6 +935,9 @@ func (a *Announcer) sayGoodbye(ctx context.Context) {
 			a.log.Error(err, "cannot leave the gossip")
 		}
 	})
+	if a.duplicate {
+		return
+	}
 	goodbye := report{interfaces: a.interfaces, hostAddrs: a.hostAddrs, reason: v1alpha1.ReasonStopping, message: "the speaker has stopped"}
 	if err := a.status.write(ctx, goodbye); err != nil {
 		a.log.Error(err, "cannot write the Speaker's last status")

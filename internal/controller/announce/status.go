@@ -321,6 +321,7 @@ func sound(s *v1alpha1.SpeakerStatus, findings []nodecheck.Finding) {
 var soundReasons = map[nodecheck.Kind]string{
 	nodecheck.StrictARPMissing:  v1alpha1.ReasonStrictARPMissing,
 	nodecheck.AddressHeld:       v1alpha1.ReasonAddressHeld,
+	nodecheck.DuplicateNodeName: v1alpha1.ReasonDuplicateNodeName,
 	nodecheck.DHCPInPool:        v1alpha1.ReasonDHCPInPool,
 	nodecheck.NotForwarding:     v1alpha1.ReasonNotForwarding,
 	nodecheck.StrictReversePath: v1alpha1.ReasonStrictReversePath,

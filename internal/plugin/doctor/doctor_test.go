@@ -109,6 +109,11 @@ func TestExamine(t *testing.T) {
 				s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionNetworkSound, false, v1alpha1.ReasonDHCPInPool, "the DHCP server 172.30.0.1 gives 172.30.0.115"))
 			}
 		}, []string{"Problem kernel the DHCP server 172.30.0.1 gives 172.30.0.115"}},
+		"two machines with one name": {func(c *clustertest.Cluster) {
+			s := &c.Speaker("n2").Status
+			s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionNetworkSound, false, v1alpha1.ReasonDuplicateNodeName,
+				"another machine, at 172.30.0.77:7946, runs a speaker with this node's name; this one, at 172.30.0.12:7946, was there first"))
+		}, []string{"Problem kernel another machine, at 172.30.0.77:7946, runs a speaker with this node's name; this one, at 172.30.0.12:7946, was there first"}},
 		"foreign host": {func(c *clustertest.Cluster) {
 			c.Announce("", "172.30.0.100")
 			c.Speaker("n1").Status.Conflicts = []v1alpha1.SpeakerConflict{{Address: "172.30.0.100", Interface: "eth0", MAC: "02:00:5e:00:53:99"}}
