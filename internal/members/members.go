@@ -441,9 +441,13 @@ func (m *Members) Stop(ctx context.Context) error {
 	return list.Shutdown()
 }
 
-// Drops returns how many packets and connections were dropped, by cause.
+// Drops returns how many packets, connections and records were dropped, by cause. It is empty before Start.
 func (m *Members) Drops() map[string]uint64 {
 	out := map[string]uint64{}
+	if m.memberlist() == nil {
+		return out
+	}
+	out["refused"] = m.state.countRefused()
 	for d, name := range dropNames {
 		if name != "" {
 			out[name] = m.transport.drops[d].Load()

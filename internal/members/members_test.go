@@ -515,7 +515,6 @@ func TestPoison(t *testing.T) {
 			}
 		}
 	}
-	refused := func(m *Members) uint64 { m.state.mu.Lock(); defer m.state.mu.Unlock(); return m.state.refused }
 	lie := Facts{Leaving: true}
 	for _, c := range []message{
 		{Facts: map[string]versioned{"n1": {Version: 1<<64 - 1, Facts: lie}}},
@@ -526,9 +525,9 @@ func TestPoison(t *testing.T) {
 		{Claims: map[netip.Addr]election.Claim{vip: {Owner: "ghost", Epoch: 4, Term: 1}}},
 		{Claims: map[netip.Addr]election.Claim{vip: {Epoch: 4}}},
 	} {
-		before := refused(b)
+		before := b.state.countRefused()
 		say(c)
-		await(t, b, "it has refused", func(View) bool { b.notify(); return refused(b) > before })
+		await(t, b, "it has refused", func(View) bool { b.notify(); return b.state.countRefused() > before })
 	}
 	for _, m := range all {
 		if v := m.View(); v.Claims[vip] != mine || v.Facts["n1"].Leaving {

@@ -264,6 +264,13 @@ func (s *state) isAhead(m message) bool {
 	return false
 }
 
+// countRefused returns how many records were refused.
+func (s *state) countRefused() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused
+}
+
 // factsOf returns what is held of a node.
 func (s *state) factsOf(node string) versioned {
 	s.mu.Lock()

@@ -27,6 +27,7 @@ type Speaker struct {
 
 	book     book
 	sessions source[[]Session]
+	gossip   source[map[string]uint64]
 	layer2   source[[]Questions]
 }
 
@@ -47,7 +48,7 @@ func NewSpeaker(r prometheus.Registerer) *Speaker {
 	s.Failovers = b.histogram("layer2_failover_seconds",
 		"Time from the last sign of life of a speaker that died until this one announced an address of its. What was taken over more than some ten seconds later is not in it.",
 		failoverBuckets)
-	r.MustRegister(s.askLayer2(), s.askSessions())
+	r.MustRegister(s.askLayer2(), s.askGossip(), s.askSessions())
 	return s
 }
 
@@ -84,6 +85,22 @@ func (s *Speaker) askLayer2() asked {
 			drops.send(out, float64(q.Asleep), q.Protocol, "asleep")
 			drops.send(out, float64(q.Failed), q.Protocol, "failed")
 			rivals.send(out, float64(q.Rivals), q.Protocol)
+		}
+	}}
+}
+
+// Gossip has read tell, whenever somebody asks, how many gossip packets and connections were dropped,
+// by cause.
+func (s *Speaker) Gossip(read func() map[string]uint64) { s.gossip.set(read) }
+
+func (s *Speaker) askGossip() asked {
+	drops := s.book.row(Counter, "gossip_drops_total",
+		"Gossip packets and connections that were dropped: malformed; forged, not sealed with the key; limited, too many from sources that are not known; replayed; unproven, the first of a "+
+			"session, which is asked to prove itself; duplicate, of a second machine with the node's name; full, no room to queue; invalid, or the handler panicked, under the key; "+
+			"refused, a version, epoch or term that is not plausible.", "cause")
+	return asked{rows: []row{drops}, tell: func(out chan<- prometheus.Metric) {
+		for cause, n := range s.gossip.get() {
+			drops.send(out, float64(n), cause)
 		}
 	}}
 }

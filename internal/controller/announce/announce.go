@@ -186,6 +186,7 @@ func (a *Announcer) Start(ctx context.Context) error {
 	a.cfg.Metrics.Sessions(a.routing.measure)
 	a.cfg.Metrics.Layer2(a.questions)
 	a.readRoutes(true)
+	a.cfg.Metrics.Gossip(a.members.Drops)
 	a.look(ctx) // so that the others hear from the beginning that it has not joined yet
 	if err := a.members.Start(); err != nil {
 		return err
