@@ -61,7 +61,7 @@ func GossipKeys(namespace string, data map[string][]byte) ([][]byte, error) {
 		case 16, 24, 32:
 			keys = append(keys, key)
 		default:
-			return nil, fmt.Errorf("Secret %s/%s: data.%s has %d bytes; write 32 random ones, or delete the Secret and restart the controller",
+			return nil, fmt.Errorf("Secret %s/%s: data.%s has %d bytes; write 32 random ones, or delete the Secret: the controller creates it again",
 				namespace, GossipSecret, name, len(key))
 		}
 	}
