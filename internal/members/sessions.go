@@ -147,7 +147,8 @@ func newSessions(now func() time.Time, self identity, keys *keyring, out *sealer
 	}
 }
 
-// receive decides about a packet. Replies are never larger than the packet.
+// receive decides about a packet. A challenge is never larger than the packet that leads to it; the
+// answer to one is longer by 8 bytes and the node's name.
 func (s *sessions) receive(packet []byte, from netip.AddrPort) received {
 	h, ok := parseHeader(packet)
 	if !ok || h.session == s.self.session {
@@ -197,6 +198,7 @@ func (s *sessions) receiveProven(p *remote, h header, packet []byte, from netip.
 		p.beat = h.number
 		p.endpoint = from
 	case kindResponse:
+		delete(s.pending, h.session)
 		return received{}
 	}
 	return received{deliveries: []delivery{{h.kind, p.name, body, from}}}
@@ -332,8 +334,11 @@ func (s *sessions) claimName(id identity) bool {
 		return false
 	case current.asked.Before(current.heard):
 		current.asked = now
-		keys, _ := s.keys.get()
-		s.notices = append(s.notices, outgoing{s.out.challenge(keys[0], [16]byte{}, current.endpoint), current.endpoint})
+		if p := s.ask(current.session); p != nil { // any packet of a session that has proved itself would do
+			p.at = now
+			keys, _ := s.keys.get()
+			s.notices = append(s.notices, outgoing{s.out.challenge(keys[0], p.nonce, current.endpoint), current.endpoint})
+		}
 		return false
 	case now.Sub(current.asked) < answerWithin:
 		return false
