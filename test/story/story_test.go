@@ -13,8 +13,12 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/test/audit"
 	"github.com/fairlead/fairlead/test/lab"
 )
@@ -392,10 +396,11 @@ func (c *cluster) useStolenToken(t *testing.T) {
 		t.Fatalf("none of %d speaker pods is on n1", len(pods.Items))
 	}
 	must(t, c.BoundSpeaker(t.Context(), "stolen", &pods.Items[i]))
-	report := func(node string) error {
-		_, err := c.Kubectl(t.Context(), "--kubeconfig", c.Kubeconfig("stolen"), "patch", "speaker", node, "--subresource", "status", "--type", "merge",
-			"--patch", `{"status":{"version":"forged"}}`)
-		return err
+	thief, err := client.New(c.REST("stolen"), client.Options{Scheme: kube.NewScheme()})
+	must(t, err)
+	report := func(node string) error { // kubectl would read the status first, which a speaker may not
+		sp := &v1alpha1.Speaker{ObjectMeta: metav1.ObjectMeta{Name: node}}
+		return thief.Status().Patch(t.Context(), sp, client.RawPatch(types.MergePatchType, []byte(`{"status":{"version":"forged"}}`)))
 	}
 	must(t, report("n1"))
 	if err := report("n2"); err == nil || !strings.Contains(err.Error(), "may write only Speaker n1, not Speaker n2") {
