@@ -146,7 +146,7 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 	}{
 		{"pool with addresses of pods", "10.244.2.128/25", []string{"has addresses of the pods of the cluster", "spec.podCIDRs"}},
 		{"pool with addresses of Services", "10.96.128.0/24", []string{"has addresses of the cluster's Services (ClusterIP)", "ServiceCIDR"}},
-		{"pool with the broadcast address", "172.30.0.250-172.30.0.255", []string{"the first or the last of the nodes' network 172.30.0.0/24", "spec.excludes"}},
+		{"pool with the broadcast address", "172.30.0.250-172.30.0.255", []string{"172.30.0.255: it is the broadcast address of the nodes' subnet 172.30.0.0/24", "spec.excludes"}},
 	} {
 		t.Run(o.name, func(t *testing.T) {
 			p := f.pool(t, f.freshName("wrong"), o.ranges)

@@ -245,7 +245,7 @@ func TestPluginNamesTheCause(t *testing.T) {
 	})
 	t.Run("pool with a node's address", func(t *testing.T) {
 		p := lan(t, "172.30.0.12-172.30.0.14")
-		c.doctor(t, "IPAddressPool "+p.Name, "has addresses of node n2 itself", "spec.excludes")
+		c.doctor(t, "IPAddressPool "+p.Name, "not assigned, as something else has them", "node n2 (eth0) has the address", "spec.excludes")
 	})
 }
 
