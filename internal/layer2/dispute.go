@@ -119,7 +119,7 @@ func (l *link) yield(d *dispute, a netip.Addr, mac net.HardwareAddr, now time.Ti
 func (l *link) contest(d *dispute, a netip.Addr, h heard, now time.Time) {
 	answered := d.isAnswered(h) && bytes.Equal(h.Source, h.MAC)
 	switch {
-	case d.mac == nil || answered && !(d.Answers && bytes.Equal(d.mac, h.MAC)):
+	case d.mac == nil || answered && (!d.Answers || !bytes.Equal(d.mac, h.MAC)):
 		d.mac = h.MAC
 		d.Conflict = Conflict{
 			Addr: a, Interface: l.name, MAC: h.MAC.String(), Seen: now, Defended: true, Announced: true, Answers: answered,
