@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"flag"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -73,15 +76,17 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	mgr, log, err := o.Manager("fairlead-controller", errs, func(c *ctrl.Options) {
+	mgr, err := o.Manager("fairlead-controller", errs, func(api *rest.Config, c *ctrl.Options) (err error) {
 		c.Cache.ByObject = map[client.Object]cache.ByObject{
 			&corev1.Namespace{}: {UnsafeDisableDeepCopy: ptr.To(true)}, // only read, and for every Service
 		}
 		c.LeaderElection = o.leaderElect
-		c.LeaderElectionID = "fairlead-controller"
-		c.LeaderElectionNamespace = o.Namespace
 		c.LeaderElectionReleaseOnCancel = true
 		c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = ptr.To(leaseDuration), ptr.To(renewDeadline), ptr.To(retryPeriod)
+		if o.leaderElect {
+			c.LeaderElectionResourceLockInterface, err = lease(api, o.Namespace)
+		}
+		return err
 	})
 	if err != nil {
 		return err
@@ -96,9 +101,39 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	}
 	go func() {
 		<-mgr.Elected()
-		log.Info("leading", "version", version.String())
+		mgr.Log.Info("leading", "version", version.String())
 	}()
-	return mgr.Start(ctx)
+	err = mgr.Start(ctx)
+	if err != nil && err.Error() == leadershipLost && ctx.Err() == nil {
+		mgr.Log.Info("the lease could not be renewed; another controller may lead now", "action", "starting again")
+		return program.ErrStartAgain
+	}
+	return err
+}
+
+// leadershipLost is the error of a manager that could not renew its lease; it has no type.
+const leadershipLost = "leader election lost"
+
+// identityVariable keeps the holder's name in the environment of a controller that starts
+// again. It is the only one that may have the lease by that name, and so it need not wait
+// until the lease has expired.
+const identityVariable = "FAIRLEAD_LEASE_IDENTITY"
+
+// lease returns the lease of the controller that leads.
+func lease(api *rest.Config, namespace string) (resourcelock.Interface, error) {
+	identity := os.Getenv(identityVariable)
+	if identity == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, err
+		}
+		identity = host + "_" + rand.Text()
+		if err := os.Setenv(identityVariable, identity); err != nil {
+			return nil, err
+		}
+	}
+	return resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, namespace, "fairlead-controller",
+		resourcelock.ResourceLockConfig{Identity: identity}, api, renewDeadline)
 }
 
 // controller is one verb of the controller's work.
@@ -109,7 +144,6 @@ type controller interface {
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=fairlead-system,resources=leases,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=fairlead-system,resources=leases,resourceNames=fairlead-controller,verbs=get;update
-// +kubebuilder:rbac:groups="",namespace=fairlead-system,resources=events,verbs=create
 
 // controllers lists all there are.
 func controllers(mgr ctrl.Manager, o options, m *metrics.Controller) []controller {

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -108,7 +109,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	}
 	clock := clockcheck.New()
 	o.Wrap = clock.Wrap
-	mgr, log, err := o.Manager("fairlead-speaker", errs)
+	mgr, err := o.Manager("fairlead-speaker", errs)
 	if err != nil {
 		return err
 	}
@@ -116,27 +117,32 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}
-	bind, err := bindAddress(ctx, api, o)
-	if err != nil {
-		return err
-	}
-	keys, term, err := gossipKeys(ctx, api, o.Namespace, log)
-	if err != nil {
-		return err
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program, to start it for BFD: %w", err)
 	}
 	o.routing.BFD = []string{self, serveBFD}
-	announcer := announce.New(announce.Config{
-		Node: o.node, Bind: bind, Follow: o.gossip == "", Port: uint16(o.gossipPort), Keys: keys, Term: term, Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
+	cfg := announce.Config{
+		Node: o.node, Follow: o.gossip == "", Port: uint16(o.gossipPort), Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
 		Metrics:   metrics.NewSpeaker(ctrlmetrics.Registry),
 		Clock:     clock,
-		Namespace: o.Namespace, API: api, Log: log,
+		Namespace: o.Namespace, API: api, Conn: mgr.Conn, Log: mgr.Log,
+	}
+	var running atomic.Pointer[announce.Announcer]
+	announcer := manager.RunnableFunc(func(ctx context.Context) (err error) {
+		// These wait for the API server, and the probes must be answered meanwhile.
+		if cfg.Bind, err = bindAddress(ctx, api, o); err != nil {
+			return err
+		}
+		if cfg.Keys, cfg.Term, err = gossipKeys(ctx, api, o.Namespace, mgr.Log); err != nil {
+			return err
+		}
+		a := announce.New(cfg)
+		running.Store(a)
+		return a.Start(ctx)
 	})
 	joined := func(*http.Request) error {
-		if !announcer.Joined() {
+		if a := running.Load(); a == nil || !a.Joined() {
 			return errors.New("looking for the other speakers")
 		}
 		return nil

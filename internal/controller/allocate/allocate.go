@@ -27,6 +27,7 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/controller/ledger"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/kube/apiconn"
 	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/metrics"
 )
@@ -72,7 +73,7 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(c.servicesIn),
 			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(c.ledger.Woken(lb.KindService)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, RateLimiter: apiconn.RateLimiter()}).
 		Complete(c)
 }
 

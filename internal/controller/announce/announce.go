@@ -24,6 +24,7 @@ import (
 	"github.com/fairlead/fairlead/internal/dhcpwatch"
 	"github.com/fairlead/fairlead/internal/election"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/kube/apiconn"
 	"github.com/fairlead/fairlead/internal/layer2"
 	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/members"
@@ -80,6 +81,7 @@ type Config struct {
 
 	Namespace string           // of the install: where the Secrets are
 	API       client.WithWatch // asks the API server, not a cache
+	Conn      *apiconn.Conn    // of API
 	Log       logr.Logger
 }
 
@@ -196,7 +198,7 @@ func (a *Announcer) Start(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, background := errgroup.WithContext(background)
-	g.Go(func() error { a.world.follow(background, a.cfg.API, a.cfg.Namespace); return nil })
+	g.Go(func() error { a.world.follow(background, a.cfg.API, a.cfg.Conn, a.cfg.Namespace); return nil })
 	g.Go(func() error { return netif.Watch(background, a.links.Poke) })
 	g.Go(func() error { a.status.run(background); return nil })
 	g.Go(func() error { a.proxy.run(background); return nil })

@@ -15,12 +15,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube/apiconn"
 )
 
 // follow keeps the world in line with the API server until ctx ends: with every
 // kind that it is made of; of Secrets, those in the namespace of the install. When
 // the first lists are in it closes w.listed.
-func (w *world) follow(ctx context.Context, api client.WithWatch, namespace string) {
+func (w *world) follow(ctx context.Context, api client.WithWatch, conn *apiconn.Conn, namespace string) {
 	secrets := []client.ListOption{
 		client.InNamespace(namespace),
 		client.MatchingFieldsSelector{Selector: fields.ParseSelectorOrDie("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token")},
@@ -41,7 +42,7 @@ func (w *world) follow(ctx context.Context, api client.WithWatch, namespace stri
 	var all, lists sync.WaitGroup
 	lists.Add(len(mirrors))
 	for _, m := range mirrors {
-		all.Go(func() { m.run(ctx, api, lists.Done) })
+		all.Go(func() { m.run(ctx, api, conn, lists.Done) })
 	}
 	all.Go(func() {
 		lists.Wait()
@@ -52,7 +53,7 @@ func (w *world) follow(ctx context.Context, api client.WithWatch, namespace stri
 
 // reflected is a mirror of any kind.
 type reflected interface {
-	run(ctx context.Context, api client.WithWatch, listed func())
+	run(ctx context.Context, api client.WithWatch, conn *apiconn.Conn, listed func())
 }
 
 // mirror tells the world of the objects of one kind. It keeps none itself, as
@@ -79,13 +80,13 @@ func newMirror[T any, P interface {
 }
 
 // run lists and watches until ctx ends. It calls listed when the first list is in.
-func (m *mirror[T, P]) run(ctx context.Context, api client.WithWatch, listed func()) {
+func (m *mirror[T, P]) run(ctx context.Context, api client.WithWatch, conn *apiconn.Conn, listed func()) {
 	m.listed = sync.OnceFunc(listed)
 	defer m.listed() // nobody is to wait for what does not come any more
 	with := func(o metav1.ListOptions) []client.ListOption {
 		return append(m.options[:len(m.options):len(m.options)], &client.ListOptions{Raw: &o, Limit: o.Limit, Continue: o.Continue})
 	}
-	source := &toolscache.ListWatch{
+	source := conn.ListerWatcher(&toolscache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			list := m.list.DeepCopyObject().(client.ObjectList)
 			return list, api.List(ctx, list, with(o)...)
@@ -93,8 +94,8 @@ func (m *mirror[T, P]) run(ctx context.Context, api client.WithWatch, listed fun
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			return api.Watch(ctx, m.list.DeepCopyObject().(client.ObjectList), with(o)...)
 		},
-	}
-	toolscache.NewReflector(source, P(new(T)), m, 0).RunWithContext(ctx)
+	})
+	toolscache.NewReflectorWithOptions(source, P(new(T)), m, toolscache.ReflectorOptions{Backoff: apiconn.Backoff()}).RunWithContext(ctx)
 }
 
 // Transformer lets the reflector keep less of what it has not handed over yet.

@@ -15,6 +15,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -23,6 +24,7 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/controller/ledger"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/kube/apiconn"
 	"github.com/fairlead/fairlead/internal/lb"
 )
 
@@ -53,6 +55,7 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(c.claimsIn),
 			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(c.ledger.Woken(lb.KindClaim)).
+		WithOptions(controller.Options{RateLimiter: apiconn.RateLimiter()}).
 		Complete(c)
 }
 

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -27,6 +28,7 @@ import (
 	"github.com/fairlead/fairlead/internal/allocator"
 	"github.com/fairlead/fairlead/internal/controller/ledger"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/kube/apiconn"
 	"github.com/fairlead/fairlead/internal/lb"
 )
 
@@ -65,6 +67,7 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 		Named(c.Name()).
 		For(&v1alpha1.IPAddressPool{}).
 		WatchesRawSource(source.Func(c.hearUse)).
+		WithOptions(controller.Options{RateLimiter: apiconn.RateLimiter()}).
 		Complete(c)
 }
 
