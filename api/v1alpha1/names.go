@@ -88,6 +88,10 @@ const (
 	// heard on its network, that defeats announcing.
 	ConditionNetworkSound = "NetworkSound"
 
+	// ConditionEndpointValid says whether the speaker's endpoint is its own, and one that all
+	// others can reach. It is there since the speaker found that it is not.
+	ConditionEndpointValid = "EndpointValid"
+
 	// ConditionClockInSync says whether the node's clock is that of the API server, by
 	// the dates of its answers. Announcing does not depend on it.
 	ConditionClockInSync = "ClockInSync"
@@ -261,6 +265,55 @@ const (
 	//
 	// Mend: nothing to do.
 	ReasonStopping = "Stopping"
+)
+
+// Reasons of the condition EndpointValid on a Speaker, and of Ready while the speaker
+// takes no part for such a reason.
+const (
+	// ReasonValid: the endpoint is the speaker's own, and of the family of the others'.
+	//
+	// On: Speaker EndpointValid
+	//
+	// Mend: nothing to do.
+	ReasonValid = "Valid"
+
+	// ReasonDuplicateEndpoint: another speaker has the same endpoint, as where every machine
+	// reports the address of its NAT interface as InternalIP (Vagrant: 10.0.2.15). Only the
+	// one whose Speaker object is the oldest announces.
+	//
+	// On: Speaker EndpointValid, Ready
+	//
+	// Mend: set kubelet's --node-ip on each of the nodes that the message names to an address
+	// that the others reach, or the speaker's --gossip-bind-address. The speakers then take
+	// part by themselves.
+	ReasonDuplicateEndpoint = "DuplicateEndpoint"
+
+	// ReasonAddressFamilyDiffers: some speakers have an IPv4 endpoint and some an IPv6 one, and
+	// these cannot talk to each other. Only the family of more speakers announces.
+	//
+	// On: Speaker EndpointValid, Ready
+	//
+	// Mend: give all nodes an InternalIP of one family (kubelet's --node-ip); the order of
+	// InternalIPs does not matter. If all have IPv6 and only some IPv4, set
+	// --gossip-ip-family=IPv6 on all speakers.
+	ReasonAddressFamilyDiffers = "AddressFamilyDiffers"
+
+	// ReasonNoUsableAddress: the Node has no InternalIP on which other nodes can reach it:
+	// none at all, or only loopback and link-local addresses.
+	//
+	// On: Speaker EndpointValid, Ready
+	//
+	// Mend: set kubelet's --node-ip, or the speaker's --gossip-bind-address.
+	ReasonNoUsableAddress = "NoUsableAddress"
+
+	// ReasonAddressNotLocal: no interface of the machine has the Node's InternalIP, as behind
+	// NAT.
+	//
+	// On: Speaker EndpointValid, Ready
+	//
+	// Mend: set kubelet's --node-ip to an address of the machine, or the speaker's
+	// --gossip-bind-address.
+	ReasonAddressNotLocal = "AddressNotLocal"
 )
 
 // Reasons of the conditions Moved and KubeProxyHealthy on a Speaker.

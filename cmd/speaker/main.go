@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -28,6 +27,7 @@ import (
 	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/controller/announce"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/lb"
 	"github.com/fairlead/fairlead/internal/members"
 	"github.com/fairlead/fairlead/internal/metrics"
 	"github.com/fairlead/fairlead/internal/version"
@@ -41,11 +41,12 @@ const gcPercent = 25
 // options are the command line.
 type options struct {
 	program.Options
-	node       string
-	gossip     string
-	gossipPort uint
-	failover   members.Failover
-	routing    announce.Routing
+	node         string
+	gossip       string
+	gossipFamily string
+	gossipPort   uint
+	failover     members.Failover
+	routing      announce.Routing
 }
 
 // mostDrainWait leaves room for all else within the 30 s that Kubernetes gives a
@@ -62,7 +63,9 @@ func parse(args []string, errs io.Writer) (options, error) {
 	f.SetOutput(errs)
 	o.Register(f, "the gossip key", 7474, 7475)
 	f.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "`name` of the Node that this speaker is on; default $NODE_NAME")
-	f.StringVar(&o.gossip, "gossip-bind-address", "", "`address` to talk to other speakers on; default the Node's InternalIP")
+	f.StringVar(&o.gossip, "gossip-bind-address", "", "`address` to talk to other speakers on; default an InternalIP of the Node")
+	f.StringVar(&o.gossipFamily, "gossip-ip-family", "IPv4", "IPv4 or IPv6: the `family` of the InternalIP to talk to other speakers on, the same on all\n"+
+		"nodes; a Node without an InternalIP of it uses one of the other")
 	f.UintVar(&o.gossipPort, "gossip-port", 7946, "UDP and TCP `port` to talk to other speakers on")
 	o.failover = members.FailoverDefault
 	f.Var(&o.failover, "failover", "how soon a speaker that does not answer is taken for dead: `PACE` is fast (about 0.2 s), default (0.4 s)\n"+
@@ -79,6 +82,8 @@ func parse(args []string, errs io.Writer) (options, error) {
 		return o, errors.New("--node-name: give the name of the Node that this speaker is on, or set $NODE_NAME")
 	case o.gossipPort == 0 || o.gossipPort > 65535:
 		return o, fmt.Errorf("--gossip-port: %d is not a port; write one from 1 to 65535", o.gossipPort)
+	case o.gossipFamily != lb.IPv4.String() && o.gossipFamily != lb.IPv6.String():
+		return o, fmt.Errorf("--gossip-ip-family: %q is not a family; write IPv4 or IPv6", o.gossipFamily)
 	case bgpPort == 0 || bgpPort > 65535:
 		return o, fmt.Errorf("--bgp-listen-port: %d is not a port; write one from 1 to 65535", bgpPort)
 	case o.routing.DrainWait < 0 || o.routing.DrainWait > mostDrainWait:
@@ -117,13 +122,23 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}
+	var bind netip.Addr
+	if o.gossip != "" {
+		if bind, err = config.Address(o.gossip); err != nil {
+			return fmt.Errorf("--gossip-bind-address: %w", err)
+		}
+	}
+	family := lb.IPv4
+	if o.gossipFamily == lb.IPv6.String() {
+		family = lb.IPv6
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program, to start it for BFD: %w", err)
 	}
 	o.routing.BFD = []string{self, serveBFD}
 	cfg := announce.Config{
-		Node: o.node, Follow: o.gossip == "", Port: uint16(o.gossipPort), Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
+		Node: o.node, Bind: bind, Follow: o.gossip == "", Family: family, Port: uint16(o.gossipPort), Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
 		Metrics:   metrics.NewSpeaker(ctrlmetrics.Registry),
 		Clock:     clock,
 		Namespace: o.Namespace, API: api, Conn: mgr.Conn, Log: mgr.Log,
@@ -131,8 +146,10 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	var running atomic.Pointer[announce.Announcer]
 	announcer := manager.RunnableFunc(func(ctx context.Context) (err error) {
 		// These wait for the API server, and the probes must be answered meanwhile.
-		if cfg.Bind, err = bindAddress(ctx, api, o); err != nil {
-			return err
+		if cfg.Follow {
+			if cfg.Bind, err = announce.AwaitAddress(ctx, cfg); err != nil {
+				return ignoreEnd(ctx, err)
+			}
 		}
 		if cfg.Keys, cfg.Term, err = gossipKeys(ctx, api, o.Namespace, mgr.Log); err != nil {
 			return err
@@ -154,7 +171,19 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if err := cmp.Or(mgr.Add(announcer), mgr.Add(ask), mgr.AddReadyzCheck("joined", joined)); err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}
-	return mgr.Start(ctx)
+	if err = mgr.Start(ctx); errors.Is(err, announce.ErrAddressChanged) {
+		mgr.Log.Info("starting again with another address for the gossip", "cause", err.Error())
+		return program.ErrStartAgain
+	}
+	return err
+}
+
+// ignoreEnd returns no error when ctx has ended, as it does when the program is to end.
+func ignoreEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // asking returns what keeps asking the API server for its version: everyone may, and it
@@ -168,26 +197,6 @@ func asking(mgr manager.Manager) (manager.RunnableFunc, error) {
 		clockcheck.KeepAsking(ctx, func(ctx context.Context) { api.RESTClient().Get().AbsPath("/version").Do(ctx) })
 		return nil
 	}, nil
-}
-
-// bindAddress returns the address for gossip: the one given, else the Node's.
-func bindAddress(ctx context.Context, api client.Reader, o options) (netip.Addr, error) {
-	if o.gossip != "" {
-		a, err := config.Address(o.gossip)
-		if err != nil {
-			return a, fmt.Errorf("--gossip-bind-address: %w", err)
-		}
-		return a, nil
-	}
-	var node corev1.Node
-	if err := api.Get(ctx, client.ObjectKey{Name: o.node}, &node); err != nil {
-		return netip.Addr{}, fmt.Errorf("get Node %s (is --node-name right?): %w", o.node, err)
-	}
-	a, ok := kube.InternalIP(&node)
-	if !ok {
-		return a, fmt.Errorf("Node %s has no InternalIP; give --gossip-bind-address", o.node)
-	}
-	return a, nil
 }
 
 // +kubebuilder:rbac:groups="",namespace=fairlead-system,resources=secrets,resourceNames=fairlead-gossip,verbs=get

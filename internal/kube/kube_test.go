@@ -267,7 +267,7 @@ func TestNode(t *testing.T) {
 	if diff := cmp.Diff(want, Node(n).Avoid, cmp.Comparer(func(x, y lb.Reason) bool { return x == y })); diff != "" {
 		t.Errorf("reasons to avoid the node (-want +got):\n%s", diff)
 	}
-	if ip, ok := InternalIP(n); !ok || ip != netip.MustParseAddr("192.0.2.1") {
+	if ip, ok := GossipAddress(n, lb.IPv4); !ok || ip != netip.MustParseAddr("192.0.2.1") {
 		t.Errorf("InternalIP %s, %t", ip, ok)
 	}
 }
@@ -409,5 +409,37 @@ func TestInTouch(t *testing.T) {
 	}
 	if why, ok := KeyFault(InTouchMessage(3)); ok {
 		t.Errorf("where there is no fault it reads %q", why)
+	}
+}
+
+func TestGossipAddress(t *testing.T) {
+	tests := []struct {
+		name   string
+		prefer lb.Family
+		ips    []string
+		want   string // "" for none
+	}{
+		{"IPv4 first", lb.IPv4, []string{"192.0.2.1", "2001:db8::1"}, "192.0.2.1"},
+		{"the order does not matter", lb.IPv4, []string{"2001:db8::1", "192.0.2.1"}, "192.0.2.1"},
+		{"IPv6 only", lb.IPv4, []string{"2001:db8::1"}, "2001:db8::1"},
+		{"IPv6 is preferred", lb.IPv6, []string{"192.0.2.1", "2001:db8::1"}, "2001:db8::1"},
+		{"IPv6 is preferred, and not there", lb.IPv6, []string{"192.0.2.1"}, "192.0.2.1"},
+		{"two of a family", lb.IPv4, []string{"192.0.2.2", "192.0.2.1"}, "192.0.2.2"},
+		{"IPv4-mapped", lb.IPv4, []string{"::ffff:192.0.2.1"}, "192.0.2.1"},
+		{"loopback and link-local reach nobody", lb.IPv4, []string{"127.0.0.1", "169.254.1.1", "2001:db8::1"}, "2001:db8::1"},
+		{"nothing else", lb.IPv4, []string{"127.0.0.1", "::1", "fe80::1", "0.0.0.0", "node.example"}, ""},
+		{"none", lb.IPv4, nil, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n := &corev1.Node{}
+			for _, ip := range tt.ips {
+				n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
+			}
+			got, ok := GossipAddress(n, tt.prefer)
+			if want, _ := netip.ParseAddr(tt.want); got != want || ok != want.IsValid() {
+				t.Errorf("got %v, %v", got, ok)
+			}
+		})
 	}
 }

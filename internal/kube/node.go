@@ -46,13 +46,22 @@ func NodeDown(n *corev1.Node) bool {
 	return false
 }
 
-// InternalIP returns the node's first InternalIP, the default address for
-// gossip.
-func InternalIP(n *corev1.Node) (netip.Addr, bool) {
+// GossipAddress returns the InternalIP on which a node's speaker talks to the others: the
+// first of the preferred family, else the first of the other. The order in which a node
+// lists its families does not matter, as it differs between nodes. Loopback and link-local
+// addresses do not reach other nodes.
+func GossipAddress(n *corev1.Node, prefer lb.Family) (netip.Addr, bool) {
+	var other netip.Addr
 	for _, ip := range InternalIPs(n) {
-		return ip, true
+		switch {
+		case !ip.IsGlobalUnicast():
+		case lb.FamilyOf(ip) == prefer:
+			return ip, true
+		case !other.IsValid():
+			other = ip
+		}
 	}
-	return netip.Addr{}, false
+	return other, other.IsValid()
 }
 
 // InternalIPs returns all InternalIPs of the node.

@@ -67,7 +67,8 @@ const (
 type Config struct {
 	Node    string
 	Bind    netip.Addr // gossip address
-	Follow  bool       // Bind is to be an InternalIP of the Node
+	Follow  bool       // Bind is to be the Node's address for the gossip
+	Family  lb.Family  // of that address, if the Node has one of it
 	Port    uint16     // gossip port
 	Keys    [][]byte   // of the gossip, as members.Config
 	Term    uint64     // of the gossip, as members.Config
@@ -116,6 +117,8 @@ type Announcer struct {
 	keys       [][]byte               // of the gossip
 	keyring    keyring                // which of them are in use
 	keyFault   string                 // why they are not those in the Secret
+	standing   speaker.Standing
+	misplaced  endpointFault // the Node has an address that this machine does not have
 	silences   silences
 	unheard    []string // speakers that only others hear, and not for a moment
 	planner    speaker.Planner
@@ -152,10 +155,12 @@ func New(cfg Config) *Announcer {
 		Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Keys: cfg.Keys, Term: cfg.Term,
 		Generation: uint64(time.Now().UnixNano()), Failover: cfg.Failover, Log: cfg.Log.WithName("gossip"),
 	})
+	w := newWorld(cfg.Class, cfg.Node)
+	w.gossip.family = cfg.Family
 	return &Announcer{
 		cfg:      cfg,
 		log:      cfg.Log,
-		world:    newWorld(cfg.Class, cfg.Node),
+		world:    w,
 		members:  m,
 		layer2:   layer2.New(m.Beating, cfg.Log.WithName("layer2")),
 		dhcp:     dhcpwatch.New(cfg.Log.WithName("dhcp")),
@@ -277,6 +282,7 @@ func (a *Announcer) join(ctx context.Context) error {
 		case <-time.After(tryAgain):
 		}
 	}
+	a.assess(ctx)
 	a.hasJoined()
 	return nil
 }
@@ -287,7 +293,7 @@ func (a *Announcer) hasJoined() {
 	if a.duplicate {
 		return
 	}
-	a.joined.Store(true)
+	a.joined.Store(!a.standing.Out)
 	others := a.world.others()
 	a.members.Revive(func(node string) bool { _, there := others[node]; return !there })
 	a.tellFacts()
@@ -331,11 +337,11 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 	for {
 		began := time.Now()
 		a.yieldNodeName(background)
-		a.act()
-		if now := a.world.ownAddresses(); a.cfg.Follow && len(now) > 0 && !slices.Contains(now, a.cfg.Bind) {
-			return fmt.Errorf("Node %s has the InternalIP %s now, and not %s, on which this speaker talks to the others: it must be started anew",
-				a.cfg.Node, now[0], a.cfg.Bind)
+		a.assess(background)
+		if a.hasMoved() {
+			return fmt.Errorf("%w: %s instead of %s", ErrAddressChanged, a.world.ownGossipAddress(), a.cfg.Bind)
 		}
+		a.act()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -629,7 +635,8 @@ func (a *Announcer) act() speaker.Plan {
 	a.countTakeOvers(&s, plan.Claims)
 	a.layer2.Again(a.members.Contested())
 	a.hear()
-	if s.Joined && !a.leaving {
+	// BGP needs no gossip: one that takes no part in that still serves its routers.
+	if (s.Joined || a.standing.Out) && !a.leaving {
 		a.obey(orders, &s, plan)
 		// While the others are looked for, they are not known to announce, so what
 		// routers were told stays as it is.
@@ -832,14 +839,17 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 	r := report{
 		interfaces: a.usable(), hostAddrs: a.hostAddrs, keys: a.keys, owned: inForce, users: users, since: a.since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
-		message: kube.WithUnheard(kube.InTouchMessage(alive), a.unheard),
-		moved:   a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
+		message:  kube.WithUnheard(kube.InTouchMessage(alive), a.unheard),
+		endpoint: a.endpointFault(),
+		moved:    a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
 		checked: a.checked, findings: a.findings, clock: a.cfg.Clock.Verdict(),
 	}
 	var failure error
 	switch {
 	case a.leaving:
 		r.ready, r.reason, r.message = false, v1alpha1.ReasonStopping, "handing over"
+	case a.standing.Out:
+		r.ready, r.reason, r.message = false, r.endpoint.reason, r.endpoint.message
 	case !r.ready:
 		r.reason, r.message = v1alpha1.ReasonJoining, "looking for the other speakers"
 	case failed != nil:

@@ -111,6 +111,9 @@ func (w *world) setOwnNode(n *corev1.Node, gone bool) {
 	if gone {
 		return
 	}
+	if a, ok := kube.GossipAddress(n, w.gossip.family); ok {
+		w.gossip.own = a
+	}
 	addrs := kube.InternalIPs(n)
 	if len(addrs) == 0 {
 		addrs = w.routers.addrs

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -49,6 +50,7 @@ type report struct {
 	ready      bool
 	reason     string
 	message    string
+	endpoint   endpointFault
 	moved      moved
 	sessions   []v1alpha1.SpeakerBGPSession
 	proxy      string // the reason of ConditionKubeProxyHealthy, or ""
@@ -220,8 +222,11 @@ func (w *statusWriter) ensure(ctx context.Context) (*v1alpha1.Speaker, error) {
 // status is what the report says, with the times of conditions that are as before.
 func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.SpeakerStatus {
 	s := v1alpha1.SpeakerStatus{
-		GossipEndpoint: w.endpoint.String(), Version: w.version, OwnedAddresses: int32(len(r.owned)),
+		Version: w.version, OwnedAddresses: int32(len(r.owned)),
 		BGPSessions: r.sessions, Sessions: upOf(r.sessions), Conditions: slices.Clone(before),
+	}
+	if w.endpoint.Addr().IsValid() {
+		s.GossipEndpoint = w.endpoint.String()
 	}
 	for _, k := range r.keys {
 		s.GossipKeys = append(s.GossipKeys, kube.Fingerprint(k))
@@ -249,6 +254,11 @@ func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.Spea
 		})
 	}
 	kube.SetCondition(&s.Conditions, v1alpha1.ConditionReady, r.ready, r.reason, r.message, 0)
+	if r.endpoint.reason != "" {
+		kube.SetCondition(&s.Conditions, v1alpha1.ConditionEndpointValid, false, r.endpoint.reason, r.endpoint.message, 0)
+	} else if meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionEndpointValid) != nil {
+		kube.SetCondition(&s.Conditions, v1alpha1.ConditionEndpointValid, true, v1alpha1.ReasonValid, "no other speaker has the endpoint, and all can reach it", 0)
+	}
 	if r.moved.reason != "" {
 		kube.SetCondition(&s.Conditions, v1alpha1.ConditionMoved, r.moved.reason == v1alpha1.ReasonMoved, r.moved.reason, r.moved.message, 0)
 	}

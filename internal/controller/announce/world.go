@@ -35,6 +35,7 @@ type world struct {
 	adverts   map[string]v1alpha1.L2Advertisement
 	nodes     map[string]lb.Node
 	speakers  map[string]netip.AddrPort // node -> gossip endpoint
+	gossip    gossipPlaces
 	macs      macs
 	disputed  map[string][]netip.Addr // node -> what its speaker does not announce, as a foreign host has it
 	wanted    kube.SpeakerOrders      // what a user wants of this one
@@ -94,6 +95,7 @@ func newWorld(class kube.Class, node string) *world {
 		adverts:   map[string]v1alpha1.L2Advertisement{},
 		nodes:     map[string]lb.Node{},
 		speakers:  map[string]netip.AddrPort{},
+		gossip:    newGossipPlaces(),
 		macs:      macs{of: map[string][]string{}},
 		disputed:  map[string][]netip.Addr{},
 		names:     map[string]string{},
@@ -213,7 +215,7 @@ func (w *world) setNode(n *corev1.Node, gone bool) bool {
 		w.setOwnNode(n, gone)
 	}
 	w.changes.nodes = w.changes.nodes || matters
-	return matters
+	return w.gossip.setNode(n, gone) || matters
 }
 
 func (w *world) setPool(p *v1alpha1.IPAddressPool, gone bool) bool {
@@ -282,6 +284,7 @@ func (w *world) setSpeaker(s *v1alpha1.Speaker, gone bool) bool {
 	}
 	w.macs.set(s)
 	w.setDisputed(s)
+	matters = w.gossip.setSpeaker(s, gone) || matters
 	endpoint, err := netip.ParseAddrPort(s.Status.GossipEndpoint)
 	if gone || err != nil {
 		delete(w.speakers, s.Name)

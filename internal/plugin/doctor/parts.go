@@ -53,6 +53,8 @@ func speakers(c *cluster.Cluster) []Finding {
 			f.Mend = fmt.Sprintf("kubectl get pods -n %s -o wide: does the DaemonSet's nodeSelector choose it, and do its tolerations allow it?", c.Install.Namespace)
 		case ready.Status == metav1.ConditionTrue:
 			continue
+		case meta.IsStatusConditionFalse(sp.Status.Conditions, v1alpha1.ConditionEndpointValid):
+			continue // endpoints says why
 		case ready.Reason == v1alpha1.ReasonCannotAnnounce:
 			f.Severity, f.Says, f.Mend = Problem, "its speaker cannot announce: "+ready.Message, "the speaker needs NET_RAW and the host's network, and IPv6 must not be disabled on the interface where it announces IPv6 addresses; see its log"
 		default:
@@ -98,7 +100,7 @@ func gossip(c *cluster.Cluster) []Finding {
 			})
 		}
 	}
-	return g.list
+	return append(g.list, endpoints(c)...)
 }
 
 // inTouch returns how many speakers each that is alive says it is in touch with.
@@ -170,6 +172,13 @@ func interfaces(c *cluster.Cluster) []Finding {
 		}
 	}
 	return g.list
+}
+
+// endpoints finds speakers that others cannot reach, or cannot tell from another one.
+func endpoints(c *cluster.Cluster) []Finding {
+	return unwell(c, Problem, v1alpha1.ConditionEndpointValid, func(node, _ string) string {
+		return fmt.Sprintf("kubectl get nodes -o wide: correct the INTERNAL-IP of node %s and of those that are named (kubelet's --node-ip), or set the speaker's --gossip-bind-address; the speakers take it up by themselves", node)
+	})
 }
 
 // kubeProxy finds nodes that would announce addresses and serve nobody.
