@@ -91,6 +91,7 @@ func (o *Options) Manager(name string, logs io.Writer, more ...func(*rest.Config
 	cfg.Wrap(m.Conn.Wrap) // around the other, which measures how long an answer takes
 	options := ctrl.Options{
 		Scheme:                 kube.NewScheme(),
+		MapperProvider:         kube.RESTMapper,
 		Cache:                  cache.Options{DefaultTransform: cache.TransformStripManagedFields(), NewInformer: m.newInformer},
 		Controller:             ctrlconfig.Controller{CacheSyncTimeout: cacheSyncTimeout},
 		Metrics:                server.Options{BindAddress: o.metrics},

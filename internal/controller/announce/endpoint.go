@@ -180,11 +180,15 @@ func AwaitAddress(ctx context.Context, cfg Config) (netip.Addr, error) {
 	log := cfg.Log
 	status := newStatusWriter(cfg, log)
 	var last endpointFault
+	var unread string // why the Node cannot be read, logged once
 	for {
 		addr, fault, err := usableAddress(ctx, cfg)
 		switch {
 		case err != nil:
-			log.Error(err, "cannot read the Node; retrying")
+			if unread != err.Error() {
+				log.Error(err, "cannot read the Node; retrying")
+			}
+			unread = err.Error()
 		case fault.reason == "":
 			return addr, nil
 		case fault != last:
