@@ -81,6 +81,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 			&corev1.Namespace{}: {UnsafeDisableDeepCopy: ptr.To(true)}, // only read, and for every Service
 		}
 		c.LeaderElection = o.leaderElect
+		c.LeaderElectionID = leaseName // the name of the lease in metrics
 		c.LeaderElectionReleaseOnCancel = true
 		c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = ptr.To(leaseDuration), ptr.To(renewDeadline), ptr.To(retryPeriod)
 		if o.leaderElect {
@@ -111,6 +112,9 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	return err
 }
 
+// leaseName is the name of the Lease that the active controller holds.
+const leaseName = "fairlead-controller"
+
 // leadershipLost is the error of a manager that could not renew its lease; it has no type.
 const leadershipLost = "leader election lost"
 
@@ -132,7 +136,7 @@ func lease(api *rest.Config, namespace string) (resourcelock.Interface, error) {
 			return nil, err
 		}
 	}
-	return resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, namespace, "fairlead-controller",
+	return resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, namespace, leaseName,
 		resourcelock.ResourceLockConfig{Identity: identity}, api, renewDeadline)
 }
 
