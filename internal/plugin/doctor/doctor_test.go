@@ -31,6 +31,19 @@ func TestExamine(t *testing.T) {
 		"controller dead": {func(c *clustertest.Cluster) {
 			c.Lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(clustertest.Now.Add(-time.Minute)))
 		}, []string{"Problem controller the last one is gone"}},
+		"deletions after the controller is gone": {func(c *clustertest.Cluster) {
+			c.Lease = nil
+			c.Pools[0].DeletionTimestamp, c.Pools[0].Finalizers = ptr.To(clustertest.Ago(time.Minute)), []string{v1alpha1.FinalizerPoolInUse}
+			c.Pools[0].Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonInUse, "being deleted; waits for "+v1alpha1.FinalizerPoolInUse)
+			for name, finalizers := range map[string][]string{"a": {v1alpha1.FinalizerClaimInUse}, "b": {v1alpha1.FinalizerClaimInUse}, "backup": {"example.com/backup", v1alpha1.FinalizerClaimInUse}, "other": {"example.com/backup"}} {
+				c.Claims = append(c.Claims, v1alpha1.IPAddressClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, DeletionTimestamp: ptr.To(clustertest.Ago(time.Minute)), Finalizers: finalizers}})
+			}
+			slices.SortFunc(c.Claims, func(x, y v1alpha1.IPAddressClaim) int { return strings.Compare(x.Name, y.Name) })
+		}, []string{"Problem controller no controller has ever led", "Problem deletion the deletion does not end", "Problem deletion the deletion does not end", "Problem deletion the deletion does not end"}},
+		"a deletion that an active controller completes": {func(c *clustertest.Cluster) {
+			c.Pools[0].DeletionTimestamp, c.Pools[0].Finalizers = ptr.To(clustertest.Ago(time.Minute)), []string{v1alpha1.FinalizerPoolInUse}
+			c.Pools[0].Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonInUse, "being deleted; waits for "+v1alpha1.FinalizerPoolInUse)
+		}, []string{"Note object being deleted"}},
 		"node without a speaker": {func(c *clustertest.Cluster) {
 			c.AddNode("n4")
 			c.Speakers = c.Speakers[:3]

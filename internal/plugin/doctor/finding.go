@@ -44,6 +44,7 @@ type check struct {
 // checks are all there are, those first that explain others.
 var checks = []check{
 	{"controller", controller},
+	{"deletion", deletions},
 	{"speaker", speakers},
 	{"gossip", gossip},
 	{"gossip-keys", gossipKeys},

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/config"
@@ -21,9 +22,9 @@ import (
 // objects finds those that are not in effect as written. Of peers another check
 // tells.
 func objects(c *cluster.Cluster) (out []Finding) {
-	add := func(kind, name string, conditions []metav1.Condition) {
+	add := func(kind, name string, o client.Object, conditions []metav1.Condition) {
 		ready, known := cluster.Ready(conditions)
-		if !known || ready.Status == metav1.ConditionTrue {
+		if !known || ready.Status == metav1.ConditionTrue || waitsForController(c, o) {
 			return
 		}
 		f := Finding{
@@ -36,16 +37,16 @@ func objects(c *cluster.Cluster) (out []Finding) {
 		out = append(out, f)
 	}
 	for i := range c.Pools {
-		add("IPAddressPool", c.Pools[i].Name, c.Pools[i].Status.Conditions)
+		add("IPAddressPool", c.Pools[i].Name, &c.Pools[i], c.Pools[i].Status.Conditions)
 	}
 	for i := range c.Claims {
-		add("IPAddressClaim", c.Claims[i].Namespace+"/"+c.Claims[i].Name, c.Claims[i].Status.Conditions)
+		add("IPAddressClaim", c.Claims[i].Namespace+"/"+c.Claims[i].Name, &c.Claims[i], c.Claims[i].Status.Conditions)
 	}
 	for i := range c.L2Advertisements {
-		add("L2Advertisement", c.L2Advertisements[i].Name, c.L2Advertisements[i].Status.Conditions)
+		add("L2Advertisement", c.L2Advertisements[i].Name, &c.L2Advertisements[i], c.L2Advertisements[i].Status.Conditions)
 	}
 	for i := range c.BGPAdvertisements {
-		add("BGPAdvertisement", c.BGPAdvertisements[i].Name, c.BGPAdvertisements[i].Status.Conditions)
+		add("BGPAdvertisement", c.BGPAdvertisements[i].Name, &c.BGPAdvertisements[i], c.BGPAdvertisements[i].Status.Conditions)
 	}
 	return out
 }
