@@ -116,6 +116,49 @@ func TestForeignHostIsNotFought(t *testing.T) {
 	}
 }
 
+// A host that answers for every address, as one with proxy ARP does, costs a pool two
+// addresses at most, and a Service none: it keeps the one that it has. All of it ends when
+// the host stops.
+func TestHostThatAnswersForAllEmptiesNoPool(t *testing.T) {
+	c := cluster.corner(t)
+	pool := c.pool(t, c.freshName("proxied"), "172.30.0.90-172.30.0.97")
+	c.create(t, &v1alpha1.L2Advertisement{ObjectMeta: meta1(pool.Name), Spec: v1alpha1.L2AdvertisementSpec{IPAddressPools: []v1alpha1.ObjectName{v1alpha1.ObjectName(pool.Name)}}})
+	var mac string
+	var leave []func()
+	for i := range 8 {
+		m, f := c.occupy(t, fmt.Sprintf("172.30.0.%d", 90+i))
+		mac, leave = m, append(leave, f)
+	}
+	svc := c.service(t, "web", annotated(v1alpha1.AnnotationAddressPool, pool.Name))
+	c.backends(t, svc)
+	c.untilService(t, svc, announced, false, "Conflict", mac, "answers for every address that was tried", "the Service keeps 172.30.0.9")
+	c.untilService(t, svc, assigned, true, "Assigned", "172.30.0.9")
+	c.untilEvent(t, svc, "Conflict", mac, "answers for every address that was tried")
+	c.until(t, pool, func() error {
+		if free := pool.Status.AvailableIPv4; free < 5 {
+			return fmt.Errorf("%d of 8 addresses are available, want at least 5", free)
+		}
+		return says(pool.Status.Conditions, v1alpha1.ConditionReady, false, v1alpha1.ReasonHostAnswersAll, mac)
+	})
+	has := ingress(svc)
+	for _, f := range leave {
+		f()
+	}
+	lab.Eventually(t, 2*soon, func() error { // it asks again after ten seconds
+		if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(svc), svc); err != nil {
+			return err
+		}
+		return says(svc.Status.Conditions, announced, true, "Announced", has[0].String())
+	})
+	c.owner(t, has[0])
+	c.until(t, pool, func() error {
+		if free := pool.Status.AvailableIPv4; free != 7 {
+			return fmt.Errorf("%d of 8 addresses are available, want 7", free)
+		}
+		return says(pool.Status.Conditions, v1alpha1.ConditionReady, true, v1alpha1.ReasonAccepted)
+	})
+}
+
 // An address that was given back may be a foreign host's when it is given out again,
 // whoever announced it before.
 func TestAddressGivenOutAgainIsNotFoughtFor(t *testing.T) {
