@@ -22,6 +22,21 @@ func (c *corner) had(t *testing.T, name, ips string, changes ...func(*corev1.Ser
 	return svc
 }
 
+// An address of no pool, that another load balancer left behind, is not announced: the
+// doctor names who wrote it, and its command has Fairlead assign one.
+func TestDoctorNamesWhatAnotherLeftBehind(t *testing.T) {
+	c := control.corner(t)
+	pool := c.pool(t, c.freshName("lan"), "192.0.2.0/28")
+	svc := c.had(t, "web", "198.51.100.7", annotated(v1alpha1.AnnotationAddressPool, pool.Name))
+	c.controller(t)
+	c.settled(t, pool)
+	c.doctor(t, "Service "+svc.Namespace+"/"+svc.Name, "198.51.100.7", "has an entry that Fairlead did not write", `field manager "e2e.test" wrote it`,
+		`kubectl patch service NAME -n NAMESPACE --subresource=status --type=merge -p '{"status":{"loadBalancer":{"ingress":null}}}'`)
+	_, err := c.Kubectl(t.Context(), "patch", "service", svc.Name, "-n", svc.Namespace, "--subresource=status", "--type=merge", "-p", `{"status":{"loadBalancer":{"ingress":null}}}`)
+	must(t, err)
+	c.has(t, svc, "192.0.2.0")
+}
+
 // What MetalLB gave, Services keep when Fairlead and its pools come, in whatever
 // order; its annotations mean what they meant.
 func TestAdoptionFromMetalLB(t *testing.T) {

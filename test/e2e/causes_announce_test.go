@@ -134,7 +134,7 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 		must(t, err)
 		// It asks for a node's MAC as one who has the address. Nobody serves the port.
 		_, _ = f.Observer.Exec(t.Context(), "curl", "--max-time", "1", "--interface", a.String(), "http://"+f.Nodes[0].IPv4.String()+":9")
-		f.doctor(t, "address "+a.String(), "a host outside of the cluster says that it has it too; Fairlead defends it", mac)
+		f.doctor(t, "address "+a.String(), "a host outside of the cluster has it too; Fairlead announces it all the same", mac)
 		if text := f.plugin(t, "explain", "service", "web", "-n", f.namespace); !hasAll(text, "a host outside of the cluster has "+a.String()+" too", mac) {
 			t.Errorf("it says\n%s", text)
 		}

@@ -147,6 +147,19 @@ func TestExamine(t *testing.T) {
 		}, []string{`Problem pending no free IPv4 address`}},
 		"nobody looked at it": {func(c *clustertest.Cluster) { c.AddService("shop", "late") },
 			[]string{"Warning pending the controller has not looked at it yet"}},
+		"left by another load balancer": {func(c *clustertest.Cluster) {
+			for _, name := range []string{"old", "older"} {
+				svc := c.AddService("shop", name)
+				svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.77"}, {Hostname: "lb.example.com"}}
+				svc.ManagedFields = []metav1.ManagedFieldsEntry{{
+					Manager: "klipper-lb-controller", Subresource: "status", Time: ptr.To(clustertest.Ago(time.Minute)),
+					FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:status":{"f:loadBalancer":{"f:ingress":{}}}}`)},
+				}}
+			}
+			other := c.AddService("shop", "of-another-class")
+			other.Spec.LoadBalancerClass = ptr.To("example.com/other")
+			other.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.78"}}
+		}, []string{`Warning unassigned status.loadBalancer.ingress has an entry that Fairlead did not write, and does not announce; field manager "klipper-lb-controller" wrote it`}},
 		"no endpoints": {func(c *clustertest.Cluster) { c.Serve("shop", "web"); c.Announce("", "172.30.0.100") },
 			[]string{"Problem announced is not announced: the Service has no ready IPv4 endpoint"}},
 		"session down": {func(c *clustertest.Cluster) {

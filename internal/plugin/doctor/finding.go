@@ -55,6 +55,7 @@ var checks = []check{
 	{"conflict", conflicts},
 	{"two-owners", twoOwners},
 	{"pending", pending},
+	{"unassigned", unassigned},
 	{"blocked", blocked},
 	{"announced", announced},
 	{"peer", peers},

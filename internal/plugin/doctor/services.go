@@ -1,12 +1,14 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/internal/kube"
@@ -43,6 +45,48 @@ func pending(c *cluster.Cluster) []Finding {
 		}
 	}
 	return g.list
+}
+
+// unassigned finds Services of ours with an ingress entry that Fairlead did not write, as
+// one that another load balancer left behind: Fairlead leaves it alone, and no speaker
+// announces it.
+func unassigned(c *cluster.Cluster) []Finding {
+	var g gathered
+	for i := range c.Services {
+		svc := &c.Services[i]
+		if !c.Class.Handles(svc) {
+			continue
+		}
+		var foreign []string
+		for _, in := range svc.Status.LoadBalancer.Ingress {
+			if !assignedTo(c, svc, in.IP) {
+				foreign = append(foreign, cmp.Or(in.IP, in.Hostname))
+			}
+		}
+		if len(foreign) == 0 {
+			continue
+		}
+		about := "Service " + kube.Key(svc).String()
+		f := Finding{
+			Severity: Warning, About: []string{about}, Says: "status.loadBalancer.ingress has an entry that Fairlead did not write, and does not announce",
+			Evidence: []string{fmt.Sprintf("%s: %s", about, kube.Some(foreign, few))},
+			Mend: "if another load balancer serves the Service, let only one of the two handle it (spec.loadBalancerClass, or handleClassless=false); if not, remove the entry, and Fairlead assigns an address: " +
+				`kubectl patch service NAME -n NAMESPACE --subresource=status --type=merge -p '{"status":{"loadBalancer":{"ingress":null}}}'`,
+		}
+		if manager, at := kube.IngressWriter(svc); manager != "" {
+			f.Says += fmt.Sprintf("; field manager %q wrote it", manager)
+			f.Evidence[0] += fmt.Sprintf(", written %s ago", c.Age(at))
+		}
+		g.add(f)
+	}
+	return g.list
+}
+
+// assignedTo reports whether Fairlead assigned the address, as an ingress entry has it, to
+// the Service.
+func assignedTo(c *cluster.Cluster, svc *corev1.Service, ip string) bool {
+	addr, err := netip.ParseAddr(ip)
+	return err == nil && slices.ContainsFunc(c.Users[addr.Unmap()], func(u lb.Assignment) bool { return u.Service == kube.Key(svc) })
 }
 
 // blocked finds addresses of Services that something else has too, since they were assigned.
