@@ -9,7 +9,7 @@ import (
 )
 
 // SetBlocks makes blocks, which are sorted, what has the address beside the holders; none
-// ends that. A blocked address is assigned to no holder anew: one that has it keeps it,
+// ends that. A blocked address is not assigned again: a holder that has it keeps it,
 // except that a Service which did not name it is given another where a foreign host has it
 // (lb.ReasonConflict), which only happens to an address that was never announced. SetBlocks
 // returns those whose answer changed, and those who have the address.

@@ -223,7 +223,7 @@ func (c *connection) finish(err error) error {
 	return cause
 }
 
-// lastNotification returns what the router is told when a connection ends for this.
+// lastNotification returns the NOTIFICATION for the router when a connection ends with this error.
 func lastNotification(err error) *notification {
 	var n *notifiedError
 	var p *panicError

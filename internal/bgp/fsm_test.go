@@ -234,7 +234,7 @@ func TestStuckRouter(t *testing.T) {
 	})
 }
 
-// A panic in the work of a session ends that session, and the router is told.
+// A panic in the work of a session ends that session, and the router gets a NOTIFICATION.
 func TestPanicIsContained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, c, router := pipe(t, nil)

@@ -29,7 +29,7 @@ type listeners struct {
 
 const (
 	// maxCandidatesOfPeer and maxCandidates limit how many connections may be about to
-	// prove themselves. A newer one is more likely to: the oldest gives way.
+	// prove themselves. A newer one is more likely to: the oldest is closed.
 	maxCandidatesOfPeer = 8
 	maxCandidates       = 64
 	// acceptPause is how long nothing is accepted when the process has no descriptor left.

@@ -11,7 +11,7 @@ import (
 	"github.com/fairlead/fairlead/internal/lb"
 )
 
-// What a router is told on a connection that gets no session (RFC 4486).
+// NOTIFICATIONs for a connection that gets no session (RFC 4486).
 var (
 	rejected = cease(gobgp.BGP_ERROR_SUB_CONNECTION_REJECTED)
 	collided = cease(gobgp.BGP_ERROR_SUB_CONNECTION_COLLISION_RESOLUTION)

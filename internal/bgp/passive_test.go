@@ -83,7 +83,7 @@ func (e *passive) session(t testing.TB, ttl int, password string) *rawConn {
 	return c
 }
 
-// isAlive checks that the session of a connection goes on: the router still gets
+// isAlive checks that the session of a connection is still up: the router still gets
 // what it asks for.
 func (e *passive) isAlive(t testing.TB, c *rawConn) {
 	t.Helper()

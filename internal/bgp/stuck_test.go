@@ -10,7 +10,7 @@ import (
 )
 
 // A router that stops reading fills the kernel's buffers, and then nothing can be sent
-// to it. The others, and whoever applies, do not wait for it.
+// to it. The other sessions, and the caller of Apply, do not wait for it.
 func TestStuckRouterHoldsUpNothing(t *testing.T) {
 	well, stuck := newSink(t, nil), newRawRouter(t)
 	e := newEngine(t)

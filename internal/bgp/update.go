@@ -10,7 +10,7 @@ import (
 
 // encoding is how UPDATE messages to one router are written.
 type encoding struct {
-	asn          uint32 // ours, as the router is told
+	asn          uint32 // this node's, as the router knows it
 	internal     bool
 	fourOctetASN bool
 }

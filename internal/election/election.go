@@ -20,7 +20,7 @@ type Claim struct {
 	// speakers when it claimed: the rest may be well, and one of them have the address.
 	Minor bool `json:"m,omitempty"`
 	// Term orders claims before the epoch does. It is raised by a person, to leave behind what
-	// somebody has claimed with a stolen key.
+	// an attacker has claimed with a stolen key.
 	Term uint64 `json:"t,omitempty"`
 }
 

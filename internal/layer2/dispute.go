@@ -42,7 +42,7 @@ type Conflict struct {
 	Interface string
 	MAC       string    // of the foreign host
 	Seen      time.Time // the last sign of it
-	// Defended says that this node goes on answering; otherwise it does not announce
+	// Defended says that this node keeps answering; otherwise it does not announce
 	// the address.
 	Defended bool
 	// Announced says that this node had announced the address before; otherwise the

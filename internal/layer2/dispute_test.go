@@ -206,7 +206,7 @@ func TestConflictOfANewAddressIsSteady(t *testing.T) {
 	})
 }
 
-// A takeover of an address that a foreign host has goes on with the conflict.
+// A takeover of an address that a foreign host has continues the conflict.
 func TestTakeoverWhileAHostHasTheAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)

@@ -274,7 +274,7 @@ func (s *sessions) ask(of session) *pending {
 	return p
 }
 
-// respond answers a challenge, whoever sent it: it only says that this speaker is alive now.
+// respond answers a challenge from any sender: it only says that this speaker is alive now.
 func (s *sessions) respond(nonce []byte, to netip.AddrPort) []byte {
 	body := binary.BigEndian.AppendUint64(bytes.Clone(nonce), s.self.generation)
 	return s.out.seal(kindResponse, append(body, s.self.name...), to)
@@ -359,7 +359,7 @@ func (s *sessions) claimName(id identity) bool {
 	return true
 }
 
-// reportEvery is how often the machines that use one name are told so.
+// reportEvery is how often the machines that use one name are notified.
 const reportEvery = time.Second
 
 // report takes in that two machines use one name, and tells both.

@@ -443,7 +443,7 @@ func BenchmarkHeartbeat(b *testing.B) {
 	}
 }
 
-// Two machines with the same node name: the first keeps it, both are told, and the later one gets it when the
+// Two machines with the same node name: the first keeps it, both are notified, and the later one gets it when the
 // first is gone, without a restart.
 func TestTwoMachinesWithOneName(t *testing.T) {
 	other, first := start(t, 1, 1, 1), start(t, 2, 1, 100)

@@ -89,7 +89,7 @@ func (s *Speaker) askLayer2() asked {
 	}}
 }
 
-// Gossip has read tell, whenever somebody asks, how many gossip packets and connections were dropped,
+// Gossip has read return, on each scrape, how many gossip packets and connections were dropped,
 // by cause.
 func (s *Speaker) Gossip(read func() map[string]uint64) { s.gossip.set(read) }
 

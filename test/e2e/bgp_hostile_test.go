@@ -53,7 +53,7 @@ func TestBGPHostileRouter(t *testing.T) {
 	c.untilVia(t, soon, c.Routers(), host(a), allNodes...)
 }
 
-// sendOnAccept sends the same bytes to whoever connects to a host, until the test ends.
+// sendOnAccept sends the same bytes to each client that connects to a host, until the test ends.
 func sendOnAccept(t *testing.T, h *lab.Host, at netip.AddrPort, b []byte) {
 	t.Helper()
 	var l net.Listener

@@ -31,7 +31,7 @@ func (c *corner) holds(t *testing.T, node, address, dev string) (release func())
 }
 
 // An address that a node, a router, another Service or nothing on a subnet can have is not
-// assigned, whoever asks for it, and the answer says what has it.
+// assigned to any Service, and the message says what has it.
 func TestAddressInUseIsNotAssigned(t *testing.T) {
 	c := cluster.corner(t)
 	c.plugin(t, "version")                                // which builds it

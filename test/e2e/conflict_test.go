@@ -314,7 +314,7 @@ func TestTakeoverFindsAForeignHost(t *testing.T) {
 }
 
 // Of two interfaces in one subnet one answers. The other does at once when the cable of
-// the first is pulled, and goes on when it is back.
+// the first is pulled, and keeps answering when the cable is back.
 func TestTwoInterfacesInOneSubnet(t *testing.T) {
 	c := cluster.corner(t)
 	node := c.Node("n1")

@@ -88,7 +88,7 @@ func TestGossipIsPoisoned(t *testing.T) {
 	}
 	stolen, after := f.gossipSecret(t).Data[kube.GossipSecretKey], bytes.Repeat([]byte{9}, 32)
 	must(t, f.attack(t.Context(), stolen, f.addresses[0], unused))
-	w := f.begin(t, f.addresses[0]) // the thief is gone, and somebody has taken the address over from the ghost
+	w := f.begin(t, f.addresses[0]) // the thief is gone, and a speaker has taken the address over from the ghost
 
 	text := base64.StdEncoding.EncodeToString
 	f.patchKeys(t, `{"next": "`+text(after)+`"}`)

@@ -107,7 +107,7 @@ func (c *corner) single(t *testing.T, node string) {
 	})
 }
 
-// A node whose address becomes a single one goes on announcing what it announced, as long as
+// A node whose address becomes a single one keeps announcing what it announced, as long as
 // the others know the subnet, and also when none does any more: its uplink is where it was.
 func TestNodesAddressesBecomeSingle(t *testing.T) {
 	f := newFailover(t)

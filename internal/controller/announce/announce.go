@@ -396,8 +396,8 @@ func (a *Announcer) look(ctx context.Context) {
 	}
 	// One without an address is in nobody's subnet, and a node may have hundreds:
 	// the host's ends of its pods' interfaces, which may also have an address each. They count
-	// if they are named. Who manages the network may take addresses away with the cable, and
-	// give them anew one by one.
+	// if they are named. Network managers may remove addresses when the carrier is lost, and
+	// add them again one by one.
 	named := a.world.namedInterfaces()
 	interfaces = slices.DeleteFunc(interfaces, func(i netif.Interface) bool {
 		addressed := len(i.Prefixes)+len(i.OnLink) > 0

@@ -87,7 +87,7 @@ func (w *world) ownGossipAddress() netip.Addr {
 	return w.gossip.own
 }
 
-// assess decides anew whether this speaker may take part.
+// assess decides again whether this speaker may take part.
 func (a *Announcer) assess(ctx context.Context) {
 	s := a.world.standing(a.cfg.endpoint())
 	if s.Equal(a.standing) {
@@ -107,7 +107,7 @@ func (a *Announcer) assess(ctx context.Context) {
 }
 
 // hasMoved reports whether this speaker is to be started again with another address. As
-// long as the machine does not have that one, the speaker goes on with its own.
+// long as the machine does not have that one, the speaker keeps using its own.
 func (a *Announcer) hasMoved() bool {
 	own := a.world.ownGossipAddress()
 	a.misplaced = endpointFault{}

@@ -7,7 +7,7 @@ import (
 )
 
 // When all gossip keys are replaced at once, as after the Secret was deleted, each speaker reads
-// that at a moment of its own. It understands both, goes on to encrypt with the old one until
+// that at a moment of its own. It understands both, and encrypts with the old one until
 // the others understand the new one, and understands the old one until they use it no more.
 const (
 	encryptWithOldFor = 5 * time.Second

@@ -41,7 +41,7 @@ const (
 )
 
 // Backoff is for reflectors that read by a ListerWatcher of this package. They begin
-// anew only when a watch ends with an error.
+// again only when a watch ends with an error.
 func Backoff() *wait.Backoff {
 	return &wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 1, Steps: 4, Cap: time.Second}
 }
