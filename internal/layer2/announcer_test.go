@@ -71,6 +71,20 @@ func (w *fakeWire) Probe(netip.Addr) error {
 	return nil
 }
 
+// sentProbes returns when probes were sent, since the wire was made.
+func (w *fakeWire) sentProbes() []time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.probes)
+}
+
+// asked returns how many hosts were asked whether they have an address.
+func (w *fakeWire) asked() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.verified)
+}
+
 func (w *fakeWire) Verify(a netip.Addr, mac net.HardwareAddr) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -56,7 +56,7 @@ func TestForgedFramesDoNotSilenceAnAddress(t *testing.T) {
 		if n := len(after) - len(before); n != 3 {
 			t.Errorf("%d defences in 25 s, want one every ten seconds", n)
 		}
-		if n := len(w.verified); n < len(verifyAt) || n > 13*len(verifyAt) {
+		if n := w.asked(); n < len(verifyAt) || n > 13*len(verifyAt) {
 			t.Errorf("the host was asked %d times, want some, at a limited rate", n)
 		}
 		h.wantConflicts(t, Conflict{Addr: vip, Interface: "eth0", MAC: ghost.String(), Defended: true, Announced: true})
@@ -94,7 +94,7 @@ func TestFloodOfForgedFramesIsBounded(t *testing.T) {
 		if n := len(after) - len(before); n > 2 {
 			t.Errorf("%d announcements in ten seconds of flood, want at most 2", n)
 		}
-		if n := len(w.verified); n > 6*len(verifyAt) {
+		if n := w.asked(); n > 6*len(verifyAt) {
 			t.Errorf("%d questions in ten seconds of flood", n)
 		}
 		if news > 2 {
@@ -138,16 +138,16 @@ func TestTakeoverFindsAForeignHost(t *testing.T) {
 		h.apply(t, eth0, vip)
 		time.Sleep(time.Second)
 		w := h.wires[0]
-		if len(w.probes) != 1 {
-			t.Fatalf("probes at %v after a takeover, want one within a second", w.probes)
+		if probes := w.sentProbes(); len(probes) != 1 {
+			t.Fatalf("probes at %v after a takeover, want one within a second", probes)
 		}
 		h.exist(foreigner)
 		w.packets <- heard{From: vip, Has: vip, MAC: foreigner, Source: foreigner, Answer: true} // to the probe
 		time.Sleep(time.Second)
 		h.wantConflicts(t, Conflict{Addr: vip, Interface: "eth0", MAC: foreigner.String(), Defended: true, Announced: true, Answers: true})
 		time.Sleep(10 * time.Minute)
-		if len(w.probes) < 10 {
-			t.Errorf("%d probes in ten minutes, want one with each announcement", len(w.probes))
+		if n := len(w.sentProbes()); n < 10 {
+			t.Errorf("%d probes in ten minutes, want one with each announcement", n)
 		}
 	})
 }
@@ -244,8 +244,8 @@ func TestNodesAreNoForeignHosts(t *testing.T) {
 		if got := h.ClaimedByNodes(); len(got) != 1 || got[0] != vip {
 			t.Errorf("claims of other nodes %v, want %s", got, vip)
 		}
-		if _, after := w.seen(); len(after) != len(before) || len(w.verified) > 0 || !h.answersNow(vip) {
-			t.Errorf("%d announcements and %d questions for it", len(after)-len(before), len(w.verified))
+		if _, after := w.seen(); len(after) != len(before) || w.asked() > 0 || !h.answersNow(vip) {
+			t.Errorf("%d announcements and %d questions for it", len(after)-len(before), w.asked())
 		}
 		if n := h.Counts()[lb.IPv4].Rivals; n != 20 {
 			t.Errorf("%d claims of other nodes are counted, want 20", n)

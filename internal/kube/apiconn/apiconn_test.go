@@ -77,6 +77,14 @@ func (s *apiServer) add(name string) {
 	}
 }
 
+// counts returns how many probes came, and when the other requests arrived since the state
+// was last set.
+func (s *apiServer) counts() (probes int, arrived []time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.probes, slices.Clone(s.arrived)
+}
+
 func (s *apiServer) send(w io.Writer, n *corev1.Node) {
 	b, err := json.Marshal(map[string]any{"type": "ADDED", "object": n})
 	if err != nil {
@@ -365,16 +373,17 @@ func TestProbesAreFew(t *testing.T) {
 		store := newClient(t, s).follow(t, false)
 		await(t, store, "first")
 		time.Sleep(time.Hour)
-		if s.probes != 1 {
-			t.Errorf("%d probes in an hour in which all was well", s.probes-1)
+		if probes, _ := s.counts(); probes != 1 {
+			t.Errorf("%d probes in an hour in which all was well", probes-1)
 		}
 		s.set(refusing)
 		time.Sleep(time.Minute)
-		if n := s.probes; n > 121 {
-			t.Errorf("%d probes in a minute", n)
+		probes, arrived := s.counts()
+		if probes > 121 {
+			t.Errorf("%d probes in a minute", probes)
 		}
-		if n := len(s.arrived); n > 2 {
-			t.Errorf("%d requests went to an API server that does not answer", n)
+		if len(arrived) > 2 {
+			t.Errorf("%d requests went to an API server that does not answer", len(arrived))
 		}
 	})
 }
@@ -410,7 +419,8 @@ func TestAThousandNodesReturnOneByOne(t *testing.T) {
 			t.Errorf("the last came after %v", took)
 		}
 		slots := map[int64]int{}
-		for _, at := range s.arrived {
+		_, arrived := s.counts()
+		for _, at := range arrived {
 			slots[at.Sub(returned).Milliseconds()/100]++
 		}
 		for slot, n := range slots {
