@@ -13,7 +13,7 @@ import (
 func IngressWriter(svc *corev1.Service) (manager string, at metav1.Time) {
 	for i := range svc.ManagedFields {
 		e := &svc.ManagedFields[i]
-		if e.Subresource != "status" || e.FieldsV1 == nil || !ownsIngress(e.FieldsV1.Raw) {
+		if e.Subresource != "status" || e.FieldsV1 == nil || !ownsIngress(e.FieldsV1.GetRawBytes()) {
 			continue
 		}
 		if manager == "" || e.Time != nil && at.Before(e.Time) {

@@ -11,7 +11,7 @@ import (
 func TestIngressWriter(t *testing.T) {
 	entry := func(manager, subresource, fields string, minute int) metav1.ManagedFieldsEntry {
 		at := metav1.NewTime(time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC))
-		return metav1.ManagedFieldsEntry{Manager: manager, Subresource: subresource, Time: &at, FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}
+		return metav1.ManagedFieldsEntry{Manager: manager, Subresource: subresource, Time: &at, FieldsV1: metav1.NewFieldsV1(fields)}
 	}
 	const (
 		ingress    = `{"f:status":{"f:loadBalancer":{"f:ingress":{}}}}`

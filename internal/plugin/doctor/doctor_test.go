@@ -153,7 +153,7 @@ func TestExamine(t *testing.T) {
 				svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.77"}, {Hostname: "lb.example.com"}}
 				svc.ManagedFields = []metav1.ManagedFieldsEntry{{
 					Manager: "klipper-lb-controller", Subresource: "status", Time: ptr.To(clustertest.Ago(time.Minute)),
-					FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:status":{"f:loadBalancer":{"f:ingress":{}}}}`)},
+					FieldsV1: metav1.NewFieldsV1(`{"f:status":{"f:loadBalancer":{"f:ingress":{}}}}`),
 				}}
 			}
 			other := c.AddService("shop", "of-another-class")
