@@ -134,15 +134,7 @@ func TestSilentRouter(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, c, router := pipe(t, nil)
 				_ = router.conn.SetDeadline(time.Time{})
-				ended := make(chan error, 1)
-				go func() {
-					err := c.exchangeOpen(false)
-					if err == nil {
-						go s.runAdvertise(c)
-						err = c.run()
-					}
-					ended <- err
-				}()
+				ended := serve(s, c)
 				router.await(t, gobgp.BGP_MSG_OPEN)
 				if tt.open != nil {
 					router.write(t, tt.open)
@@ -193,21 +185,27 @@ func TestKeepalives(t *testing.T) {
 	})
 }
 
+// serve serves a connection, and returns where its end is reported.
+func serve(s *session, c *connection) <-chan error {
+	ended := make(chan error, 1)
+	go func() {
+		err := c.exchangeOpen(false)
+		if err == nil {
+			go s.runAdvertise(c)
+			err = c.run()
+		}
+		ended <- err
+	}()
+	return ended
+}
+
 // A router that takes the session and reads nothing costs its own session only, and
 // that after twice the hold time (RFC 9687).
 func TestStuckRouter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c, router := pipe(t, func(p *lb.BGPPeer) { p.HoldTime = 9 * time.Second })
 		_ = router.conn.SetDeadline(time.Time{})
-		ended := make(chan error, 1)
-		go func() {
-			err := c.exchangeOpen(false)
-			if err == nil {
-				go s.runAdvertise(c)
-				err = c.run()
-			}
-			ended <- err
-		}()
+		ended := serve(s, c)
 		router.await(t, gobgp.BGP_MSG_OPEN)
 		router.write(t, rawOpen())
 		router.await(t, gobgp.BGP_MSG_KEEPALIVE)
