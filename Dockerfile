@@ -15,7 +15,7 @@ COPY internal ./internal
 ARG TARGETARCH
 ARG VERSION=devel
 RUN CGO_ENABLED=0 GOOS=linux GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
-    -ldflags "-s -w -buildid= -X github.com/fairlead/fairlead/internal/version.version=$VERSION" \
+    -ldflags "-s -w -buildid= -X github.com/fairlead-lb/fairlead/internal/version.version=$VERSION" \
     -o /out/ ./cmd/controller ./cmd/speaker
 
 # Nothing but the programs: they need no shell, no libraries, and no certificates,
@@ -24,8 +24,8 @@ FROM scratch
 ARG VERSION=devel
 LABEL org.opencontainers.image.title="Fairlead" \
       org.opencontainers.image.description="Addresses for Services of type LoadBalancer on bare metal" \
-      org.opencontainers.image.source="https://github.com/fairlead/fairlead" \
-      org.opencontainers.image.documentation="https://github.com/fairlead/fairlead/blob/main/docs/install.md" \
+      org.opencontainers.image.source="https://github.com/fairlead-lb/fairlead" \
+      org.opencontainers.image.documentation="https://github.com/fairlead-lb/fairlead/blob/main/docs/install.md" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION"
 COPY --from=build --chmod=0555 /out/controller /out/speaker /

@@ -3,12 +3,14 @@
 SHELL := /bin/sh
 export CGO_ENABLED ?= 0
 
+MODULE := $(shell sed -n 's/^module //p' go.mod)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS := -s -w -X github.com/fairlead/fairlead/internal/version.version=$(VERSION)
+LDFLAGS := -s -w -X $(MODULE)/internal/version.version=$(VERSION)
 REVISION := $(shell git rev-parse HEAD 2>/dev/null)
 # The image's time is its commit's: the same commit is the same image.
 CREATED := $(or $(SOURCE_DATE_EPOCH),$(shell git show -s --format=%ct HEAD 2>/dev/null),0)
-IMAGE ?= ghcr.io/fairlead/fairlead
+# The image's name is what the chart installs.
+IMAGE ?= $(shell sed -n 's/^  repository: //p' charts/fairlead/values.yaml)
 TOOL := go tool -modfile=hack/tools/go.mod
 # The linter's cache names files by their paths: of another clone's, removed since, it tells what is not so.
 export GOLANGCI_LINT_CACHE := $(CURDIR)/bin/golangci-lint

@@ -1,4 +1,4 @@
-module github.com/fairlead/fairlead
+module github.com/fairlead-lb/fairlead
 
 go 1.26.0
 

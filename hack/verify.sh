@@ -38,6 +38,8 @@ for m in hack/chart hack/check hack/image test/containers; do
 	(cd "$m" && go mod tidy -diff) || { echo "verify: run 'go mod tidy' in $m" >&2; status=1; }
 done
 go run -C hack/check . || status=1
+former='\(github\.com\|ghcr\.io\)/fairlead/' # the account belongs to others
+! git grep -nI "$former" -- ':!hack/verify.sh' >&2 || { echo "verify: write fairlead-lb/ instead" >&2; status=1; }
 for os in darwin windows; do # people work there, and the plugin is all that they need
 	GOOS=$os go build -o /dev/null ./cmd/kubectl-fairlead || { echo "verify: kubectl-fairlead does not build for $os" >&2; status=1; }
 done

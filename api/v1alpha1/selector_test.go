@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 )
 
 func TestLabelSelectorMeta(t *testing.T) {

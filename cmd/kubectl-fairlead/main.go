@@ -10,7 +10,7 @@ import (
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
-	"github.com/fairlead/fairlead/internal/plugin"
+	"github.com/fairlead-lb/fairlead/internal/plugin"
 )
 
 func main() {

@@ -21,16 +21,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/fairlead/fairlead/cmd/internal/program"
-	"github.com/fairlead/fairlead/internal/bfd"
-	"github.com/fairlead/fairlead/internal/clockcheck"
-	"github.com/fairlead/fairlead/internal/config"
-	"github.com/fairlead/fairlead/internal/controller/announce"
-	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/members"
-	"github.com/fairlead/fairlead/internal/metrics"
-	"github.com/fairlead/fairlead/internal/version"
+	"github.com/fairlead-lb/fairlead/cmd/internal/program"
+	"github.com/fairlead-lb/fairlead/internal/bfd"
+	"github.com/fairlead-lb/fairlead/internal/clockcheck"
+	"github.com/fairlead-lb/fairlead/internal/config"
+	"github.com/fairlead-lb/fairlead/internal/controller/announce"
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/members"
+	"github.com/fairlead-lb/fairlead/internal/metrics"
+	"github.com/fairlead-lb/fairlead/internal/version"
 )
 
 // gcPercent is how much garbage may lie beside what lives. Most of what lives is

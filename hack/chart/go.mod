@@ -1,4 +1,4 @@
-module github.com/fairlead/fairlead/hack/chart
+module github.com/fairlead-lb/fairlead/hack/chart
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module github.com/fairlead/fairlead/hack/check
+module github.com/fairlead-lb/fairlead/hack/check
 
 go 1.26.0
 

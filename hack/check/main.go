@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/fairlead/fairlead/hack/check/licences"
-	"github.com/fairlead/fairlead/hack/check/links"
+	"github.com/fairlead-lb/fairlead/hack/check/licences"
+	"github.com/fairlead-lb/fairlead/hack/check/links"
 )
 
 func main() {

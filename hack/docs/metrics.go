@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/fairlead/fairlead/internal/metrics"
+	"github.com/fairlead-lb/fairlead/internal/metrics"
 )
 
 // metricsPage returns docs/metrics.md.

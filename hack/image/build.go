@@ -15,7 +15,7 @@ func build(ctx context.Context, root, version, arch, pkg, out string) error {
 	if err != nil {
 		return err
 	}
-	flags := "-s -w -buildid= -X github.com/fairlead/fairlead/internal/version.version=" + version
+	flags := "-s -w -buildid= -X github.com/fairlead-lb/fairlead/internal/version.version=" + version
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", out, "./"+pkg)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off",

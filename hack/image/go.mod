@@ -1,4 +1,4 @@
-module github.com/fairlead/fairlead/hack/image
+module github.com/fairlead-lb/fairlead/hack/image
 
 go 1.26.0
 

@@ -23,7 +23,7 @@ import (
 const user = "65532:65532"
 
 const (
-	source = "https://github.com/fairlead/fairlead"
+	source = "https://github.com/fairlead-lb/fairlead"
 	spdx   = "https://spdx.dev/Document" // the predicate that scanners look for
 )
 

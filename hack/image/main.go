@@ -35,7 +35,7 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("image", flag.ContinueOnError)
 	f.StringVar(&o.root, "root", "../..", "`folder` of the repository")
 	f.StringVar(&o.out, "out", "bin/fairlead-image.tar", "`file` to write, relative to the repository")
-	f.StringVar(&o.name, "name", "ghcr.io/fairlead/fairlead", "`name` of the image, without a tag")
+	f.StringVar(&o.name, "name", "fairlead", "`name` of the image, without a tag")
 	f.StringVar(&o.version, "version", "devel", "`version` of the programs, and tag of the image")
 	f.StringVar(&o.revision, "revision", "", "`commit` that is built")
 	f.StringVar(&o.arches, "arch", "amd64,arm64", "`list` of architectures")

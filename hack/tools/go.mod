@@ -1,4 +1,4 @@
-module github.com/fairlead/fairlead/hack/tools
+module github.com/fairlead-lb/fairlead/hack/tools
 
 go 1.26.0
 

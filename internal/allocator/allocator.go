@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // Allocator holds the pools, what each holder has of them, and the holders that

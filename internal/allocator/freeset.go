@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/btree"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // cooldown is how long a freed address is given only when no other is free, so

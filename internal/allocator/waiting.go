@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/btree"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // topic is what a holder waits for. The zero topic is that anything changes:

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/fairlead/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/wake"
 )
 
 // Child is an Engine in a process of its own, with the same methods.

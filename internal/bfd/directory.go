@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/fairlead/fairlead/internal/bfd/session"
+	"github.com/fairlead-lb/fairlead/internal/bfd/session"
 )
 
 // directory finds the session that a packet is for (RFC 5880, 6.3 and 6.8.6).

@@ -13,7 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/fairlead/fairlead/internal/bfd/session"
+	"github.com/fairlead-lb/fairlead/internal/bfd/session"
 )
 
 const ms = time.Millisecond

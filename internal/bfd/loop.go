@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/fairlead/fairlead/internal/bfd/session"
+	"github.com/fairlead-lb/fairlead/internal/bfd/session"
 )
 
 const (

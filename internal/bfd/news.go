@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	"github.com/fairlead/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/wake"
 )
 
 // news carries what happened from the timers' goroutine to who may be slow: the

@@ -3,7 +3,7 @@ package bfd
 import (
 	"time"
 
-	"github.com/fairlead/fairlead/internal/bfd/session"
+	"github.com/fairlead-lb/fairlead/internal/bfd/session"
 )
 
 // nothing is what is wanted in the end.

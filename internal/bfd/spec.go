@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/fairlead/fairlead/internal/bfd/session"
+	"github.com/fairlead-lb/fairlead/internal/bfd/session"
 )
 
 // Defaults of a SessionSpec, as in BFDProfile.

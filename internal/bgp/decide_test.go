@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }

@@ -10,7 +10,7 @@ import (
 
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // Each message in each state: what follows, or the NOTIFICATION (RFC 4271, 8.2.2; RFC

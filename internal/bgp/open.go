@@ -8,7 +8,7 @@ import (
 
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 const (

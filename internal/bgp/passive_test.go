@@ -14,7 +14,7 @@ import (
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // passive is an Engine with one passive peer, whose router is any test that connects

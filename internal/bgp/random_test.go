@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // memory is what a router knows: it forgets all when a session ends, and is never

@@ -12,8 +12,8 @@ import (
 	"github.com/go-logr/logr"
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/wake"
 )
 
 const bgpPort = 179

@@ -14,7 +14,7 @@ import (
 
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // sink is a router in a few lines, which needs no namespace: it takes sessions,

@@ -6,7 +6,7 @@ import (
 
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // A router that stops reading fills the kernel's buffers, and then nothing can be sent

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // table is what one router is to have, and what it has (RFC 4271, 3.2: Adj-RIB-Out).

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // decode returns UPDATEs as the codec reads them: per prefix its attributes, in order of

@@ -10,7 +10,7 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // A plainError is one whose text is all that a person needs.

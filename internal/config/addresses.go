@@ -8,7 +8,7 @@ import (
 
 	"go4.org/netipx"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // Range parses "192.0.2.0/24", "192.0.2.10-192.0.2.20" or a single address.

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // Community parses "65000:1", "large:65000:1:2" or a well-known name such as

@@ -9,9 +9,9 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/netif"
-	"github.com/fairlead/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/netif"
+	"github.com/fairlead-lb/fairlead/internal/wake"
 )
 
 // Pools says whose an address is. Any goroutine may ask it.

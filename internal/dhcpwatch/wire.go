@@ -8,7 +8,7 @@ import (
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 
-	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead-lb/fairlead/internal/netif"
 )
 
 // wire is DHCP on one interface.

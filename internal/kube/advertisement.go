@@ -3,8 +3,8 @@ package kube
 import (
 	"fmt"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // L2Advertisement returns the advertisement, parsed, with the pools that it

@@ -9,9 +9,9 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/utils/ptr"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/allocator"
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/allocator"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // PoolSet tells whose an address is.

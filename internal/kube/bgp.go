@@ -15,9 +15,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/config"
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/config"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // Fault is why an object is not in effect, or not as it is written.

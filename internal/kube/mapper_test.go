@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 )
 
 // The mapper must say what the API server would, which has it from the CRDs.

@@ -7,9 +7,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/config"
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/config"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // Occupied returns the addresses that the Service has in fields which Fairlead does not

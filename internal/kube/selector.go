@@ -5,8 +5,8 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // operators maps the API's operators to the domain's.

@@ -8,10 +8,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/clockcheck"
-	"github.com/fairlead/fairlead/internal/config"
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/clockcheck"
+	"github.com/fairlead-lb/fairlead/internal/config"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // SpeakerOrders are what a user wants of a speaker.

@@ -14,9 +14,9 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/netif"
-	"github.com/fairlead/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/netif"
+	"github.com/fairlead-lb/fairlead/internal/wake"
 )
 
 // Announcer answers for the addresses it was last given. One goroutine at a

@@ -3,7 +3,7 @@ package layer2
 import (
 	"sync/atomic"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // Counts is what became of questions for addresses that are to be announced.

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-const module = "github.com/fairlead/fairlead/"
+const module = "github.com/fairlead-lb/fairlead/"
 
 // lines are the packages from the bottom up. A package imports only lines
 // below its own: so that what decides stays pure, and can be tested as a table.

@@ -17,8 +17,8 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/hashicorp/memberlist"
 
-	"github.com/fairlead/fairlead/internal/election"
-	"github.com/fairlead/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/election"
+	"github.com/fairlead-lb/fairlead/internal/wake"
 )
 
 const (

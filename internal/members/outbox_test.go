@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairlead/fairlead/internal/election"
+	"github.com/fairlead-lb/fairlead/internal/election"
 )
 
 func TestNewsIsRepeatedUntilItIsAcknowledged(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/netif"
 )
 
 // The simulator runs the ownership protocol of a whole cluster in one goroutine

@@ -9,9 +9,9 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
-	"github.com/fairlead/fairlead/internal/election"
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/election"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/speaker"
 )
 
 // What follows does what memberlist v0.7.0, Members and announce.Announcer do, in

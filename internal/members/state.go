@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fairlead/fairlead/internal/election"
-	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead-lb/fairlead/internal/election"
+	"github.com/fairlead-lb/fairlead/internal/netif"
 )
 
 // Facts is what a speaker tells the others about its node.

@@ -9,7 +9,7 @@ import (
 	"path"
 	"slices"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // Interface is a network interface that can carry ARP and NDP.

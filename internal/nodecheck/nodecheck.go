@@ -13,8 +13,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/netif"
 )
 
 // ipvsInterface is where kube-proxy in IPVS mode puts the addresses of all Services.

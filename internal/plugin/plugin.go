@@ -7,14 +7,14 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
-	"github.com/fairlead/fairlead/internal/plugin/addresses"
-	"github.com/fairlead/fairlead/internal/plugin/bundle"
-	"github.com/fairlead/fairlead/internal/plugin/doctor"
-	"github.com/fairlead/fairlead/internal/plugin/explain"
-	"github.com/fairlead/fairlead/internal/plugin/importer"
-	"github.com/fairlead/fairlead/internal/plugin/moves"
-	"github.com/fairlead/fairlead/internal/plugin/status"
-	"github.com/fairlead/fairlead/internal/plugin/ui"
+	"github.com/fairlead-lb/fairlead/internal/plugin/addresses"
+	"github.com/fairlead-lb/fairlead/internal/plugin/bundle"
+	"github.com/fairlead-lb/fairlead/internal/plugin/doctor"
+	"github.com/fairlead-lb/fairlead/internal/plugin/explain"
+	"github.com/fairlead-lb/fairlead/internal/plugin/importer"
+	"github.com/fairlead-lb/fairlead/internal/plugin/moves"
+	"github.com/fairlead-lb/fairlead/internal/plugin/status"
+	"github.com/fairlead-lb/fairlead/internal/plugin/ui"
 )
 
 // commands are all there are, in the order in which help lists them.

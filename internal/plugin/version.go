@@ -8,11 +8,11 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/plugin/cli"
-	"github.com/fairlead/fairlead/internal/plugin/term"
-	"github.com/fairlead/fairlead/internal/version"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cli"
+	"github.com/fairlead-lb/fairlead/internal/plugin/term"
+	"github.com/fairlead-lb/fairlead/internal/version"
 )
 
 // versions is which versions there are.

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/fairlead/fairlead/internal/election"
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/election"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // fleet is what a large cluster looks like: its nodes own all addresses.

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/netif"
 )
 
 // onePerSubnet returns those of the interfaces of this node, sorted by name, on which it

@@ -19,7 +19,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead/fairlead/test/lab"
+	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
 // Account is the ServiceAccount of a program, whom roles are bound to.

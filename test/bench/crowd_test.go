@@ -13,9 +13,9 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/fairlead/fairlead/internal/election"
-	"github.com/fairlead/fairlead/internal/members"
-	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead-lb/fairlead/internal/election"
+	"github.com/fairlead-lb/fairlead/internal/members"
+	"github.com/fairlead-lb/fairlead/internal/netif"
 )
 
 // crowdEnv has this program be the crowd, with the gossip key that it names.

@@ -13,8 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/test/lab"
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
 var soak = flag.Duration("soak", time.Minute, "how long BenchmarkSoak, BenchmarkBGPSoak and BenchmarkBFDLoad last; an hour says something")

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairlead/fairlead/internal/bfd"
+	"github.com/fairlead-lb/fairlead/internal/bfd"
 )
 
 // frr is FRR's zebra and bfdd on a host.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairlead/fairlead/internal/bfd"
+	"github.com/fairlead-lb/fairlead/internal/bfd"
 )
 
 // loadEnv says for how long the machine is kept busy, as time.ParseDuration reads

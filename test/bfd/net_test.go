@@ -17,7 +17,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead/fairlead/internal/bfd"
+	"github.com/fairlead-lb/fairlead/internal/bfd"
 )
 
 const ms = time.Millisecond

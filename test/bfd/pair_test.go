@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/fairlead/fairlead/internal/bfd"
+	"github.com/fairlead-lb/fairlead/internal/bfd"
 )
 
 // spec is a session at 50 ms.

@@ -1,4 +1,4 @@
-module github.com/fairlead/fairlead/test/containers
+module github.com/fairlead-lb/fairlead/test/containers
 
 go 1.26.6
 

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/test/lab"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
 // rules are the chart's alerts, which fire here as soon as there is a reason.

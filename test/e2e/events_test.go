@@ -8,7 +8,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 )
 
 // A Service that has no address gets one event for each reason in turn, and none

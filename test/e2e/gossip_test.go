@@ -18,11 +18,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/election"
-	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/members"
-	"github.com/fairlead/fairlead/test/lab"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/election"
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/members"
+	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
 // thiefEnv has this program be a thief of the gossip key, for whom it names the key, the thief's address, one

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 )
 
 // What in a node's kernel defeats announcing is said of the node, and no more when it

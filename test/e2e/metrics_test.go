@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/test/lab"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
 // metricsAt is where each program of this test tells its metrics, on its own host.

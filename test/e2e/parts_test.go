@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/fairlead/fairlead/test/lab"
+	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
 // bare has three nodes and Fairlead's kinds. Tests start and stop Fairlead in it.

@@ -12,9 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/test/audit"
-	"github.com/fairlead/fairlead/test/lab"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/test/audit"
+	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
 // Each program's roles grant what it asks the API server for, and no more: all

@@ -26,8 +26,8 @@ import (
 	"github.com/gobwas/ws"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/test/lab"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
 // picturesEnv names a folder that gets pictures of the page: docs/images.

@@ -1,4 +1,4 @@
-module github.com/fairlead/fairlead/test/kube
+module github.com/fairlead-lb/fairlead/test/kube
 
 go 1.26.0
 

@@ -28,7 +28,7 @@ const (
 	Helm         = "helm"
 	assetsEnv    = "FAIRLEAD_KUBE_ASSETS"
 	raceEnv      = "FAIRLEAD_LAB_RACE"
-	modulePath   = "github.com/fairlead/fairlead"
+	modulePath   = "github.com/fairlead-lb/fairlead"
 	versionFlags = "k8s.io/component-base/version."
 )
 

@@ -18,7 +18,7 @@ type Image struct {
 
 const (
 	// FairleadImageName is what the chart calls the image.
-	FairleadImageName = "ghcr.io/fairlead/fairlead"
+	FairleadImageName = "ghcr.io/fairlead-lb/fairlead"
 
 	// PodImage is an image that every node has which runs pods. It holds /backend,
 	// which does as backends of other labs do: with arguments such as --node

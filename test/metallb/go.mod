@@ -1,4 +1,4 @@
-module github.com/fairlead/fairlead/test/metallb
+module github.com/fairlead-lb/fairlead/test/metallb
 
 go 1.26.0
 

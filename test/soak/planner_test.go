@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fairlead/fairlead/test/lab"
+	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
 var testSite = Site{Nodes: []string{"n1", "n2", "n3", "n4", "n5"}, Routers: []string{"r2", "r3"}, Controllers: 2, Services: 4}

@@ -17,7 +17,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
-	"github.com/fairlead/fairlead/test/lab"
+	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
 const (

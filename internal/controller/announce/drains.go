@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // drains lets routes go softly: routers are asked to prefer other nodes (RFC

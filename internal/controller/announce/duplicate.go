@@ -10,9 +10,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/members"
-	"github.com/fairlead/fairlead/internal/nodecheck"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/members"
+	"github.com/fairlead-lb/fairlead/internal/nodecheck"
 )
 
 // Two machines may have one node name, such as clones of a disk. The one that was there first announces

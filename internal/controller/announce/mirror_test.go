@@ -7,8 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
-	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/speaker"
 )
 
 // assigned are the Services that the world knows, with the nodes of their endpoints.

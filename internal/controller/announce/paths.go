@@ -9,8 +9,8 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/fairlead/fairlead/internal/bfd"
-	"github.com/fairlead/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/bfd"
+	"github.com/fairlead-lb/fairlead/internal/wake"
 )
 
 // again is how long to wait after the process that watches paths has ended by

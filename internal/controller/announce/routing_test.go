@@ -10,9 +10,9 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/fairlead/fairlead/internal/bfd"
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/netif"
+	"github.com/fairlead-lb/fairlead/internal/bfd"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/netif"
 )
 
 func routeOf(i int, drain bool) lb.BGPRoute {

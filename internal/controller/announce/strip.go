@@ -5,7 +5,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/kube"
 )
 
 // strip leaves out what the world does not look at, of the kinds of which there

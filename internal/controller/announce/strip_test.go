@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
-	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/speaker"
 )
 
 // The cache leaves out nothing that the world looks at.

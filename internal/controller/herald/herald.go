@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/tools/reference"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	"github.com/fairlead/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/wake"
 )
 
 // Herald is an events.EventRecorder that another one stands behind.

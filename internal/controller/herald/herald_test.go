@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/kube"
 )
 
 // heard is a recorder that remembers.

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // Source is an object that says which addresses are in use, or what was heard on the network.

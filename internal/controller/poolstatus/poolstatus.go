@@ -24,12 +24,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/allocator"
-	"github.com/fairlead/fairlead/internal/controller/ledger"
-	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/kube/apiconn"
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/allocator"
+	"github.com/fairlead-lb/fairlead/internal/controller/ledger"
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/kube/apiconn"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // writeEvery is the least time between two writes of one pool's status

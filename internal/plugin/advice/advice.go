@@ -3,8 +3,8 @@
 package advice
 
 import (
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // mends are what to do about a reason of the allocator or of the speakers.

@@ -28,15 +28,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/plugin/addresses"
-	"github.com/fairlead/fairlead/internal/plugin/cli"
-	"github.com/fairlead/fairlead/internal/plugin/cluster"
-	"github.com/fairlead/fairlead/internal/plugin/doctor"
-	"github.com/fairlead/fairlead/internal/plugin/status"
-	"github.com/fairlead/fairlead/internal/plugin/term"
-	"github.com/fairlead/fairlead/internal/version"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/plugin/addresses"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cli"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
+	"github.com/fairlead-lb/fairlead/internal/plugin/doctor"
+	"github.com/fairlead-lb/fairlead/internal/plugin/status"
+	"github.com/fairlead-lb/fairlead/internal/plugin/term"
+	"github.com/fairlead-lb/fairlead/internal/version"
 )
 
 // How much of a log is taken.

@@ -3,9 +3,9 @@ package cluster
 import (
 	"slices"
 
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/speaker"
-	"github.com/fairlead/fairlead/internal/survey"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/survey"
 )
 
 // Announcement is who announces an address, in each way, and why others do not.

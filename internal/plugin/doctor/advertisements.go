@@ -4,9 +4,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/netif"
-	"github.com/fairlead/fairlead/internal/plugin/cluster"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/netif"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 )
 
 // advertisements finds those that no node can heed: each of their fields is fine, and

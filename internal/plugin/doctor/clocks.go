@@ -6,11 +6,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/clockcheck"
-	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/plugin/cluster"
-	"github.com/fairlead/fairlead/internal/plugin/term"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/clockcheck"
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
+	"github.com/fairlead-lb/fairlead/internal/plugin/term"
 )
 
 // clocks finds nodes whose clocks are off, as their speakers say, and whether this

@@ -8,13 +8,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/config"
-	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/plugin/advice"
-	"github.com/fairlead/fairlead/internal/plugin/cluster"
-	"github.com/fairlead/fairlead/internal/plugin/term"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/config"
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
+	"github.com/fairlead-lb/fairlead/internal/plugin/term"
 )
 
 // The checks of what a person wrote: pools, claims, advertisements.

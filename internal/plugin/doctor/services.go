@@ -11,11 +11,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/plugin/advice"
-	"github.com/fairlead/fairlead/internal/plugin/cluster"
-	"github.com/fairlead/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
+	"github.com/fairlead-lb/fairlead/internal/speaker"
 )
 
 // The checks of Services and routers.

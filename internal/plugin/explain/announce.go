@@ -8,12 +8,12 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/plugin/advice"
-	"github.com/fairlead/fairlead/internal/plugin/cluster"
-	"github.com/fairlead/fairlead/internal/plugin/term"
-	"github.com/fairlead/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
+	"github.com/fairlead-lb/fairlead/internal/plugin/term"
+	"github.com/fairlead-lb/fairlead/internal/speaker"
 )
 
 // Advert is an advertisement and whether it chooses an address.

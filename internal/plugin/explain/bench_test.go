@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/fairlead/fairlead/internal/plugin/clustertest"
+	"github.com/fairlead-lb/fairlead/internal/plugin/clustertest"
 )
 
 // BenchmarkService concludes from what was read, and explains one Service, among

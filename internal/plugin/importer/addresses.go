@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/config"
-	"github.com/fairlead/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/config"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // mostRanges is how many ranges a pool of Fairlead's can have.

@@ -20,13 +20,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/lb"
-	"github.com/fairlead/fairlead/internal/plugin/cli"
-	"github.com/fairlead/fairlead/internal/plugin/clustertest"
-	"github.com/fairlead/fairlead/internal/plugin/reach"
-	"github.com/fairlead/fairlead/internal/plugin/term"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cli"
+	"github.com/fairlead-lb/fairlead/internal/plugin/clustertest"
+	"github.com/fairlead-lb/fairlead/internal/plugin/reach"
+	"github.com/fairlead-lb/fairlead/internal/plugin/term"
 )
 
 var web = lb.ServiceKey{Namespace: "shop", Name: "web"}

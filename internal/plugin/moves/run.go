@@ -14,12 +14,12 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/plugin/cli"
-	"github.com/fairlead/fairlead/internal/plugin/cluster"
-	"github.com/fairlead/fairlead/internal/plugin/reach"
-	"github.com/fairlead/fairlead/internal/plugin/term"
-	"github.com/fairlead/fairlead/internal/survey"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cli"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
+	"github.com/fairlead-lb/fairlead/internal/plugin/reach"
+	"github.com/fairlead-lb/fairlead/internal/plugin/term"
+	"github.com/fairlead-lb/fairlead/internal/survey"
 )
 
 // lookEvery is how often the speakers' objects are read while they do as they were

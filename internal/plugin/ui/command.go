@@ -20,7 +20,7 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/fairlead/fairlead/internal/plugin/cli"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cli"
 )
 
 // Command returns the command.

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
-	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/kube"
 )
 
 // An API server that takes a question and does not answer is as one that is away.

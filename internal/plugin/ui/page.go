@@ -12,9 +12,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead/fairlead/internal/plugin/cluster"
-	"github.com/fairlead/fairlead/internal/plugin/explain"
-	"github.com/fairlead/fairlead/internal/plugin/term"
+	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
+	"github.com/fairlead-lb/fairlead/internal/plugin/explain"
+	"github.com/fairlead-lb/fairlead/internal/plugin/term"
 )
 
 // How often the cluster is looked at.

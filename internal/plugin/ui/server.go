@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead-lb/fairlead/internal/config"
 )
 
 //go:embed web

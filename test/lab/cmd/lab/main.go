@@ -18,7 +18,7 @@ import (
 	"github.com/go-logr/logr"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/fairlead/fairlead/test/lab"
+	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
 const usage = `usage: lab COMMAND
