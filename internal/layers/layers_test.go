@@ -16,7 +16,7 @@ const module = "github.com/fairlead-lb/fairlead/"
 var lines = [][]string{
 	{"internal/lb", "internal/version", "internal/wake"},
 	{"api/v1alpha1", "internal/config", "internal/clockcheck", "internal/allocator", "internal/election", "internal/netif", "internal/bfd/session"},
-	{"internal/kube", "internal/kube/apiconn", "internal/speaker", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics", "internal/nodecheck", "internal/dhcpwatch"},
+	{"internal/kube", "internal/kube/apiconn", "internal/plan", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics", "internal/nodecheck", "internal/dhcpwatch"},
 	{"internal/controller/ledger", "internal/survey"},
 	{
 		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
@@ -55,7 +55,7 @@ var pure = map[string][]string{
 	"internal/allocator":   {"net", "os", "io", "context", "sync"},
 	"internal/bfd/session": {"net", "os", "io", "context", "sync", "math/rand/v2"},
 	"internal/election":    {"net", "os", "io", "context", "sync", "time"},
-	"internal/speaker":     {"net", "os", "io", "context", "sync", "time"},
+	"internal/plan":        {"net", "os", "io", "context", "sync", "time"},
 }
 
 func TestImportsPointDown(t *testing.T) {

@@ -64,9 +64,9 @@ type stats struct {
 }
 
 func newChecker(s *simulation) *checker {
-	c := &checker{sim: s, on: make([][]int, s.plan.addresses), partOf: make([]int, s.plan.capacity), served: make([]bool, s.plan.addresses)}
-	c.changedAt = slices.Repeat([]time.Duration{math.MaxInt64 / 2}, s.plan.addresses) // not given out yet
-	c.noneSince = slices.Repeat([]time.Duration{-1}, s.plan.addresses)
+	c := &checker{sim: s, on: make([][]int, s.scenario.addresses), partOf: make([]int, s.scenario.capacity), served: make([]bool, s.scenario.addresses)}
+	c.changedAt = slices.Repeat([]time.Duration{math.MaxInt64 / 2}, s.scenario.addresses) // not given out yet
+	c.noneSince = slices.Repeat([]time.Duration{-1}, s.scenario.addresses)
 	c.twoSince, c.more = slices.Clone(c.noneSince), slices.Clone(c.noneSince)
 	c.stats = stats{runs: 1}
 	return c
@@ -150,7 +150,7 @@ func (c *checker) bound(p *component) time.Duration {
 	if p.whole {
 		return quietFor
 	}
-	rounds := (c.sim.plan.capacity + len(p.nodes) - 1) / len(p.nodes)
+	rounds := (c.sim.scenario.capacity + len(p.nodes) - 1) / len(p.nodes)
 	return 1500*time.Millisecond + time.Duration(rounds)*2*c.sim.timers.interval
 }
 
@@ -210,20 +210,20 @@ func (c *checker) look(a int) {
 		most = max(most, c.count(a, i))
 	}
 	here := c.count(a, c.main)
-	c.served[a] = (c.served[a] || here > 0) && c.sim.plan.given[a]
+	c.served[a] = (c.served[a] || here > 0) && c.sim.scenario.given[a]
 	lacks := here == 0 && c.served[a] && c.parts[c.main].candidates > 0
 	bad := c.noneSince[a] >= 0 || c.twoSince[a] >= 0
 	if none, ended := spell(&c.noneSince[a], lacks, now); ended {
-		worst(&c.stats.none, &c.stats.noneAt, none, c.sim.plan.seed)
+		worst(&c.stats.none, &c.stats.noneAt, none, c.sim.scenario.seed)
 	}
 	if two, ended := spell(&c.twoSince[a], most > 1, now); ended {
-		worst(&c.stats.two, &c.stats.twoAt, two, c.sim.plan.seed)
+		worst(&c.stats.two, &c.stats.twoAt, two, c.sim.scenario.seed)
 	}
 	if three, ended := spell(&c.more[a], most > 2, now); ended {
 		c.stats.three = max(c.stats.three, three)
 	}
 	if bad && !lacks && most <= 1 && !c.parts[c.main].disturbed {
-		worst(&c.stats.settle, &c.stats.setAt, now-max(c.parts[c.main].since, c.changedAt[a]), c.sim.plan.seed)
+		worst(&c.stats.settle, &c.stats.setAt, now-max(c.parts[c.main].since, c.changedAt[a]), c.sim.scenario.seed)
 	}
 }
 
@@ -257,7 +257,7 @@ func (c *checker) judge(a int) {
 		if p.candidates == 0 {
 			want = 0
 		}
-		if !c.sim.plan.given[a] {
+		if !c.sim.scenario.given[a] {
 			if !c.hearsAPI(p) {
 				continue
 			}
@@ -296,7 +296,7 @@ func (c *checker) owners() []int {
 func (c *checker) fresh() {
 	c.before = c.owners()
 	c.fewest = c.parts[c.main].candidates
-	if c.sim.plan.late {
+	if c.sim.scenario.late {
 		c.balanced("given out")
 	}
 }
@@ -306,17 +306,17 @@ func (c *checker) fresh() {
 func (c *checker) balanced(when string) {
 	count := map[int]int{}
 	for a, id := range c.owners() {
-		if c.sim.plan.given[a] {
+		if c.sim.scenario.given[a] {
 			count[id]++
 		}
 	}
-	given := c.sim.plan.addresses
+	given := c.sim.scenario.addresses
 	limit := given*5/(4*max(1, c.fewest)) + 1
 	for id, k := range count {
 		c.stats.most = max(c.stats.most, float64(k)/float64(limit))
 		if k > limit {
 			c.stats.unfair = 1
-			if c.sim.plan.late && slices.Contains(fair, c.sim.plan.kind) {
+			if c.sim.scenario.late && slices.Contains(fair, c.sim.scenario.kind) {
 				c.fail("L3 balance", 0, "n%03d owns %d of %d addresses, at most %d is fair, after they were %s", id, k, given, limit, when)
 			}
 		}
@@ -334,7 +334,7 @@ func (c *checker) finish() {
 	if c.failure != nil {
 		return
 	}
-	p := c.sim.plan
+	p := c.sim.scenario
 	c.stats.addresses = p.addresses
 	after := c.owners()
 	for a := range after {
@@ -369,7 +369,7 @@ func (c *checker) finish() {
 }
 
 func (c *checker) move(a int, format string, args ...any) {
-	if slices.Contains(still, c.sim.plan.kind) {
+	if slices.Contains(still, c.sim.scenario.kind) {
 		c.fail("L3 move", a, simAddr(a).String()+": "+format, args...)
 	}
 }

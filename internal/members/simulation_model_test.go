@@ -45,12 +45,12 @@ func (a *agenda) Pop() any {
 
 // simulation is one run.
 type simulation struct {
-	plan   *plan
-	chance *rand.Rand
-	now    time.Duration
-	seq    uint64
-	agenda agenda
-	log    hash.Hash64 // of all that happened, in order
+	scenario *scenario
+	chance   *rand.Rand
+	now      time.Duration
+	seq      uint64
+	agenda   agenda
+	log      hash.Hash64 // of all that happened, in order
 
 	timers   timers
 	nodes    []*simNode
@@ -75,9 +75,9 @@ type simulation struct {
 }
 
 // newSimulation returns the cluster of a plan before anything has started.
-func newSimulation(p *plan) *simulation {
+func newSimulation(p *scenario) *simulation {
 	s := &simulation{
-		plan: p, chance: p.chance, log: fnv.New64a(), timers: FailoverDefault.timers(),
+		scenario: p, chance: p.chance, log: fnv.New64a(), timers: FailoverDefault.timers(),
 		nodeObjs: map[string]lb.Node{}, deaf: map[[2]int]float64{}, loss: p.loss, services: [][]lb.Assignment{nil},
 	}
 	for id := range p.capacity {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/internal/election"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
 // What follows does what memberlist v0.7.0, Members and announce.Announcer do, in
@@ -101,7 +101,7 @@ type decision struct {
 	fresh           map[netip.Addr]bool
 	late            map[string]bool
 	lapsed          bool
-	plan            speaker.Plan
+	plan            plan.Plan
 }
 
 func (n *simNode) after(d time.Duration, run func()) { n.sim.after(d, n, run) }
@@ -937,21 +937,21 @@ func (d decision) same(o decision) bool {
 		slices.Equal(d.alive, o.alive) && maps.Equal(d.fresh, o.fresh) && maps.Equal(d.late, o.late) && d.lapsed == o.lapsed && o.alive != nil
 }
 
-func (n *simNode) decide(alive []string) speaker.Plan {
+func (n *simNode) decide(alive []string) plan.Plan {
 	view := n.state.view(alive)
-	s := speaker.Snapshot{
-		Node: n.name, Joined: n.joined, Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]speaker.Speaker{},
+	s := plan.Snapshot{
+		Node: n.name, Joined: n.joined, Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]plan.Speaker{},
 		Assignments: n.sim.services[n.services], Nodes: n.sim.nodeObjs,
 		Known: len(n.others()) + 1, CutOff: n.pulses.cutOff(), Announced: n.rows,
 		Advertisements: []lb.L2Advertisement{{Name: "all", Scope: lb.Scope{AllPools: true}}},
 	}
 	for _, node := range view.Alive {
 		if f, ok := view.Facts[node]; ok {
-			s.Speakers[node] = speaker.Speaker{Interfaces: f.Interfaces, Joined: f.Joined, Late: view.Late[node], Leaving: f.Leaving}
+			s.Speakers[node] = plan.Speaker{Interfaces: f.Interfaces, Joined: f.Joined, Late: view.Late[node], Leaving: f.Leaving}
 		}
 	}
 	n.tellView(view)
-	return speaker.Make(s)
+	return plan.Make(s)
 }
 
 // tellView tells who owns how many, as this node knows, and who leaves: successors
@@ -1031,9 +1031,9 @@ func (n *simNode) stop() {
 }
 
 // mayHandOver is Announcer.mayHandOver.
-func (n *simNode) mayHandOver(p speaker.Plan) bool {
-	return slices.ContainsFunc(p.Outcomes, func(o speaker.Outcome) bool {
-		return o.Reason == lb.ReasonAnnounced && slices.ContainsFunc(o.Avoided, func(r speaker.Rejection) bool { return r.Node == n.name })
+func (n *simNode) mayHandOver(p plan.Plan) bool {
+	return slices.ContainsFunc(p.Outcomes, func(o plan.Outcome) bool {
+		return o.Reason == lb.ReasonAnnounced && slices.ContainsFunc(o.Avoided, func(r plan.Rejection) bool { return r.Node == n.name })
 	})
 }
 

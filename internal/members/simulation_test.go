@@ -46,8 +46,8 @@ var simSizes = []size{
 	{name: "large", seeds: 1, nodes: [2]int{100, 200}, addresses: [2]int{1, 6}, warm: true},
 }
 
-// plan is what a seed stands for.
-type plan struct {
+// scenario is what a seed stands for.
+type scenario struct {
 	seed      uint64
 	size      size
 	kind      string // of its fault, or "mixed"
@@ -80,8 +80,8 @@ const (
 
 var simKinds = []string{"crash", "restart", "cable", "flap", "cut", "partition", "freeze", "asym", "deaf", "mute", "loss", "stop", "add", "address"}
 
-func newPlan(seed uint64, sz size) *plan {
-	p := &plan{seed: seed, size: sz, chance: rand.New(rand.NewPCG(seed, 0xfa17)), victims: map[int]bool{}}
+func newScenario(seed uint64, sz size) *scenario {
+	p := &scenario{seed: seed, size: sz, chance: rand.New(rand.NewPCG(seed, 0xfa17)), victims: map[int]bool{}}
 	p.nodes = p.from(sz.nodes)
 	p.capacity = p.nodes + 2
 	p.addresses = p.from(sz.addresses)
@@ -105,9 +105,11 @@ func newPlan(seed uint64, sz size) *plan {
 	return p
 }
 
-func (p *plan) from(between [2]int) int { return between[0] + p.chance.IntN(between[1]-between[0]+1) }
+func (p *scenario) from(between [2]int) int {
+	return between[0] + p.chance.IntN(between[1]-between[0]+1)
+}
 
-func (p *plan) addFaults() {
+func (p *scenario) addFaults() {
 	if p.kind != "mixed" {
 		p.addFault(p.kind, settled+p.moment(time.Second))
 		return
@@ -117,16 +119,16 @@ func (p *plan) addFaults() {
 	}
 }
 
-func (p *plan) moment(most time.Duration) time.Duration {
+func (p *scenario) moment(most time.Duration) time.Duration {
 	return time.Duration(p.chance.Int64N(int64(most)))
 }
 
 // span is how long a fault lasts: as often tens of milliseconds as seconds.
-func (p *plan) span() time.Duration {
+func (p *scenario) span() time.Duration {
 	return time.Duration(math.Exp(p.chance.Float64()*math.Log(300)) * float64(20*time.Millisecond))
 }
 
-func (p *plan) add(f fault) {
+func (p *scenario) add(f fault) {
 	if f.end == nil {
 		f.lasts, f.end = 0, func(*simulation) {}
 	}
@@ -135,13 +137,13 @@ func (p *plan) add(f fault) {
 }
 
 // victim returns a node that a fault is about.
-func (p *plan) victim() int {
+func (p *scenario) victim() int {
 	id := p.chance.IntN(p.nodes)
 	p.victims[id] = true
 	return id
 }
 
-func (p *plan) addFault(kind string, at time.Duration) {
+func (p *scenario) addFault(kind string, at time.Duration) {
 	f := fault{kind: kind, at: at, lasts: p.span()}
 	switch kind {
 	case "crash", "stop":
@@ -170,12 +172,12 @@ func (p *plan) addFault(kind string, at time.Duration) {
 	}
 }
 
-func (p *plan) addNodeFault(f fault) {
+func (p *scenario) addNodeFault(f fault) {
 	p.setNodeFault(&f, p.victim())
 	p.add(f)
 }
 
-func (p *plan) setNodeFault(f *fault, id int) {
+func (p *scenario) setNodeFault(f *fault, id int) {
 	f.what = fmt.Sprintf("n%03d", id)
 	switch f.kind {
 	case "crash":
@@ -220,7 +222,7 @@ func (p *plan) setNodeFault(f *fault, id int) {
 
 // onOwner makes the owner of the first address the victim: of many nodes few own
 // anything.
-func (p *plan) onOwner(f *fault, id *int) {
+func (p *scenario) onOwner(f *fault, id *int) {
 	begin := f.begin
 	f.what = "the owner of the first address"
 	f.begin = func(s *simulation) {
@@ -230,7 +232,7 @@ func (p *plan) onOwner(f *fault, id *int) {
 	}
 }
 
-func (p *plan) addWideFault(f fault) {
+func (p *scenario) addWideFault(f fault) {
 	switch f.kind {
 	case "partition":
 		minority := p.chance.Perm(p.nodes)[:1+p.chance.IntN(max(1, (p.nodes-1)/2))]
@@ -289,22 +291,22 @@ func (s *simulation) hinder(link [2]int, loss float64) {
 }
 
 func (s *simulation) lose(loss float64) {
-	s.loss = max(loss, s.plan.loss)
+	s.loss = max(loss, s.scenario.loss)
 	s.check.topology()
 }
 
 func (s *simulation) give(i int, given bool) {
-	s.plan.given[i] = given
-	s.assign(s.plan.given)
+	s.scenario.given[i] = given
+	s.assign(s.scenario.given)
 	s.check.changed(i)
 }
 
 // run lets the plan happen.
-func (p *plan) run(trace func(string, ...any)) *simulation {
+func (p *scenario) run(trace func(string, ...any)) *simulation {
 	return p.runWith(trace, func(*simulation) {})
 }
 
-func (p *plan) runWith(trace func(string, ...any), prepare func(*simulation)) *simulation {
+func (p *scenario) runWith(trace func(string, ...any), prepare func(*simulation)) *simulation {
 	s := newSimulation(p)
 	s.trace = trace
 	prepare(s)
@@ -331,21 +333,21 @@ func (p *plan) runWith(trace func(string, ...any), prepare func(*simulation)) *s
 // begin starts the nodes, and gives out the addresses.
 func (s *simulation) begin() {
 	give := func() {
-		s.assign(s.plan.given)
-		for i := range s.plan.given {
+		s.assign(s.scenario.given)
+		for i := range s.scenario.given {
 			s.check.changed(i)
 		}
 	}
-	if s.plan.late {
+	if s.scenario.late {
 		s.after(1500*time.Millisecond, nil, give)
 	} else {
 		give()
 	}
-	if s.plan.size.warm {
-		s.warm(s.plan.nodes)
+	if s.scenario.size.warm {
+		s.warm(s.scenario.nodes)
 		return
 	}
-	for _, n := range s.nodes[:s.plan.nodes] {
+	for _, n := range s.nodes[:s.scenario.nodes] {
 		s.after(s.between(0, 500*time.Millisecond), nil, n.start)
 	}
 }
@@ -367,7 +369,7 @@ func simulate(t *testing.T, sz size) {
 	kinds, known := map[string]*stats{}, map[*allowance][]uint64{}
 	failed := 0
 	for i := range uint64(float64(sz.seeds) * simShare * *simRuns) {
-		p := newPlan(*simFirst+i, sz)
+		p := newScenario(*simFirst+i, sz)
 		s := p.run(nil)
 		if kinds[p.kind] == nil {
 			kinds[p.kind] = &stats{}
@@ -449,7 +451,7 @@ func (a *allowance) judge(t *testing.T, kinds map[string]*stats, seeds []uint64)
 
 // retell repeats a run and shows what became of an address.
 func retell(t *testing.T, seed uint64, sz size, address int) {
-	p := newPlan(seed, sz)
+	p := newScenario(seed, sz)
 	var lines []string
 	s := p.run(func(format string, args ...any) {
 		line := fmt.Sprintf(format, args...)
@@ -466,7 +468,7 @@ func retell(t *testing.T, seed uint64, sz size, address int) {
 // A seed always gives the same run.
 func TestSimulationIsDeterministic(t *testing.T) {
 	for seed := range uint64(8) {
-		first, second := newPlan(seed, simSizes[0]).run(nil), newPlan(seed, simSizes[0]).run(nil)
+		first, second := newScenario(seed, simSizes[0]).run(nil), newScenario(seed, simSizes[0]).run(nil)
 		if first.log.Sum64() != second.log.Sum64() || first.seq != second.seq {
 			t.Errorf("two runs of seed %d differ", seed)
 		}
@@ -486,8 +488,8 @@ func TestSimulationOfLoss(t *testing.T) {
 	}
 }
 
-func newLossPlan(seed uint64, kind string) *plan {
-	p := newPlan(seed, simSizes[0])
+func newLossPlan(seed uint64, kind string) *scenario {
+	p := newScenario(seed, simSizes[0])
 	p.loss, p.faults, p.kind, p.end, p.lasting = 0.02, nil, kind, 0, 0
 	p.addFaults()
 	p.until = p.end + quietFor + 2*time.Second

@@ -16,7 +16,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/netif"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
 // Objects are what a View is made of.
@@ -32,7 +32,7 @@ type Objects struct {
 // View is the snapshot that speakers would decide on, without assignments and
 // claims, and what they say they do.
 type View struct {
-	speaker.Snapshot
+	plan.Snapshot
 	Owners    map[string]Owner      // by address
 	Conflicts map[string][]Conflict // by address
 	Up        map[string][]string   // node -> the routers with which its sessions are up, sorted
@@ -54,7 +54,7 @@ type Owner struct {
 // conditions tell. Communities are left out: they do not matter for who announces.
 func New(o Objects) View {
 	v := View{Owners: map[string]Owner{}, Conflicts: map[string][]Conflict{}, Up: map[string][]string{}}
-	v.Nodes, v.Speakers, v.Peers = map[string]lb.Node{}, map[string]speaker.Speaker{}, map[string][]string{}
+	v.Nodes, v.Speakers, v.Peers = map[string]lb.Node{}, map[string]plan.Speaker{}, map[string][]string{}
 	v.BGPAdvertisements = kube.BGPAdvertisements(o.BGPAdvertisements, o.Pools, nil)
 	for i := range o.L2Advertisements {
 		if a, err := kube.L2Advertisement(&o.L2Advertisements[i], o.Pools); err == nil {
@@ -84,7 +84,7 @@ func (v *View) add(s *v1alpha1.Speaker) {
 	if ready == nil || ready.Status != metav1.ConditionTrue && ready.Reason != v1alpha1.ReasonCannotAnnounce { // not everything, that is
 		return
 	}
-	v.Speakers[s.Name] = speaker.Speaker{Joined: true, Avoid: kube.SpeakerAvoid(s), Interfaces: interfaces(s)}
+	v.Speakers[s.Name] = plan.Speaker{Joined: true, Avoid: kube.SpeakerAvoid(s), Interfaces: interfaces(s)}
 	v.Up[s.Name] = SessionsUp(s)
 	for _, c := range s.Status.Conflicts {
 		v.Conflicts[c.Address] = append(v.Conflicts[c.Address], Conflict{s.Name, c})

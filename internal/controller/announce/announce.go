@@ -1,5 +1,5 @@
 // Package announce makes one node announce what it owns: it gathers what is so,
-// has speaker.Make decide, and carries the plan out.
+// has plan.Make decide, and carries the plan out.
 package announce
 
 import (
@@ -31,7 +31,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/metrics"
 	"github.com/fairlead-lb/fairlead/internal/netif"
 	"github.com/fairlead-lb/fairlead/internal/nodecheck"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 	"github.com/fairlead-lb/fairlead/internal/wake"
 )
 
@@ -117,11 +117,11 @@ type Announcer struct {
 	keys       [][]byte               // of the gossip
 	keyring    keyring                // which of them are in use
 	keyFault   string                 // why they are not those in the Secret
-	standing   speaker.Standing
+	standing   plan.Standing
 	misplaced  endpointFault // the Node has an address that this machine does not have
 	silences   silences
 	unheard    []string // speakers that only others hear, and not for a moment
-	planner    speaker.Planner
+	planner    plan.Planner
 	standby    []string // interfaces on which this node could announce
 	unchecked  int      // calls of check since it looked at everything
 	kernel     nodecheck.Facts
@@ -600,7 +600,7 @@ func (a *Announcer) complain(last *string, err error, words string) {
 }
 
 // act gathers, decides and acts, once.
-func (a *Announcer) act() speaker.Plan {
+func (a *Announcer) act() plan.Plan {
 	a.rekey()
 	orders := a.world.orders()
 	if failing := a.proxy.failing(); orders.Drain != a.drained || failing != a.unproxied {
@@ -610,7 +610,7 @@ func (a *Announcer) act() speaker.Plan {
 	view := a.members.View()
 	a.unheard = a.silences.note(view.Unheard)
 	speakers, edition := a.crowd.of(view)
-	s := speaker.Snapshot{
+	s := plan.Snapshot{
 		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: speakers,
 		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Severed: a.severed, Disputed: a.inDispute(view), AnnouncedOn: a.on, Take: a.take,
 	}
@@ -731,7 +731,7 @@ func (a *Announcer) befriend(v members.View) {
 
 // countTakeOvers counts the addresses that were taken over just now, by what is with
 // the node that had them.
-func (a *Announcer) countTakeOvers(s *speaker.Snapshot, claims map[netip.Addr]election.Claim) {
+func (a *Announcer) countTakeOvers(s *plan.Snapshot, claims map[netip.Addr]election.Claim) {
 	for addr := range claims {
 		from := s.Claims[addr].Owner
 		if from == "" {
@@ -746,7 +746,7 @@ func (a *Announcer) countTakeOvers(s *speaker.Snapshot, claims map[netip.Addr]el
 }
 
 // takenFrom says what is with the node that an address is taken over from.
-func takenFrom(s *speaker.Snapshot, addr netip.Addr, from string) string {
+func takenFrom(s *plan.Snapshot, addr netip.Addr, from string) string {
 	owner, alive := s.Speakers[from]
 	switch {
 	case addr == s.Take:
@@ -772,7 +772,7 @@ func avoid(f members.Facts) (out []lb.Reason) {
 }
 
 // obey begins the next move that a user wants.
-func (a *Announcer) obey(orders kube.SpeakerOrders, s *speaker.Snapshot, p speaker.Plan) {
+func (a *Announcer) obey(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) {
 	var again time.Duration
 	if a.take, again = a.mover.next(orders, s, p); again > 0 {
 		time.AfterFunc(again, a.world.changed.Poke)
@@ -789,25 +789,25 @@ type crowd struct {
 	facts    uint64
 	alive    []string
 	late     map[string]bool
-	speakers map[string]speaker.Speaker // by node
-	edition  uint64                     // of these: another one with each change
+	speakers map[string]plan.Speaker // by node
+	edition  uint64                  // of these: another one with each change
 }
 
 // of returns them by node, and which edition that is. Nobody may write to it.
-func (c *crowd) of(v members.View) (map[string]speaker.Speaker, uint64) {
+func (c *crowd) of(v members.View) (map[string]plan.Speaker, uint64) {
 	if c.facts == v.FactsVersion && slices.Equal(c.alive, v.Alive) && maps.Equal(c.late, v.Late) {
 		return c.speakers, c.edition
 	}
-	speakers := make(map[string]speaker.Speaker, len(v.Alive))
+	speakers := make(map[string]plan.Speaker, len(v.Alive))
 	for _, node := range v.Alive {
 		if f, ok := v.Facts[node]; ok {
-			speakers[node] = speaker.Speaker{
+			speakers[node] = plan.Speaker{
 				Interfaces: f.Interfaces, Joined: f.Joined, Late: v.Late[node], Leaving: f.Leaving, Avoid: avoid(f),
 			}
 		}
 	}
 	c.facts, c.alive, c.late = v.FactsVersion, v.Alive, v.Late
-	if !maps.EqualFunc(c.speakers, speakers, speaker.Speaker.Equal) {
+	if !maps.EqualFunc(c.speakers, speakers, plan.Speaker.Equal) {
 		c.speakers, c.edition = speakers, c.edition+1
 	}
 	return c.speakers, c.edition
@@ -959,9 +959,9 @@ func (a *Announcer) sayGoodbye(ctx context.Context) {
 
 // mayHandOver reports whether another node can take something of what this one
 // still announces.
-func (a *Announcer) mayHandOver(p speaker.Plan) bool {
-	return slices.ContainsFunc(p.Outcomes, func(o speaker.Outcome) bool {
-		return o.Reason == lb.ReasonAnnounced && slices.ContainsFunc(o.Avoided, func(r speaker.Rejection) bool {
+func (a *Announcer) mayHandOver(p plan.Plan) bool {
+	return slices.ContainsFunc(p.Outcomes, func(o plan.Outcome) bool {
+		return o.Reason == lb.ReasonAnnounced && slices.ContainsFunc(o.Avoided, func(r plan.Rejection) bool {
 			return r.Node == a.cfg.Node // avoided only while there is a better one
 		})
 	})

@@ -16,7 +16,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
 // ErrAddressChanged is returned by Start when the Node has another address for the
@@ -29,14 +29,14 @@ const addressInterval = time.Second
 
 // gossipPlaces is where the speakers take part in the gossip.
 type gossipPlaces struct {
-	family lb.Family                   // preferred
-	own    netip.Addr                  // that this node should use, as its Node says
-	down   map[string]bool             // nodes
-	places map[string]speaker.Endpoint // by node; Away says that the speaker has stopped
+	family lb.Family                // preferred
+	own    netip.Addr               // that this node should use, as its Node says
+	down   map[string]bool          // nodes
+	places map[string]plan.Endpoint // by node; Away says that the speaker has stopped
 }
 
 func newGossipPlaces() gossipPlaces {
-	return gossipPlaces{family: lb.IPv4, down: map[string]bool{}, places: map[string]speaker.Endpoint{}}
+	return gossipPlaces{family: lb.IPv4, down: map[string]bool{}, places: map[string]plan.Endpoint{}}
 }
 
 func (g *gossipPlaces) setNode(n *corev1.Node, gone bool) (matters bool) {
@@ -56,7 +56,7 @@ func (g *gossipPlaces) setSpeaker(s *v1alpha1.Speaker, gone bool) (matters bool)
 		delete(g.places, s.Name)
 		return had
 	}
-	e := speaker.Endpoint{Node: s.Name, Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Created: s.CreationTimestamp.Unix()}
+	e := plan.Endpoint{Node: s.Name, Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Created: s.CreationTimestamp.Unix()}
 	if c := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionReady); c != nil {
 		e.Away = c.Reason == v1alpha1.ReasonStopping
 	}
@@ -65,19 +65,19 @@ func (g *gossipPlaces) setSpeaker(s *v1alpha1.Speaker, gone bool) (matters bool)
 }
 
 // standing returns whether the speaker of this node, with this endpoint, may take part.
-func (w *world) standing(endpoint netip.AddrPort) speaker.Standing {
+func (w *world) standing(endpoint netip.AddrPort) plan.Standing {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	self := speaker.Endpoint{Node: w.node, Addr: endpoint, Created: math.MaxInt64}
+	self := plan.Endpoint{Node: w.node, Addr: endpoint, Created: math.MaxInt64}
 	if known, ok := w.gossip.places[w.node]; ok {
 		self.Created = known.Created
 	}
-	all := make([]speaker.Endpoint, 0, len(w.gossip.places))
+	all := make([]plan.Endpoint, 0, len(w.gossip.places))
 	for node, e := range w.gossip.places {
 		e.Away = e.Away || w.gossip.down[node]
 		all = append(all, e)
 	}
-	return speaker.StandingOf(self, all)
+	return plan.StandingOf(self, all)
 }
 
 // ownGossipAddress returns the address that this node should use for the gossip, or none.
@@ -133,7 +133,7 @@ func (a *Announcer) endpointFault() endpointFault {
 	return a.misplaced
 }
 
-func standingFault(endpoint netip.AddrPort, s speaker.Standing) endpointFault {
+func standingFault(endpoint netip.AddrPort, s plan.Standing) endpointFault {
 	const few = 5
 	consequence := "this node announces, and they do not"
 	if s.Out {

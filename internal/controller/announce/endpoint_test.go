@@ -11,7 +11,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
 func speakerAt(name, endpoint string, created int64, reason string) *v1alpha1.Speaker {
@@ -31,7 +31,7 @@ func nodeThatIs(name string, ready corev1.ConditionStatus) *corev1.Node {
 // stopped, has another endpoint, is gone, or is on a node that is down.
 func TestADuplicateEndpointHeals(t *testing.T) {
 	const same, other = "10.0.2.15:7946", "192.0.2.1:7946"
-	out := speaker.Standing{Out: true, Same: []string{"n1"}}
+	out := plan.Standing{Out: true, Same: []string{"n1"}}
 	tests := []struct {
 		name  string
 		heals func(w *world) bool
@@ -81,7 +81,7 @@ func TestADuplicateEndpointHeals(t *testing.T) {
 // Both say which the other is, and what to do.
 func TestADuplicateIsNamedOnBoth(t *testing.T) {
 	endpoint := netip.MustParseAddrPort("10.0.2.15:7946")
-	for _, s := range []speaker.Standing{{Same: []string{"n2"}}, {Out: true, Same: []string{"n2"}}} {
+	for _, s := range []plan.Standing{{Same: []string{"n2"}}, {Out: true, Same: []string{"n2"}}} {
 		f := standingFault(endpoint, s)
 		for _, words := range []string{"10.0.2.15:7946", "n2", "--node-ip"} {
 			if f.reason != v1alpha1.ReasonDuplicateEndpoint || !strings.Contains(f.message, words) {

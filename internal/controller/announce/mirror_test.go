@@ -8,12 +8,12 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/fairlead-lb/fairlead/internal/kube"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
 // assigned are the Services that the world knows, with the nodes of their endpoints.
 func assigned(w *world) map[string][]string {
-	var s speaker.Snapshot
+	var s plan.Snapshot
 	w.fill(&s)
 	out := map[string][]string{}
 	for _, a := range s.Assignments {

@@ -10,7 +10,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
 // moveEvery is the least time between two addresses that are taken over because a
@@ -37,7 +37,7 @@ type moved struct {
 
 // next returns the address that is to be taken over now, if any, given a plan
 // and what it was made from; and how long to wait before it is asked again, 0 for when something happens.
-func (m *mover) next(orders kube.SpeakerOrders, s *speaker.Snapshot, p speaker.Plan) (netip.Addr, time.Duration) {
+func (m *mover) next(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) (netip.Addr, time.Duration) {
 	if len(orders.Once) == 0 {
 		m.heeded, m.result.heeded = nil, nil
 		return netip.Addr{}, 0
@@ -51,7 +51,7 @@ func (m *mover) next(orders kube.SpeakerOrders, s *speaker.Snapshot, p speaker.P
 	if wait := m.last.Add(moveEvery).Sub(m.now()); wait > 0 {
 		return netip.Addr{}, wait
 	}
-	move, refused := speaker.Orders{Take: orders.Take, Rebalance: orders.Rebalance}.Next(s, p)
+	move, refused := plan.Orders{Take: orders.Take, Rebalance: orders.Rebalance}.Next(s, p)
 	if move.From != "" {
 		m.last = m.now()
 		m.taken = append(m.taken, fmt.Sprintf("%s from %s", move.Addr, move.From))
@@ -65,7 +65,7 @@ func (m *mover) next(orders kube.SpeakerOrders, s *speaker.Snapshot, p speaker.P
 }
 
 // outcome says what became of orders that are done with.
-func outcome(taken []string, refused []speaker.Refusal, invalid error) moved {
+func outcome(taken []string, refused []plan.Refusal, invalid error) moved {
 	out := moved{reason: v1alpha1.ReasonMoved, message: "there was nothing to take over"}
 	var parts []string
 	if len(taken) > 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/netif"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
 // One address after the other is taken, each order is heeded once, and what
@@ -21,13 +21,13 @@ func TestMover(t *testing.T) {
 	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	now := time.Unix(1000, 0)
 	m := mover{now: func() time.Time { return now }}
-	lan := speaker.Speaker{Joined: true, Interfaces: []netif.Interface{{Name: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}}
-	s := speaker.Snapshot{
-		Node: "n1", Joined: true, Nodes: map[string]lb.Node{"n1": {Name: "n1"}}, Speakers: map[string]speaker.Speaker{"n1": lan},
+	lan := plan.Speaker{Joined: true, Interfaces: []netif.Interface{{Name: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}}
+	s := plan.Snapshot{
+		Node: "n1", Joined: true, Nodes: map[string]lb.Node{"n1": {Name: "n1"}}, Speakers: map[string]plan.Speaker{"n1": lan},
 		Advertisements: []lb.L2Advertisement{{Name: "all", Scope: lb.Scope{AllPools: true}}},
 		Assignments:    []lb.Assignment{{Grants: []lb.Grant{{Addr: one}, {Addr: two}}, Ready: lb.ReadyNodes{IPv4: []string{"n1"}}}},
 	}
-	plan := speaker.Plan{Outcomes: []speaker.Outcome{{Addr: one, Owner: "n2"}, {Addr: two, Owner: "n3"}}}
+	plan := plan.Plan{Outcomes: []plan.Outcome{{Addr: one, Owner: "n2"}, {Addr: two, Owner: "n3"}}}
 	orders := kube.SpeakerOrders{Take: []netip.Addr{one, two}, Once: map[string]string{v1alpha1.AnnotationTake: "192.0.2.1,192.0.2.2"}}
 
 	step := func(want netip.Addr, reason, message string) {

@@ -11,7 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-lb/fairlead/internal/kube"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
 // The cache leaves out nothing that the world looks at.
@@ -48,7 +48,7 @@ func TestStrippedObjectsMakeTheSameWorld(t *testing.T) {
 	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue, Reason: "x"}}
 	node.Status.Images = []corev1.ContainerImage{{Names: []string{"x"}}}
 
-	tell := func(through func(any) (any, error)) (*world, speaker.Snapshot) {
+	tell := func(through func(any) (any, error)) (*world, plan.Snapshot) {
 		w := newWorld(kube.Class{Name: "ours"}, "n1")
 		w.setPool(poolOf("lan", 1, "192.0.2.0/24", "2001:db8::/64"), false)
 		for _, o := range []any{web, leaving, foreign, endpoints, serving, node} {
@@ -65,7 +65,7 @@ func TestStrippedObjectsMakeTheSameWorld(t *testing.T) {
 				w.setNode(o, false)
 			}
 		}
-		var s speaker.Snapshot
+		var s plan.Snapshot
 		w.fill(&s)
 		return w, s
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 	"github.com/fairlead-lb/fairlead/internal/wake"
 )
 
@@ -396,7 +396,7 @@ func (w *world) speakerIsGone() bool {
 
 // fill adds to the snapshot what the world knows, and returns which version of it
 // that is. It works out anew what has changed since the last time.
-func (w *world) fill(s *speaker.Snapshot) uint64 {
+func (w *world) fill(s *plan.Snapshot) uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := w.changes

@@ -16,7 +16,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
 func serviceOf(name string, labels map[string]string, addrs ...string) *corev1.Service {
@@ -58,7 +58,7 @@ func TestFillKeepsUp(t *testing.T) {
 		services := map[string]*corev1.Service{}
 		slices := map[string]*discoveryv1.EndpointSlice{}
 		nodes := map[string]*corev1.Node{}
-		var last speaker.Snapshot
+		var last plan.Snapshot
 		var version uint64
 		for range rapid.IntRange(1, 12).Draw(t, "changes") {
 			name := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "name")
@@ -103,7 +103,7 @@ func TestFillKeepsUp(t *testing.T) {
 			for _, n := range nodes {
 				anew.setNode(n, false)
 			}
-			var want, got speaker.Snapshot
+			var want, got plan.Snapshot
 			anew.fill(&want)
 			v := kept.fill(&got)
 			if diff := cmp.Diff(want, got, compared); diff != "" {
@@ -148,7 +148,7 @@ func TestAnAddressOutlivesAPoolEdit(t *testing.T) {
 	w.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
 	w.setService(serviceOf("web", nil, "192.0.2.7"), false)
 	grants := func() []lb.Grant {
-		var s speaker.Snapshot
+		var s plan.Snapshot
 		w.fill(&s)
 		return s.Assignments[0].Grants
 	}
@@ -195,7 +195,7 @@ func BenchmarkFill(b *testing.B) {
 				case "pool":
 					w.setPool(poolOf("lan", int64(n)+2, "10.200.0.0/16"), false)
 				}
-				var s speaker.Snapshot
+				var s plan.Snapshot
 				w.fill(&s)
 			}
 		})

@@ -35,7 +35,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/kube/apiconn"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 	"github.com/fairlead-lb/fairlead/internal/survey"
 )
 
@@ -619,7 +619,7 @@ func (v *view) layer2(g lb.Grant) way {
 		w.reason, w.words = lb.ReasonNotOwner, "no node has said so yet; can: "+strings.Join(c.Good, ", ")
 	} else if w.reason == lb.ReasonNoSubnet {
 		w.words = v.NoSubnet(g.Addr) + "; " + survey.NoSubnetFix
-		if others := slices.DeleteFunc(c.Rejected, speaker.Rejection.LacksInterface); len(others) > 0 {
+		if others := slices.DeleteFunc(c.Rejected, plan.Rejection.LacksInterface); len(others) > 0 {
 			w.words += "; " + rejections(others, lb.FamilyOf(g.Addr))
 		}
 	} else if len(c.Rejected) > 0 {
@@ -631,7 +631,7 @@ func (v *view) layer2(g lb.Grant) way {
 // credible are the conflicts that nodes report which can announce the address on that
 // interface: only those ask the network for it. With a stolen token any node can report
 // a conflict for any address, and the Service would get another address.
-func credible(reported []survey.Conflict, c speaker.Candidates) []survey.Conflict {
+func credible(reported []survey.Conflict, c plan.Candidates) []survey.Conflict {
 	return slices.DeleteFunc(slices.Clone(reported), func(r survey.Conflict) bool {
 		return !slices.Contains(c.Able[r.Node], r.Interface)
 	})
@@ -677,7 +677,7 @@ func (v *view) bgp(g lb.Grant) way {
 }
 
 // strain says why another node would announce, if there were a better one.
-func strain(strained []speaker.Rejection, node string) string {
+func strain(strained []plan.Rejection, node string) string {
 	for _, r := range strained {
 		if r.Node == node {
 			return fmt.Sprintf(", for want of a better node: %s %s", node, r.Reason.Words())
@@ -687,7 +687,7 @@ func strain(strained []speaker.Rejection, node string) string {
 }
 
 // rejections names the nodes that cannot announce an address of the family, by reason.
-func rejections(list []speaker.Rejection, f lb.Family) string {
+func rejections(list []plan.Rejection, f lb.Family) string {
 	byReason := map[lb.Reason][]string{}
 	for _, r := range list {
 		byReason[r.Reason] = append(byReason[r.Reason], r.Node)

@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 	"github.com/fairlead-lb/fairlead/internal/survey"
 )
 
@@ -18,7 +18,7 @@ type Announcement struct {
 
 // Layer2 is who announces an address by ARP or NDP.
 type Layer2 struct {
-	speaker.Candidates
+	plan.Candidates
 	Adverts   []string     // names of the advertisements that choose the address
 	Owner     survey.Owner // who says that it announces it; none where Node is ""
 	Conflicts []survey.Conflict
@@ -26,7 +26,7 @@ type Layer2 struct {
 
 // BGP is who announces an address to routers.
 type BGP struct {
-	speaker.Announcers
+	plan.Announcers
 	Adverts []string // names of the advertisements that choose the address
 	From    []string // those of Nodes that have a session over which they announce it
 	To      []string // the routers that are told
@@ -150,7 +150,7 @@ func (c *Cluster) WhyWords(a *Announcement) string {
 
 // Rejected returns the nodes that cannot announce the address by the way in which
 // it should be, and why.
-func (a *Announcement) Rejected() []speaker.Rejection {
+func (a *Announcement) Rejected() []plan.Rejection {
 	if a.Layer2.Reason == lb.ReasonNoAdvertisement {
 		return a.BGP.Rejected
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/election"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 	"github.com/fairlead-lb/fairlead/internal/survey"
 )
 
@@ -161,8 +161,8 @@ func (c *Cluster) ClaimOf(a netip.Addr) *v1alpha1.IPAddressClaim {
 }
 
 // Plan returns what the speaker of a node would do now.
-func (c *Cluster) Plan(node string) speaker.Plan {
+func (c *Cluster) Plan(node string) plan.Plan {
 	s := c.View.Snapshot
 	s.Node = node
-	return speaker.Make(s)
+	return plan.Make(s)
 }

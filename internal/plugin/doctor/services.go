@@ -13,9 +13,9 @@ import (
 
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
 )
 
 // The checks of Services and routers.
@@ -150,7 +150,7 @@ func assignedAt(c *cluster.Cluster, users []lb.Assignment) (last time.Time) {
 }
 
 // strained are the nodes that announce for want of a better one.
-func strained(a *cluster.Announcement) (out []speaker.Rejection) {
+func strained(a *cluster.Announcement) (out []plan.Rejection) {
 	for _, s := range a.Layer2.Strained {
 		if s.Node == a.Layer2.Owner.Node {
 			out = append(out, s)
@@ -179,16 +179,16 @@ func evidence(addr netip.Addr, a *cluster.Announcement) (out []string) {
 }
 
 // told are the rejections that the reason does not say of all nodes already.
-func told(a *cluster.Announcement) []speaker.Rejection {
+func told(a *cluster.Announcement) []plan.Rejection {
 	list := a.Rejected()
 	if a.Why() == lb.ReasonNoSubnet {
-		list = slices.DeleteFunc(slices.Clone(list), speaker.Rejection.LacksInterface)
+		list = slices.DeleteFunc(slices.Clone(list), plan.Rejection.LacksInterface)
 	}
 	return list
 }
 
 // rejections names the nodes that cannot announce an address of the family, by reason.
-func rejections(list []speaker.Rejection, f lb.Family) string {
+func rejections(list []plan.Rejection, f lb.Family) string {
 	var parts []string
 	for _, reason := range reasons(list) {
 		var nodes []string
@@ -202,7 +202,7 @@ func rejections(list []speaker.Rejection, f lb.Family) string {
 	return strings.Join(parts, "; ")
 }
 
-func reasons(list []speaker.Rejection) (out []lb.Reason) {
+func reasons(list []plan.Rejection) (out []lb.Reason) {
 	for _, r := range list {
 		if !slices.Contains(out, r.Reason) {
 			out = append(out, r.Reason)

@@ -10,10 +10,10 @@ import (
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 	"github.com/fairlead-lb/fairlead/internal/plugin/term"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
 )
 
 // Advert is an advertisement and whether it chooses an address.
@@ -58,7 +58,7 @@ type Way struct {
 	why      lb.Reason
 	family   lb.Family // of the address
 	noSubnet string    // says so, where that is why
-	rejected []speaker.Rejection
+	rejected []plan.Rejection
 }
 
 // AddressPart is one address: where it is from, and who announces it.
@@ -115,7 +115,7 @@ func addressPart(c *cluster.Cluster, g lb.Grant) AddressPart {
 }
 
 // wayOf begins what there is to say of a way: why it is not taken, or 0.
-func wayOf(f lb.Family, why lb.Reason, rejected []speaker.Rejection, chosen bool) Way {
+func wayOf(f lb.Family, why lb.Reason, rejected []plan.Rejection, chosen bool) Way {
 	w := Way{Chosen: chosen, Announced: why == 0, why: why, family: f, rejected: rejected}
 	if why != 0 {
 		w.Reason = why.String()
@@ -215,13 +215,13 @@ func silence(c *cluster.Cluster, node string, peers []string) string {
 	return strings.Join(why, "; ")
 }
 
-func (w *Way) reject(list []speaker.Rejection) {
+func (w *Way) reject(list []plan.Rejection) {
 	for _, r := range list {
 		w.Candidates = append(w.Candidates, Candidate{Node: r.Node, Verdict: Cannot, Reason: r.Reason.String(), Words: r.Reason.WordsFor(w.family)})
 	}
 }
 
-func reasonOf(list []speaker.Rejection, node string) (reason, words string) {
+func reasonOf(list []plan.Rejection, node string) (reason, words string) {
 	for _, r := range list {
 		if r.Node == node {
 			return r.Reason.String(), r.Reason.Words()

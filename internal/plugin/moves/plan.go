@@ -14,8 +14,8 @@ import (
 
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/plan"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
-	"github.com/fairlead-lb/fairlead/internal/speaker"
 )
 
 // Plan is what will happen.
@@ -71,16 +71,16 @@ func drain(c *cluster.Cluster, node string) Plan {
 
 // takenFrom has every other speaker decide, and returns what they take from the
 // node.
-func takenFrom(c *cluster.Cluster, s speaker.Snapshot, node string) []Move {
+func takenFrom(c *cluster.Cluster, s plan.Snapshot, node string) []Move {
 	out := []Move{}
 	for _, other := range slices.Sorted(maps.Keys(s.Speakers)) {
 		if other == node {
 			continue
 		}
 		s.Node = other
-		for a := range speaker.Make(s).Claims {
+		for a := range plan.Make(s).Claims {
 			if s.Claims[a].Owner == node {
-				out = append(out, move(c, speaker.Move{Addr: a, From: node, To: other}))
+				out = append(out, move(c, plan.Move{Addr: a, From: node, To: other}))
 			}
 		}
 	}
@@ -88,7 +88,7 @@ func takenFrom(c *cluster.Cluster, s speaker.Snapshot, node string) []Move {
 	return out
 }
 
-func move(c *cluster.Cluster, m speaker.Move) Move {
+func move(c *cluster.Cluster, m plan.Move) Move {
 	out := Move{Address: m.Addr, From: m.From, To: m.To}
 	for _, u := range c.Users[m.Addr] {
 		out.Services = append(out.Services, u.Service.String())
@@ -97,7 +97,7 @@ func move(c *cluster.Cluster, m speaker.Move) Move {
 }
 
 // nobodyElse says why no other node takes an address.
-func nobodyElse(c *cluster.Cluster, s speaker.Snapshot, a netip.Addr, node string) string {
+func nobodyElse(c *cluster.Cluster, s plan.Snapshot, a netip.Addr, node string) string {
 	g, _ := c.Grant(a)
 	found := s.Candidates(c.Users[a], g)
 	var why []string
@@ -110,11 +110,11 @@ func nobodyElse(c *cluster.Cluster, s speaker.Snapshot, a netip.Addr, node strin
 }
 
 // routes counts what the node announces by BGP now and in the snapshot.
-func routes(c *cluster.Cluster, s speaker.Snapshot, node string) Routes {
+func routes(c *cluster.Cluster, s plan.Snapshot, node string) Routes {
 	s.Node = node
 	r := Routes{Before: prefixes(c.Plan(node).Routes), after: map[string]int{}}
 	var stay []lb.BGPRoute
-	for _, row := range speaker.Make(s).Routes {
+	for _, row := range plan.Make(s).Routes {
 		if row.Drain {
 			continue
 		}
@@ -146,9 +146,9 @@ func take(c *cluster.Cluster, node string, addrs []netip.Addr) (Plan, error) {
 	}
 	s := c.View.Snapshot
 	s.Node = node
-	plan := speaker.Make(s)
+	made := plan.Make(s)
 	for _, a := range addrs {
-		next, refused := speaker.Orders{Take: []netip.Addr{a}}.Next(&s, plan)
+		next, refused := plan.Orders{Take: []netip.Addr{a}}.Next(&s, made)
 		if len(refused) > 0 {
 			return p, refuse(c, node, refused[0])
 		}
@@ -160,7 +160,7 @@ func take(c *cluster.Cluster, node string, addrs []netip.Addr) (Plan, error) {
 }
 
 // refuse says why a node cannot have an address, and who can.
-func refuse(c *cluster.Cluster, node string, r speaker.Refusal) error {
+func refuse(c *cluster.Cluster, node string, r plan.Refusal) error {
 	g, assigned := c.Grant(r.Addr)
 	if !assigned {
 		return fmt.Errorf("%s: no Service of Fairlead's has it", r.Addr)
@@ -203,11 +203,11 @@ func rebalance(c *cluster.Cluster, nodes []string) (plan Plan, order []string) {
 }
 
 // shareOf has a node take its share in the snapshot, and returns what it took.
-func shareOf(s *speaker.Snapshot, node string) (out []speaker.Move) {
-	var planner speaker.Planner
+func shareOf(s *plan.Snapshot, node string) (out []plan.Move) {
+	var planner plan.Planner
 	s.Node, s.Version, s.Moved = node, 1, nil
 	for {
-		next, _ := speaker.Orders{Rebalance: true}.Next(s, planner.Make(*s))
+		next, _ := plan.Orders{Rebalance: true}.Next(s, planner.Make(*s))
 		if !next.Addr.IsValid() {
 			return out
 		}

@@ -1,8 +1,8 @@
-// Package speaker decides what one node announces.
+// Package plan decides what one node announces.
 //
 // Make is pure: the same snapshot gives the same plan, on every node the same
 // owner for every address. Effects (gossip, ARP, status) are elsewhere.
-package speaker
+package plan
 
 import (
 	"cmp"
