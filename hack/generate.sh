@@ -12,7 +12,7 @@ gen rbac:roleName=fairlead-controller \
 	"paths={$controllers/allocate,$controllers/claims,$controllers/gossipkey,$controllers/peerstatus,$controllers/poolstatus,$controllers/references,$controllers/report,./cmd/controller}" \
 	output:rbac:dir=config/rbac/controller
 gen rbac:roleName=fairlead-speaker \
-	"paths={$controllers/announce,./cmd/speaker}" \
+	"paths={./internal/speaker,./cmd/speaker}" \
 	output:rbac:dir=config/rbac/speaker
 go run -C hack/chart .
 go run ./hack/docs

@@ -25,11 +25,11 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/bfd"
 	"github.com/fairlead-lb/fairlead/internal/clockcheck"
 	"github.com/fairlead-lb/fairlead/internal/config"
-	"github.com/fairlead-lb/fairlead/internal/controller/announce"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/members"
 	"github.com/fairlead-lb/fairlead/internal/metrics"
+	"github.com/fairlead-lb/fairlead/internal/speaker"
 	"github.com/fairlead-lb/fairlead/internal/version"
 )
 
@@ -46,7 +46,7 @@ type options struct {
 	gossipFamily string
 	gossipPort   uint
 	failover     members.Failover
-	routing      announce.Routing
+	routing      speaker.Routing
 }
 
 // mostDrainWait leaves room for all else within the 30 s that Kubernetes gives a
@@ -137,24 +137,24 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 		return fmt.Errorf("find this program, to start it for BFD: %w", err)
 	}
 	o.routing.BFD = []string{self, serveBFD}
-	cfg := announce.Config{
+	cfg := speaker.Config{
 		Node: o.node, Bind: bind, Follow: o.gossip == "", Family: family, Port: uint16(o.gossipPort), Version: version.String(), Class: o.Class, Failover: o.failover, Routing: o.routing,
 		Metrics:   metrics.NewSpeaker(ctrlmetrics.Registry),
 		Clock:     clock,
 		Namespace: o.Namespace, API: api, Conn: mgr.Conn, Log: mgr.Log,
 	}
-	var running atomic.Pointer[announce.Announcer]
+	var running atomic.Pointer[speaker.Speaker]
 	announcer := manager.RunnableFunc(func(ctx context.Context) (err error) {
 		// These wait for the API server, and the probes must be answered meanwhile.
 		if cfg.Follow {
-			if cfg.Bind, err = announce.AwaitAddress(ctx, cfg); err != nil {
+			if cfg.Bind, err = speaker.AwaitAddress(ctx, cfg); err != nil {
 				return ignoreEnd(ctx, err)
 			}
 		}
 		if cfg.Keys, cfg.Term, err = gossipKeys(ctx, api, o.Namespace, mgr.Log); err != nil {
 			return err
 		}
-		a := announce.New(cfg)
+		a := speaker.New(cfg)
 		running.Store(a)
 		return a.Start(ctx)
 	})
@@ -171,7 +171,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if err := cmp.Or(mgr.Add(announcer), mgr.Add(ask), mgr.AddReadyzCheck("joined", joined)); err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}
-	if err = mgr.Start(ctx); errors.Is(err, announce.ErrAddressChanged) {
+	if err = mgr.Start(ctx); errors.Is(err, speaker.ErrAddressChanged) {
 		mgr.Log.Info("starting again with another address for the gossip", "cause", err.Error())
 		return program.ErrStartAgain
 	}

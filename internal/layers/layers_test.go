@@ -19,7 +19,7 @@ var lines = [][]string{
 	{"internal/kube", "internal/kube/apiconn", "internal/plan", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics", "internal/nodecheck", "internal/dhcpwatch"},
 	{"internal/controller/ledger", "internal/survey"},
 	{
-		"internal/controller/allocate", "internal/controller/announce", "internal/controller/claims", "internal/controller/gossipkey", "internal/controller/herald",
+		"internal/controller/allocate", "internal/controller/claims", "internal/controller/gossipkey", "internal/speaker", "internal/controller/herald",
 		"internal/controller/observe", "internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/references", "internal/controller/report",
 	},
 	{"cmd/internal/program", "internal/plugin/advice", "internal/plugin/cluster", "internal/plugin/reach", "internal/plugin/term"},
@@ -47,7 +47,7 @@ var onlyIn = map[string][]string{
 }
 
 // kubernetes may be known to these and what is below them.
-var kubernetes = []string{"api/", "internal/kube", "internal/survey", "internal/controller/", "internal/plugin", "cmd/", "hack/docs", "test/"}
+var kubernetes = []string{"api/", "internal/speaker", "internal/kube", "internal/survey", "internal/controller/", "internal/plugin", "cmd/", "hack/docs", "test/"}
 
 // pure packages know no clock but the times they are given, and do no I/O.
 var pure = map[string][]string{

@@ -14,7 +14,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
-// What follows does what memberlist v0.7.0, Members and announce.Announcer do, in
+// What follows does what memberlist v0.7.0, Members and speaker.Speaker do, in
 // virtual time. Names are theirs where there is one.
 
 const (

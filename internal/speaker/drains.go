@@ -1,4 +1,4 @@
-package announce
+package speaker
 
 import (
 	"net/netip"

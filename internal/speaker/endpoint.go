@@ -1,4 +1,4 @@
-package announce
+package speaker
 
 import (
 	"context"
@@ -88,7 +88,7 @@ func (w *world) ownGossipAddress() netip.Addr {
 }
 
 // assess decides again whether this speaker may take part.
-func (a *Announcer) assess(ctx context.Context) {
+func (a *Speaker) assess(ctx context.Context) {
 	s := a.world.standing(a.cfg.endpoint())
 	if s.Equal(a.standing) {
 		return
@@ -108,7 +108,7 @@ func (a *Announcer) assess(ctx context.Context) {
 
 // hasMoved reports whether this speaker is to be started again with another address. As
 // long as the machine does not have that one, the speaker keeps using its own.
-func (a *Announcer) hasMoved() bool {
+func (a *Speaker) hasMoved() bool {
 	own := a.world.ownGossipAddress()
 	a.misplaced = endpointFault{}
 	if !a.cfg.Follow || !own.IsValid() || own == a.cfg.Bind {
@@ -126,7 +126,7 @@ func (a *Announcer) hasMoved() bool {
 type endpointFault struct{ reason, message string }
 
 // endpointFault returns what is wrong with the endpoint in use.
-func (a *Announcer) endpointFault() endpointFault {
+func (a *Speaker) endpointFault() endpointFault {
 	if f := standingFault(a.cfg.endpoint(), a.standing); f.reason != "" {
 		return f
 	}

@@ -1,4 +1,4 @@
-package announce
+package speaker
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 
 // claimNodeName waits until no other machine has this node's name, as far as the endpoint in the Speaker
 // object leads to one.
-func (a *Announcer) claimNodeName(ctx context.Context) error {
+func (a *Speaker) claimNodeName(ctx context.Context) error {
 	for {
 		var s v1alpha1.Speaker
 		err := a.cfg.API.Get(ctx, client.ObjectKey{Name: a.cfg.Node}, &s)
@@ -48,7 +48,7 @@ func (a *Announcer) claimNodeName(ctx context.Context) error {
 }
 
 // isDuplicate reports whether another machine was there first with this node's name.
-func (a *Announcer) isDuplicate() bool {
+func (a *Speaker) isDuplicate() bool {
 	first, duplicate := a.members.Duplicate()
 	if duplicate && !a.duplicate {
 		a.log.Error(errors.New("duplicate node name"), fmt.Sprintf(
@@ -61,7 +61,7 @@ func (a *Announcer) isDuplicate() bool {
 
 // yieldNodeName has this speaker own nothing while another machine was there first with its name, and look
 // for the others when that is over.
-func (a *Announcer) yieldNodeName(ctx context.Context) {
+func (a *Speaker) yieldNodeName(ctx context.Context) {
 	switch was := a.duplicate; {
 	case a.isDuplicate() && !was:
 		a.joined.Store(false)

@@ -1,4 +1,4 @@
-package announce
+package speaker
 
 import (
 	"net/netip"
@@ -107,7 +107,7 @@ func TestAnAddressThatTheMachineLacksChangesNothing(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a := &Announcer{cfg: Config{Node: "n1", Bind: netip.MustParseAddr("127.0.0.1"), Port: 7946, Follow: tt.follow}, world: newWorld(kube.Class{}, "n1")}
+			a := &Speaker{cfg: Config{Node: "n1", Bind: netip.MustParseAddr("127.0.0.1"), Port: 7946, Follow: tt.follow}, world: newWorld(kube.Class{}, "n1")}
 			a.world.gossip.own = netip.MustParseAddr(tt.own)
 			if moves := a.hasMoved(); moves != tt.moves {
 				t.Errorf("moves: %v", moves)

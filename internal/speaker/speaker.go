@@ -1,6 +1,6 @@
-// Package announce makes one node announce what it owns: it gathers what is so,
+// Package speaker makes one node announce what it owns: it gathers what is so,
 // has plan.Make decide, and carries the plan out.
-package announce
+package speaker
 
 import (
 	"bytes"
@@ -88,8 +88,8 @@ type Config struct {
 
 func (c Config) endpoint() netip.AddrPort { return netip.AddrPortFrom(c.Bind, c.Port) }
 
-// Announcer runs one node's speaker.
-type Announcer struct {
+// Speaker runs one node's speaker.
+type Speaker struct {
 	cfg     Config
 	log     logr.Logger
 	world   *world
@@ -149,15 +149,15 @@ type Announcer struct {
 	failure    string                   // the last error of layer2, said once
 }
 
-// New returns an Announcer that does nothing until Start.
-func New(cfg Config) *Announcer {
+// New returns an Speaker that does nothing until Start.
+func New(cfg Config) *Speaker {
 	m := members.New(members.Config{
 		Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Keys: cfg.Keys, Term: cfg.Term,
 		Generation: uint64(time.Now().UnixNano()), Failover: cfg.Failover, Log: cfg.Log.WithName("gossip"),
 	})
 	w := newWorld(cfg.Class, cfg.Node)
 	w.gossip.family = cfg.Family
-	return &Announcer{
+	return &Speaker{
 		cfg:      cfg,
 		log:      cfg.Log,
 		world:    w,
@@ -189,7 +189,7 @@ func New(cfg Config) *Announcer {
 // +kubebuilder:rbac:groups=fairlead.dev,resources=speakers/status,verbs=patch
 
 // Start runs the speaker until ctx ends; then it hands over what it owns.
-func (a *Announcer) Start(ctx context.Context) error {
+func (a *Speaker) Start(ctx context.Context) error {
 	a.cfg.Metrics.Sessions(a.routing.measure)
 	a.cfg.Metrics.Layer2(a.questions)
 	a.readRoutes(true)
@@ -216,7 +216,7 @@ func (a *Announcer) Start(ctx context.Context) error {
 }
 
 // work joins the others, announces until ctx ends, and hands over.
-func (a *Announcer) work(ctx, background context.Context) error {
+func (a *Speaker) work(ctx, background context.Context) error {
 	if err := a.join(ctx); err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ func (a *Announcer) work(ctx, background context.Context) error {
 // goesForGood reports whether what this node announces is to go with the speaker,
 // and says so for the routers' logs: not when another speaker is about to follow on
 // the same node, nor when no other node announces it.
-func (a *Announcer) goesForGood() (bool, string) {
+func (a *Speaker) goesForGood() (bool, string) {
 	switch {
 	case a.world.nodeGoes():
 		return true, a.cfg.Node + " is leaving the cluster"
@@ -244,12 +244,12 @@ func (a *Announcer) goesForGood() (bool, string) {
 }
 
 // Joined reports whether the speaker takes part; before that it owns nothing.
-func (a *Announcer) Joined() bool { return a.joined.Load() }
+func (a *Speaker) Joined() bool { return a.joined.Load() }
 
 // join reads what there is, makes this speaker known, and finds the others, before
 // it may own anything (invariant L6). Of two that start together at least the later one to
 // make itself known finds the other.
-func (a *Announcer) join(ctx context.Context) error {
+func (a *Speaker) join(ctx context.Context) error {
 	select {
 	case <-a.world.listed:
 	case <-ctx.Done():
@@ -289,7 +289,7 @@ func (a *Announcer) join(ctx context.Context) error {
 
 // hasJoined records that this node may own addresses, and tells the others: a
 // node that may not is not elected.
-func (a *Announcer) hasJoined() {
+func (a *Speaker) hasJoined() {
 	if a.duplicate {
 		return
 	}
@@ -300,14 +300,14 @@ func (a *Announcer) hasJoined() {
 }
 
 // tellFacts tells the others about this node.
-func (a *Announcer) tellFacts() {
+func (a *Speaker) tellFacts() {
 	a.members.SetFacts(members.Facts{
 		Interfaces: a.usable(), Joined: a.joined.Load(), Leaving: a.leaving, Drained: a.drained, Unproxied: a.unproxied, Disputed: a.left,
 	})
 }
 
 // usable is the interfaces with what they cannot be used for.
-func (a *Announcer) usable() []netif.Interface {
+func (a *Speaker) usable() []netif.Interface {
 	out := slices.Clone(a.interfaces)
 	for i := range out {
 		out[i].Fails = a.fails[out[i].Name]
@@ -316,7 +316,7 @@ func (a *Announcer) usable() []netif.Interface {
 }
 
 // known returns where the API server says that the other speakers are.
-func (a *Announcer) known(ctx context.Context) ([]netip.AddrPort, error) {
+func (a *Speaker) known(ctx context.Context) ([]netip.AddrPort, error) {
 	var list v1alpha1.SpeakerList
 	if err := a.cfg.API.List(ctx, &list); err != nil {
 		return nil, fmt.Errorf("list Speakers: %w", err)
@@ -331,7 +331,7 @@ func (a *Announcer) known(ctx context.Context) ([]netip.AddrPort, error) {
 }
 
 // loop brings what is announced in line with what is so, whenever that changes.
-func (a *Announcer) loop(ctx, background context.Context) error {
+func (a *Speaker) loop(ctx, background context.Context) error {
 	tick := time.NewTicker(tryAgain)
 	defer tick.Stop()
 	for {
@@ -384,7 +384,7 @@ func (a *Announcer) loop(ctx, background context.Context) error {
 }
 
 // look reads the interfaces and tells the others.
-func (a *Announcer) look(ctx context.Context) {
+func (a *Speaker) look(ctx context.Context) {
 	interfaces, rest, err := netif.List()
 	if err != nil {
 		a.log.Error(err, "cannot read the interfaces; going on with what is known of them")
@@ -424,7 +424,7 @@ func (a *Announcer) look(ctx context.Context) {
 
 // readRoutes reads the routing table. Where it is long, as with all routes of the Internet, that
 // is done as seldom as everything else is looked at.
-func (a *Announcer) readRoutes(changed bool) {
+func (a *Speaker) readRoutes(changed bool) {
 	const long = 1000
 	if !changed && a.routes.Count > long && a.unchecked+1 < checkEvery {
 		return
@@ -458,7 +458,7 @@ func hostAddresses(rest []netif.Address) (out []v1alpha1.SpeakerHostAddress) {
 
 // check looks for what defeats announcing in the node's kernel: at its settings, and
 // at every few calls at everything.
-func (a *Announcer) check() {
+func (a *Speaker) check() {
 	if a.unchecked++; a.unchecked >= checkEvery {
 		facts, err := nodecheck.Read(a.standby)
 		if err != nil {
@@ -474,7 +474,7 @@ func (a *Announcer) check() {
 
 // hear takes in which addresses of pools DHCP servers give, where this node could
 // announce them.
-func (a *Announcer) hear() {
+func (a *Speaker) hear() {
 	could := slices.DeleteFunc(slices.Clone(a.interfaces), func(i netif.Interface) bool { return !i.Up || !slices.Contains(a.standby, i.Name) })
 	leases, err := a.dhcp.Follow(could, a.world.poolSet())
 	a.complain(&a.deaf, err, "cannot hear DHCP on every interface; trying again")
@@ -486,7 +486,7 @@ func (a *Announcer) hear() {
 
 // judge finds what defeats announcing, by the last look at the kernel and by what was
 // heard.
-func (a *Announcer) judge() {
+func (a *Speaker) judge() {
 	facts := a.kernel
 	facts.Leases, facts.Rival, facts.Own = a.leases, a.rival, slices.Concat(a.world.ownAddresses(), []netip.Addr{a.cfg.Bind})
 	a.findings = nodecheck.Check(facts, &a.planner, a.standby)
@@ -495,7 +495,7 @@ func (a *Announcer) judge() {
 // rejoin looks for the others, when a cable is back or this process has stood
 // still for a while: they may have taken what this node owned, and it has not
 // heard of it. It owns nothing until it has found them, or that there are none.
-func (a *Announcer) rejoin(ctx context.Context) {
+func (a *Speaker) rejoin(ctx context.Context) {
 	a.joined.Store(false)
 	a.tellFacts()
 	a.searching.Add(1)
@@ -512,7 +512,7 @@ func (a *Announcer) rejoin(ctx context.Context) {
 // find joins one of the others, in several attempts until ctx ends: a port that
 // just came up may swallow the first packets, and TCP repeats them only after a
 // second.
-func (a *Announcer) find(ctx context.Context, others []netip.AddrPort) {
+func (a *Speaker) find(ctx context.Context, others []netip.AddrPort) {
 	for len(others) > 0 && ctx.Err() == nil {
 		attempt, cancel := context.WithTimeout(ctx, findEvery)
 		found := a.members.Join(attempt, others)
@@ -529,7 +529,7 @@ func (a *Announcer) find(ctx context.Context, others []netip.AddrPort) {
 // lookForLost looks for speakers that are known and not among the members, until
 // ctx ends: gossip alone does not find together again after a long partition. Those
 // who are in touch take turns, so that a few look at a time, however many they are.
-func (a *Announcer) lookForLost(ctx context.Context) {
+func (a *Speaker) lookForLost(ctx context.Context) {
 	tick := time.NewTicker(lookAround)
 	defer tick.Stop()
 	for turn := 0; ; turn++ {
@@ -557,7 +557,7 @@ func (a *Announcer) lookForLost(ctx context.Context) {
 
 // rekey has the gossip use the keys and the term that are in the Secret now. While they are not
 // as they should be, or the Secret is gone, those before stay in use.
-func (a *Announcer) rekey() {
+func (a *Speaker) rekey() {
 	data, annotation := a.world.gossipSecret()
 	keys, term, err := a.keyring.target, a.cfg.Term, error(nil)
 	if data != nil {
@@ -588,7 +588,7 @@ func (a *Announcer) rekey() {
 
 // complain logs a fault that is met again and again, or nil, once as long as it is the
 // same as the last.
-func (a *Announcer) complain(last *string, err error, words string) {
+func (a *Speaker) complain(last *string, err error, words string) {
 	now := ""
 	if err != nil {
 		now = err.Error()
@@ -600,7 +600,7 @@ func (a *Announcer) complain(last *string, err error, words string) {
 }
 
 // act gathers, decides and acts, once.
-func (a *Announcer) act() plan.Plan {
+func (a *Speaker) act() plan.Plan {
 	a.rekey()
 	orders := a.world.orders()
 	if failing := a.proxy.failing(); orders.Drain != a.drained || failing != a.unproxied {
@@ -650,7 +650,7 @@ func (a *Announcer) act() plan.Plan {
 
 // inDispute returns the addresses that speakers leave to foreign hosts, as their Speaker
 // objects have it, and as they tell by gossip while the API server is away.
-func (a *Announcer) inDispute(v members.View) map[netip.Addr]bool {
+func (a *Speaker) inDispute(v members.View) map[netip.Addr]bool {
 	out := a.world.inDispute()
 	for _, f := range v.Facts {
 		for _, addr := range f.Disputed {
@@ -663,7 +663,7 @@ func (a *Announcer) inDispute(v members.View) map[netip.Addr]bool {
 // withoutYielded returns the rows without the addresses that another node was heard to
 // announce while the interface of the gossip is down. This node cannot hear that they are
 // the other node's now, and may have another interface in their subnet.
-func (a *Announcer) withoutYielded(rows []lb.L2Announcement) []lb.L2Announcement {
+func (a *Speaker) withoutYielded(rows []lb.L2Announcement) []lb.L2Announcement {
 	if !a.severed {
 		a.yielded = nil
 		return rows
@@ -681,7 +681,7 @@ func (a *Announcer) withoutYielded(rows []lb.L2Announcement) []lb.L2Announcement
 }
 
 // shareDisputes tells the others which addresses this node leaves to foreign hosts.
-func (a *Announcer) shareDisputes(conflicts []layer2.Conflict) {
+func (a *Speaker) shareDisputes(conflicts []layer2.Conflict) {
 	var left []netip.Addr
 	for _, c := range conflicts { // sorted by address
 		if !c.Announced && len(left) < members.MaxDisputed && !slices.Contains(left, c.Addr) {
@@ -696,7 +696,7 @@ func (a *Announcer) shareDisputes(conflicts []layer2.Conflict) {
 
 // noteFailures tells the others which interfaces cannot be opened: they take over what
 // was to be announced there. It returns why.
-func (a *Announcer) noteFailures() error {
+func (a *Speaker) noteFailures() error {
 	fails, why := a.layer2.Fails()
 	if !maps.EqualFunc(fails, a.fails, slices.Equal) {
 		a.fails = fails
@@ -707,7 +707,7 @@ func (a *Announcer) noteFailures() error {
 
 // befriend tells layer 2 of the nodes' hardware addresses, if they are not those of
 // the last time.
-func (a *Announcer) befriend(v members.View) {
+func (a *Speaker) befriend(v members.View) {
 	versions := [...]uint64{v.FactsVersion, a.world.macsVersion()}
 	if versions == a.befriended {
 		return
@@ -731,7 +731,7 @@ func (a *Announcer) befriend(v members.View) {
 
 // countTakeOvers counts the addresses that were taken over just now, by what is with
 // the node that had them.
-func (a *Announcer) countTakeOvers(s *plan.Snapshot, claims map[netip.Addr]election.Claim) {
+func (a *Speaker) countTakeOvers(s *plan.Snapshot, claims map[netip.Addr]election.Claim) {
 	for addr := range claims {
 		from := s.Claims[addr].Owner
 		if from == "" {
@@ -772,7 +772,7 @@ func avoid(f members.Facts) (out []lb.Reason) {
 }
 
 // obey begins the next move that a user wants.
-func (a *Announcer) obey(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) {
+func (a *Speaker) obey(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) {
 	var again time.Duration
 	if a.take, again = a.mover.next(orders, s, p); again > 0 {
 		time.AfterFunc(again, a.world.changed.Poke)
@@ -828,7 +828,7 @@ func (g *ground) stand(world, crowd uint64) uint64 {
 }
 
 // tell has the Speaker object say what this node announces, and what failed.
-func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.ServiceKey, alive int, failed error) {
+func (a *Speaker) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.ServiceKey, alive int, failed error) {
 	a.note(inForce)
 	if a.duplicate {
 		return // the Speaker object is the first machine's
@@ -863,7 +863,7 @@ func (a *Announcer) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.
 }
 
 // note takes in what is announced now. Mostly it is what was.
-func (a *Announcer) note(inForce []lb.L2Announcement) {
+func (a *Speaker) note(inForce []lb.L2Announcement) {
 	if sameSlice(inForce, a.inForce) {
 		return
 	}
@@ -889,7 +889,7 @@ func (a *Announcer) note(inForce []lb.L2Announcement) {
 func sameSlice[T any](x, y []T) bool { return len(x) == len(y) && (len(x) == 0 || &x[0] == &y[0]) }
 
 // questions tells of questions by ARP and NDP. Any goroutine may call it.
-func (a *Announcer) questions() (out []metrics.Questions) {
+func (a *Speaker) questions() (out []metrics.Questions) {
 	for f, c := range a.layer2.Counts() {
 		protocol := "arp"
 		if f == lb.IPv6 {
@@ -903,7 +903,7 @@ func (a *Announcer) questions() (out []metrics.Questions) {
 }
 
 // count says in metrics how many speakers, addresses and conflicts there are.
-func (a *Announcer) count(alive, addresses int, conflicts []layer2.Conflict) {
+func (a *Speaker) count(alive, addresses int, conflicts []layer2.Conflict) {
 	disputed := map[netip.Addr]bool{}
 	for _, c := range conflicts {
 		if disputed[c.Addr] = true; !a.disputed[c.Addr] {
@@ -921,7 +921,7 @@ func (a *Announcer) count(alive, addresses int, conflicts []layer2.Conflict) {
 // handOver hands over what this node announces, make before break: the others
 // elect a successor for each address, and this node stops as it hears the
 // successor's claim. What nobody takes it announces to the end.
-func (a *Announcer) handOver(ctx context.Context) {
+func (a *Speaker) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
 	defer cancel()
 	a.leaving = true
@@ -936,7 +936,7 @@ func (a *Announcer) handOver(ctx context.Context) {
 
 // sayGoodbye stops answering, and tells the others and the API server, at the same time:
 // where all leave, there is nobody who hears the last one.
-func (a *Announcer) sayGoodbye(ctx context.Context) {
+func (a *Speaker) sayGoodbye(ctx context.Context) {
 	a.layer2.Close()
 	a.dhcp.Close()
 	ctx, cancel := context.WithTimeout(ctx, farewell)
@@ -959,7 +959,7 @@ func (a *Announcer) sayGoodbye(ctx context.Context) {
 
 // mayHandOver reports whether another node can take something of what this one
 // still announces.
-func (a *Announcer) mayHandOver(p plan.Plan) bool {
+func (a *Speaker) mayHandOver(p plan.Plan) bool {
 	return slices.ContainsFunc(p.Outcomes, func(o plan.Outcome) bool {
 		return o.Reason == lb.ReasonAnnounced && slices.ContainsFunc(o.Avoided, func(r plan.Rejection) bool {
 			return r.Node == a.cfg.Node // avoided only while there is a better one

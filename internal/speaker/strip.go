@@ -1,4 +1,4 @@
-package announce
+package speaker
 
 import (
 	corev1 "k8s.io/api/core/v1"
