@@ -9,7 +9,7 @@ gen() { go tool -modfile=hack/tools/go.mod controller-gen "$@"; }
 gen object:headerFile=hack/boilerplate.go.txt crd paths=./api/... output:crd:artifacts:config=config/crd
 controllers=./internal/controller
 gen rbac:roleName=fairlead-controller \
-	"paths={$controllers/allocate,$controllers/claims,$controllers/gossipkey,$controllers/peerstatus,$controllers/poolstatus,$controllers/references,$controllers/report,./cmd/controller}" \
+	"paths={$controllers/assign,$controllers/claims,$controllers/gossipkey,$controllers/peerstatus,$controllers/poolstatus,$controllers/advertisementstatus,$controllers/servicestatus,./cmd/controller}" \
 	output:rbac:dir=config/rbac/controller
 gen rbac:roleName=fairlead-speaker \
 	"paths={./internal/speaker,./cmd/speaker}" \

@@ -23,16 +23,16 @@ import (
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/cmd/internal/program"
-	"github.com/fairlead-lb/fairlead/internal/controller/allocate"
+	"github.com/fairlead-lb/fairlead/internal/controller/advertisementstatus"
+	"github.com/fairlead-lb/fairlead/internal/controller/assign"
+	"github.com/fairlead-lb/fairlead/internal/controller/blocked"
 	"github.com/fairlead-lb/fairlead/internal/controller/claims"
+	"github.com/fairlead-lb/fairlead/internal/controller/eventqueue"
 	"github.com/fairlead-lb/fairlead/internal/controller/gossipkey"
-	"github.com/fairlead-lb/fairlead/internal/controller/herald"
 	"github.com/fairlead-lb/fairlead/internal/controller/ledger"
-	"github.com/fairlead-lb/fairlead/internal/controller/observe"
 	"github.com/fairlead-lb/fairlead/internal/controller/peerstatus"
 	"github.com/fairlead-lb/fairlead/internal/controller/poolstatus"
-	"github.com/fairlead-lb/fairlead/internal/controller/references"
-	"github.com/fairlead-lb/fairlead/internal/controller/report"
+	"github.com/fairlead-lb/fairlead/internal/controller/servicestatus"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/metrics"
 	"github.com/fairlead-lb/fairlead/internal/version"
@@ -152,17 +152,17 @@ type controller interface {
 // controllers lists all there are.
 func controllers(mgr ctrl.Manager, o options, m *metrics.Controller) []controller {
 	book := ledger.New(mgr.GetAPIReader(), o.Class, time.Now)
-	events := herald.New(mgr.GetEventRecorder("fairlead-controller"), mgr.GetScheme(), book.GiveWay)
-	reports := report.New(mgr.GetClient(), book, o.Class, events, time.Now)
+	events := eventqueue.New(mgr.GetEventRecorder("fairlead-controller"), mgr.GetScheme(), book.GiveWay)
+	reports := servicestatus.New(mgr.GetClient(), book, o.Class, events, time.Now)
 	m.Read(func() metrics.State { return state(mgr.GetClient(), book, reports) })
 	return []controller{
 		events,
 		gossipkey.New(mgr.GetClient(), o.Namespace),
 		poolstatus.New(mgr.GetClient(), book, events, time.Now),
-		observe.New(mgr.GetClient(), book),
-		allocate.New(mgr.GetClient(), book, o.Class, events, m),
+		blocked.New(mgr.GetClient(), book),
+		assign.New(mgr.GetClient(), book, o.Class, events, m),
 		claims.New(mgr.GetClient(), book, time.Now),
-		references.New(mgr.GetClient()),
+		advertisementstatus.New(mgr.GetClient()),
 		peerstatus.New(mgr.GetClient(), time.Now),
 		reports,
 	}
@@ -170,7 +170,7 @@ func controllers(mgr ctrl.Manager, o options, m *metrics.Controller) []controlle
 
 // state is what the metrics tell of what is now. One that does not lead has no
 // addresses in its book, and tells nothing.
-func state(c client.Client, book *ledger.Ledger, reports *report.Controller) metrics.State {
+func state(c client.Client, book *ledger.Ledger, reports *servicestatus.Controller) metrics.State {
 	census := book.Census()
 	var s metrics.State
 	for name, u := range census.Pools {

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 // Child is an Engine in a process of its own, with the same methods.
@@ -31,7 +31,7 @@ type Child struct {
 	command []string
 	tell    func(item)
 	wanted  atomic.Pointer[[]SessionSpec]
-	wake    wake.Signal
+	wake    notify.Signal
 	queries chan chan Status
 	running atomic.Bool
 	done    chan struct{} // closed when Run returns
@@ -55,7 +55,7 @@ const childPatience = 3 * time.Second
 // NewChild returns a Child without sessions. The command must call Serve.
 func NewChild(c Config, command ...string) *Child {
 	child := &Child{
-		command: command, tell: c.tell, wake: wake.New(), queries: make(chan chan Status), done: make(chan struct{}),
+		command: command, tell: c.tell, wake: notify.New(), queries: make(chan chan Status), done: make(chan struct{}),
 	}
 	child.wanted.Store(&[]SessionSpec{})
 	return child

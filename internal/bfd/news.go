@@ -4,14 +4,14 @@ import (
 	"context"
 	"sync"
 
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 // news carries what happened from the timers' goroutine to who may be slow: the
 // one that is notified, and the log.
 type news struct {
 	tell  func(item)
-	ready wake.Signal
+	ready notify.Signal
 
 	mu    sync.Mutex // guards the field below; held only to append and to swap
 	items []item
@@ -23,7 +23,7 @@ type item struct {
 	Err   string
 }
 
-func newNews(tell func(item)) *news { return &news{tell: tell, ready: wake.New()} }
+func newNews(tell func(item)) *news { return &news{tell: tell, ready: notify.New()} }
 
 func (n *news) add(i item) {
 	n.mu.Lock()

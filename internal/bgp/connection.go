@@ -17,7 +17,7 @@ import (
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 // connection is one TCP connection with a router, and its state machine. One goroutine
@@ -29,7 +29,7 @@ type connection struct {
 	local    netip.Addr
 	router   netip.AddrPort
 	counters *counters
-	refresh  wake.Signal // the router wants its routes again
+	refresh  notify.Signal // the router wants its routes again
 
 	// The reading goroutine uses these; fsm.peer and fsm.router are read by others once
 	// exchangeOpen has returned.
@@ -94,7 +94,7 @@ func contain(log logr.Logger, f func() error) (err error) {
 
 func newConnection(p lb.BGPPeer, conn net.Conn, c *counters, log logr.Logger) *connection {
 	return &connection{
-		log: log, conn: conn, local: addrPort(conn.LocalAddr()).Addr(), router: addrPort(conn.RemoteAddr()), counters: c, refresh: wake.New(),
+		log: log, conn: conn, local: addrPort(conn.LocalAddr()).Addr(), router: addrPort(conn.RemoteAddr()), counters: c, refresh: notify.New(),
 		fsm: newFSM(p), reader: bufio.NewReaderSize(conn, readBuffer), established: make(chan struct{}), done: make(chan struct{}),
 	}
 }

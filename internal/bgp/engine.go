@@ -14,7 +14,7 @@ import (
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 // Config is what an Engine is made from.
@@ -29,7 +29,7 @@ type Config struct {
 type Engine struct {
 	log       logr.Logger
 	listeners listeners
-	changed   wake.Signal
+	changed   notify.Signal
 	ctx       context.Context
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
@@ -44,7 +44,7 @@ type Engine struct {
 // New returns an Engine that has no sessions.
 func New(c Config) *Engine {
 	e := &Engine{
-		log: c.Log, changed: wake.New(), sessions: map[string]*session{}, lost: map[string]string{},
+		log: c.Log, changed: notify.New(), sessions: map[string]*session{}, lost: map[string]string{},
 		listeners: listeners{port: cmp.Or(c.ListenPort, bgpPort), open: map[listenKey]*listener{}},
 	}
 	e.ctx, e.stop = context.WithCancel(context.Background())

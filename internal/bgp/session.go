@@ -13,7 +13,7 @@ import (
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 const bgpPort = 179
@@ -25,10 +25,10 @@ type session struct {
 	status    status
 	counters  counters
 	table     table
-	poke      wake.Signal        // ends a wait
-	dirty     wake.Signal        // routes have changed
-	moved     wake.Signal        // the node's addresses have changed
-	probe     wake.Signal        // a KEEPALIVE is to be sent now
+	poke      notify.Signal      // ends a wait
+	dirty     notify.Signal      // routes have changed
+	moved     notify.Signal      // the node's addresses have changed
+	probe     notify.Signal      // a KEEPALIVE is to be sent now
 	flush     chan chan struct{} // closes what it receives when all routes are sent
 	cancel    context.CancelFunc
 
@@ -50,7 +50,7 @@ type session struct {
 func newSession(p lb.BGPPeer, held string, ls *listeners, changed func(), log logr.Logger) *session {
 	s := &session{
 		log: log.WithValues("peer", p.Name), listeners: ls, peer: p, held: held, cutShort: func() {},
-		poke: wake.New(), dirty: wake.New(), moved: wake.New(), probe: wake.New(), flush: make(chan chan struct{}),
+		poke: notify.New(), dirty: notify.New(), moved: notify.New(), probe: notify.New(), flush: make(chan chan struct{}),
 	}
 	s.status.changed = changed
 	s.status.s = Session{Peer: p.Name, State: Connect, Since: time.Now()}

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 const (
@@ -102,14 +102,14 @@ func Words(ahead time.Duration) string {
 
 // Watch reads the dates of the API server's answers.
 type Watch struct {
-	changed wake.Signal
+	changed notify.Signal
 
 	mu      sync.Mutex
 	verdict Verdict // guarded by mu
 }
 
 // New returns a Watch that knows nothing yet.
-func New() *Watch { return &Watch{changed: wake.New()} }
+func New() *Watch { return &Watch{changed: notify.New()} }
 
 // Verdict returns what is known now.
 func (w *Watch) Verdict() Verdict {

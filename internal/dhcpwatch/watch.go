@@ -11,7 +11,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/netif"
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 // Pools says whose an address is. Any goroutine may ask it.
@@ -25,7 +25,7 @@ type Pools interface {
 type Watch struct {
 	log     logr.Logger
 	dial    func(netif.Interface) (wire, error)
-	changed wake.Signal
+	changed notify.Signal
 	lines   map[lineKey]*line
 	wg      sync.WaitGroup
 
@@ -50,7 +50,7 @@ type line struct {
 
 // New returns a Watch that hears nothing until Follow.
 func New(log logr.Logger) *Watch {
-	return &Watch{log: log, dial: dial, changed: wake.New(), lines: map[lineKey]*line{}, leases: leases{}}
+	return &Watch{log: log, dial: dial, changed: notify.New(), lines: map[lineKey]*line{}, leases: leases{}}
 }
 
 // Changed receives when Follow would return other leases than the last time. It has

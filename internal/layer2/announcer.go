@@ -16,7 +16,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/netif"
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 // Announcer answers for the addresses it was last given. One goroutine at a
@@ -30,7 +30,7 @@ type Announcer struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 	friends atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
-	changed wake.Signal
+	changed notify.Signal
 	links   map[linkKey]*link
 	failed  map[linkKey]failure
 	// arp and ndp are what the links of a family count.
@@ -73,7 +73,7 @@ type linkKey struct {
 // returns false: it is asked before each, without any wait in between, so that a
 // process which has stood still does not answer for what others have taken.
 func New(may func() bool, log logr.Logger) *Announcer {
-	a := &Announcer{log: log, may: may, dial: dial, gateway: netif.Gateway, changed: wake.New(), links: map[linkKey]*link{}, failed: map[linkKey]failure{}, passed: map[netip.Addr]bool{}}
+	a := &Announcer{log: log, may: may, dial: dial, gateway: netif.Gateway, changed: notify.New(), links: map[linkKey]*link{}, failed: map[linkKey]failure{}, passed: map[netip.Addr]bool{}}
 	a.friends.Store(&map[string]bool{})
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	return a

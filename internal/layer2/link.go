@@ -16,7 +16,7 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 // announceAt is when an address is announced after this node began to answer
@@ -82,7 +82,7 @@ type link struct {
 	counts  *counters
 	may     func() bool   // whether to say anything now
 	changed func()        // called when a phase changed by itself
-	wake    wake.Signal   // due changed
+	wake    notify.Signal // due changed
 	ended   chan struct{} // closed when the answering loop has ended
 	askers  askers
 	gateway func() (heard, bool) // a question of the IPv4 router's, as it may have asked before this node listened
@@ -101,7 +101,7 @@ type link struct {
 func newLink(name string, mac net.HardwareAddr, w wire, friends *atomic.Pointer[map[string]bool], counts *counters, may func() bool, changed func(), gateway func() (heard, bool), log logr.Logger) *link {
 	l := &link{
 		log: log, name: name, mac: mac, wire: w, friends: friends, counts: counts, may: may, changed: changed, gateway: gateway,
-		wake: wake.New(), ended: make(chan struct{}), disputes: map[netip.Addr]*dispute{}, rivals: map[netip.Addr]time.Time{},
+		wake: notify.New(), ended: make(chan struct{}), disputes: map[netip.Addr]*dispute{}, rivals: map[netip.Addr]time.Time{},
 		askers: askers{of: map[netip.Addr]map[netip.Addr]net.HardwareAddr{}},
 	}
 	l.addrs.Store(&map[netip.Addr]tenure{})

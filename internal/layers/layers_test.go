@@ -14,13 +14,13 @@ const module = "github.com/fairlead-lb/fairlead/"
 // lines are the packages from the bottom up. A package imports only lines
 // below its own: so that what decides stays pure, and can be tested as a table.
 var lines = [][]string{
-	{"internal/lb", "internal/version", "internal/wake"},
+	{"internal/lb", "internal/version", "internal/notify"},
 	{"api/v1alpha1", "internal/config", "internal/clockcheck", "internal/allocator", "internal/election", "internal/netif", "internal/bfd/session"},
 	{"internal/kube", "internal/kube/apiconn", "internal/plan", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics", "internal/nodecheck", "internal/dhcpwatch"},
-	{"internal/controller/ledger", "internal/survey"},
+	{"internal/controller/ledger", "internal/view"},
 	{
-		"internal/controller/allocate", "internal/controller/claims", "internal/controller/gossipkey", "internal/speaker", "internal/controller/herald",
-		"internal/controller/observe", "internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/references", "internal/controller/report",
+		"internal/controller/assign", "internal/controller/claims", "internal/controller/gossipkey", "internal/speaker", "internal/controller/eventqueue",
+		"internal/controller/blocked", "internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/advertisementstatus", "internal/controller/servicestatus",
 	},
 	{"cmd/internal/program", "internal/plugin/advice", "internal/plugin/cluster", "internal/plugin/reach", "internal/plugin/term"},
 	{"internal/plugin/cli", "internal/plugin/clustertest"},
@@ -47,7 +47,7 @@ var onlyIn = map[string][]string{
 }
 
 // kubernetes may be known to these and what is below them.
-var kubernetes = []string{"api/", "internal/speaker", "internal/kube", "internal/survey", "internal/controller/", "internal/plugin", "cmd/", "hack/docs", "test/"}
+var kubernetes = []string{"api/", "internal/speaker", "internal/kube", "internal/view", "internal/controller/", "internal/plugin", "cmd/", "hack/docs", "test/"}
 
 // pure packages know no clock but the times they are given, and do no I/O.
 var pure = map[string][]string{

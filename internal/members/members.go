@@ -18,7 +18,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/fairlead-lb/fairlead/internal/election"
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 const (
@@ -77,13 +77,13 @@ type Members struct {
 	cfg     Config
 	timers  timers
 	state   *state
-	changed wake.Signal
+	changed notify.Signal
 	queue   *memberlist.TransmitLimitedQueue // of what goes from one to the next
 	repeats *memberlist.TransmitLimitedQueue // of what all were told
 
 	born    time.Time
 	beating atomic.Int64 // when after born this speaker's heart last beat; -1 while it has lapsed
-	lapsed  wake.Signal
+	lapsed  notify.Signal
 	end     context.CancelFunc
 	wg      sync.WaitGroup
 
@@ -130,7 +130,7 @@ func New(cfg Config) *Members {
 	t := cfg.Failover.timers()
 	m := &Members{
 		cfg: cfg, timers: t, state: newState(time.Now, cfg.Node), facts: versioned{Version: cfg.Generation},
-		born: time.Now(), changed: wake.New(), lapsed: wake.New(),
+		born: time.Now(), changed: notify.New(), lapsed: notify.New(),
 		roster: newRoster(time.Now, t.silence), nodes: map[string]netip.AddrPort{}, pulses: newPulses(cfg.Node, t), outbox: newOutbox(), due: map[time.Duration]bool{},
 	}
 	m.state.term, m.facts.Term = cfg.Term, cfg.Term

@@ -10,7 +10,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/fairlead-lb/fairlead/internal/bfd"
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 // again is how long to wait after the process that watches paths has ended by
@@ -37,8 +37,8 @@ type paths struct {
 	log     logr.Logger
 	command []string // which calls bfd.Serve
 	holder  holder
-	changed wake.Signal // a state did
-	wake    wake.Signal // what is wanted did
+	changed notify.Signal // a state did
+	wake    notify.Signal // what is wanted did
 
 	mu     sync.Mutex // guards the fields below
 	wanted map[bfd.Key]watched
@@ -49,7 +49,7 @@ type paths struct {
 
 func newPaths(log logr.Logger, command []string, h holder) *paths {
 	return &paths{
-		log: log, command: command, holder: h, changed: wake.New(), wake: wake.New(),
+		log: log, command: command, holder: h, changed: notify.New(), wake: notify.New(),
 		wanted: map[bfd.Key]watched{}, states: map[bfd.Key]bfd.State{},
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 const (
@@ -47,11 +47,11 @@ func (h proxyHealth) heard(status int, now time.Time) proxyHealth {
 type proxyWatch struct {
 	hosts   []netip.Addr // where it may listen
 	reason  atomic.Pointer[string]
-	changed wake.Signal
+	changed notify.Signal
 }
 
 func newProxyWatch(node netip.Addr) *proxyWatch {
-	w := &proxyWatch{hosts: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), node}, changed: wake.New()}
+	w := &proxyWatch{hosts: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), node}, changed: notify.New()}
 	w.reason.Store(new(string))
 	return w
 }

@@ -31,8 +31,8 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/metrics"
 	"github.com/fairlead-lb/fairlead/internal/netif"
 	"github.com/fairlead-lb/fairlead/internal/nodecheck"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 	"github.com/fairlead-lb/fairlead/internal/plan"
-	"github.com/fairlead-lb/fairlead/internal/wake"
 )
 
 const (
@@ -99,13 +99,13 @@ type Speaker struct {
 	status  *statusWriter
 	proxy   *proxyWatch
 	routing *routing
-	links   wake.Signal // interfaces changed
+	links   notify.Signal // interfaces changed
 	joined  atomic.Bool
 
 	// The others are searched for after a cable was back, or a lapse.
 	searches  sync.WaitGroup
-	searching atomic.Int32 // searches that go on
-	rejoined  wake.Signal  // the last of them has ended
+	searching atomic.Int32  // searches that go on
+	rejoined  notify.Signal // the last of them has ended
 
 	// Owned by the loop of Start.
 	interfaces []netif.Interface
@@ -171,8 +171,8 @@ func New(cfg Config) *Speaker {
 		silences: silences{now: time.Now, since: map[string]time.Time{}},
 		keys:     cfg.Keys,
 		keyring:  keyring{now: time.Now, target: cfg.Keys},
-		links:    wake.New(),
-		rejoined: wake.New(),
+		links:    notify.New(),
+		rejoined: notify.New(),
 		since:    map[netip.Addr]time.Time{},
 		disputed: map[netip.Addr]bool{},
 

@@ -15,8 +15,8 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 	"github.com/fairlead-lb/fairlead/internal/plan"
-	"github.com/fairlead-lb/fairlead/internal/wake"
 )
 
 // world is what the API server told. It stays as it is while the API server is
@@ -24,7 +24,7 @@ import (
 type world struct {
 	class   kube.Class
 	node    string // this node
-	changed wake.Signal
+	changed notify.Signal
 	listed  chan struct{} // closed when everything was taken in once
 
 	mu        sync.Mutex // guards the fields below
@@ -86,7 +86,7 @@ func newWorld(class kube.Class, node string) *world {
 	return &world{
 		class:     class,
 		node:      node,
-		changed:   wake.New(),
+		changed:   notify.New(),
 		listed:    make(chan struct{}),
 		services:  map[lb.ServiceKey]service{},
 		endpoints: map[lb.ServiceKey][]endpointSlice{},

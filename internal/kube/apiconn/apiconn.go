@@ -17,7 +17,7 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 const (
@@ -39,7 +39,7 @@ const (
 // nothing: requests wait until Run has had an answer.
 type Conn struct {
 	log       logr.Logger
-	suspected wake.Signal // a request failed, or is slow
+	suspected notify.Signal // a request failed, or is slow
 
 	mu        sync.Mutex // guards the fields below
 	reachable bool
@@ -59,7 +59,7 @@ var errAborted = errors.New("the API server was away, and answers others again: 
 // New returns a Conn through which no request passes until Run has had an answer.
 func New(log logr.Logger) *Conn {
 	return &Conn{
-		log: log, suspected: wake.New(),
+		log: log, suspected: notify.New(),
 		answers: make(chan struct{}), returned: make(chan struct{}), inFlight: map[*request]bool{},
 	}
 }

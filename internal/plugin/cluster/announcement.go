@@ -5,7 +5,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/plan"
-	"github.com/fairlead-lb/fairlead/internal/survey"
+	"github.com/fairlead-lb/fairlead/internal/view"
 )
 
 // Announcement is who announces an address, in each way, and why others do not.
@@ -19,9 +19,9 @@ type Announcement struct {
 // Layer2 is who announces an address by ARP or NDP.
 type Layer2 struct {
 	plan.Candidates
-	Adverts   []string     // names of the advertisements that choose the address
-	Owner     survey.Owner // who says that it announces it; none where Node is ""
-	Conflicts []survey.Conflict
+	Adverts   []string   // names of the advertisements that choose the address
+	Owner     view.Owner // who says that it announces it; none where Node is ""
+	Conflicts []view.Conflict
 }
 
 // BGP is who announces an address to routers.

@@ -16,7 +16,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/plan"
-	"github.com/fairlead-lb/fairlead/internal/survey"
+	"github.com/fairlead-lb/fairlead/internal/view"
 )
 
 // Cluster is what was read of a cluster and what follows from it.
@@ -25,7 +25,7 @@ type Cluster struct {
 	Install
 	// View is the snapshot that speakers decide on, with those that announce an
 	// address by layer 2 as its owners.
-	View    survey.View
+	View    view.View
 	PoolSet kube.PoolSet
 	Users   map[netip.Addr][]lb.Assignment // the Services of ours that have an address
 
@@ -43,7 +43,7 @@ func New(o Objects, in Install) *Cluster {
 		Objects: o, Install: in, PoolSet: kube.NewPoolSet(o.Pools), Users: map[netip.Addr][]lb.Assignment{},
 		services: map[lb.ServiceKey]*corev1.Service{}, endpoints: map[lb.ServiceKey][]discoveryv1.EndpointSlice{}, found: map[netip.Addr]Announcement{},
 	}
-	c.View = survey.New(survey.Objects{
+	c.View = view.New(view.Objects{
 		Pools: o.Pools, L2Advertisements: o.L2Advertisements, BGPAdvertisements: o.BGPAdvertisements, BGPPeers: o.BGPPeers,
 		Nodes: o.Nodes, Speakers: o.Speakers,
 	})

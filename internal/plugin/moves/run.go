@@ -19,7 +19,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 	"github.com/fairlead-lb/fairlead/internal/plugin/reach"
 	"github.com/fairlead-lb/fairlead/internal/plugin/term"
-	"github.com/fairlead-lb/fairlead/internal/survey"
+	"github.com/fairlead-lb/fairlead/internal/view"
 )
 
 // lookEvery is how often the speakers' objects are read while they do as they were
@@ -171,7 +171,7 @@ func (r *runner) follow(ctx context.Context, moves []Move, done func([]v1alpha1.
 // moved returns those of the moves that have happened and were not seen before,
 // with who really took the address.
 func moved(c *cluster.Cluster, speakers []v1alpha1.Speaker, moves []Move, seen map[string]bool) (out []Move) {
-	owners := survey.New(survey.Objects{Nodes: c.Nodes, Speakers: speakers}).Owners
+	owners := view.New(view.Objects{Nodes: c.Nodes, Speakers: speakers}).Owners
 	for _, m := range moves {
 		address := m.Address.String()
 		if o, owned := owners[address]; owned && o.Node != m.From && !seen[address] {

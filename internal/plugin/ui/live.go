@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/fairlead-lb/fairlead/internal/kube"
-	"github.com/fairlead-lb/fairlead/internal/wake"
+	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 // reporter is who tells events about Services.
@@ -35,7 +35,7 @@ const patience = 3 * time.Second
 type live struct {
 	client.Reader // asks the API server
 	watches       cache.Cache
-	changed       wake.Signal
+	changed       notify.Signal
 
 	mu    sync.Mutex
 	known map[reflect.Type]bool // types of the lists that are answered from watches
@@ -57,7 +57,7 @@ func newLive(cfg *rest.Config) (*live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch the cluster: %w", err)
 	}
-	return &live{Reader: direct, watches: watches, changed: wake.New(), known: map[reflect.Type]bool{}}, nil
+	return &live{Reader: direct, watches: watches, changed: notify.New(), known: map[reflect.Type]bool{}}, nil
 }
 
 // Get asks the API server for an object.

@@ -1,4 +1,4 @@
-package herald
+package eventqueue
 
 import (
 	"context"
@@ -27,17 +27,17 @@ func (h *heard) Eventf(regarding, _ runtime.Object, typ, reason, action, note st
 		fmt.Sprintf(note, args...))
 }
 
-// TestEventsWaitTheirTurn: they come in order, each after the herald gave way,
+// TestEventsWaitTheirTurn: they come in order, each after the queue gave way,
 // and who caused them did not wait.
 func TestEventsWaitTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		to := &heard{start: time.Now()}
-		h := New(to, kube.NewScheme(), func(context.Context) { time.Sleep(time.Second) })
-		go h.Start(ctx) //nolint:errcheck // never fails
+		q := New(to, kube.NewScheme(), func(context.Context) { time.Sleep(time.Second) })
+		go q.Start(ctx) //nolint:errcheck // never fails
 		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
 		for i := range 2 {
-			h.Eventf(svc, nil, corev1.EventTypeNormal, "Assigned", "Assign", "Assigned %d", i)
+			q.Eventf(svc, nil, corev1.EventTypeNormal, "Assigned", "Assign", "Assigned %d", i)
 		}
 		if waited := time.Since(to.start); waited > 0 {
 			t.Errorf("an event kept its cause waiting for %v", waited)

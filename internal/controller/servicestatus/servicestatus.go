@@ -1,6 +1,6 @@
-// Package report tells each Service who announces its addresses, or why nobody
+// Package servicestatus tells each Service who announces its addresses, or why nobody
 // does.
-package report
+package servicestatus
 
 import (
 	"context"
@@ -36,7 +36,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/kube/apiconn"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/plan"
-	"github.com/fairlead-lb/fairlead/internal/survey"
+	"github.com/fairlead-lb/fairlead/internal/view"
 )
 
 // patience is how long a missing announcement that should be there is not
@@ -67,7 +67,7 @@ func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventReco
 }
 
 // Name names the controller in logs and metrics.
-func (c *Controller) Name() string { return "report" }
+func (c *Controller) Name() string { return "servicestatus" }
 
 // +kubebuilder:rbac:groups="",resources=services;nodes,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=services/status,verbs=patch
@@ -244,7 +244,7 @@ func speakerOf(o client.Object) speakerFacts {
 		interfaces: s.Status.Interfaces,
 		layer2:     map[string]v1alpha1.SpeakerAddress{},
 		conflicts:  s.Status.Conflicts,
-		sessions:   survey.SessionsUp(s),
+		sessions:   view.SessionsUp(s),
 	}
 	for _, a := range s.Status.Layer2 {
 		a.Services, a.ServiceCount = nil, 0 // no condition depends on which Services the speaker lists
@@ -391,28 +391,28 @@ func (c *Controller) Silent() map[lb.Reason]int {
 type gathered struct {
 	version uint64
 	pools   kube.PoolSet
-	view    survey.View
+	view    view.View
 	ways    map[lb.Grant][]way // by layer 2 and by BGP
 }
 
 // gather returns what speakers know of the Service, as the API server has it.
-func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (view, lb.Assignment, error) {
+func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (serviceView, lb.Assignment, error) {
 	all, err := c.objects(ctx)
 	if err != nil {
-		return view{}, lb.Assignment{}, err
+		return serviceView{}, lb.Assignment{}, err
 	}
 	as, err := c.assignment(ctx, svc, all.pools)
 	if err != nil {
-		return view{}, lb.Assignment{}, err
+		return serviceView{}, lb.Assignment{}, err
 	}
-	v := view{View: all.view, sharers: map[netip.Addr][]lb.Assignment{}, ways: all.ways}
+	v := serviceView{View: all.view, sharers: map[netip.Addr][]lb.Assignment{}, ways: all.ways}
 	for _, g := range as.Grants {
 		if _, known := v.ways[g]; known {
 			continue
 		}
 		sharers, err := c.sharers(ctx, g.Addr, all.pools)
 		if err != nil {
-			return view{}, lb.Assignment{}, err
+			return serviceView{}, lb.Assignment{}, err
 		}
 		if len(sharers) == 0 { // the Service has left it since it was read; it comes again
 			v.sharers[g.Addr] = []lb.Assignment{as}
@@ -444,7 +444,7 @@ func (c *Controller) objects(ctx context.Context) (*gathered, error) {
 			return nil, fmt.Errorf("list %T: %w", list, err)
 		}
 	}
-	all := &gathered{version: version, pools: kube.NewPoolSet(pools.Items), ways: map[lb.Grant][]way{}, view: survey.New(survey.Objects{
+	all := &gathered{version: version, pools: kube.NewPoolSet(pools.Items), ways: map[lb.Grant][]way{}, view: view.New(view.Objects{
 		Pools: pools.Items, L2Advertisements: adverts.Items, BGPAdvertisements: routes.Items, BGPPeers: peers.Items,
 		Nodes: nodes.Items, Speakers: speakers.Items,
 	})}
@@ -483,15 +483,15 @@ func (c *Controller) assignment(ctx context.Context, svc *corev1.Service, pools 
 	return kube.Assignment(svc, endpoints.Items, pools), nil
 }
 
-// view is what there is to know about the Service.
-type view struct {
-	survey.View
+// serviceView is what there is to know about the Service.
+type serviceView struct {
+	view.View
 	sharers map[netip.Addr][]lb.Assignment // the Services that have the address
 	ways    map[lb.Grant][]way             // what was found out before; nil when it is not to be kept
 }
 
 // waysOf returns what comes of the ways to announce the address: layer 2, then BGP.
-func (v *view) waysOf(g lb.Grant) []way {
+func (v *serviceView) waysOf(g lb.Grant) []way {
 	if known, ok := v.ways[g]; ok {
 		return known
 	}
@@ -504,7 +504,7 @@ func (v *view) waysOf(g lb.Grant) []way {
 }
 
 // foreign describes a conflict with a host outside of the cluster.
-func foreign(c survey.Conflict) string {
+func foreign(c view.Conflict) string {
 	if !c.Answers && c.Announced {
 		return fmt.Sprintf("frames on %s of %s say that a host outside of the cluster, %s, has the address too; it does not answer, so they may be forged", c.Interface, c.Node, c.MAC)
 	}
@@ -524,7 +524,7 @@ type state struct {
 
 // judge says who announces the Service's addresses, or why nobody does. One that
 // is announced in one way, and not in another that was chosen too, is announced.
-func judge(v view, as lb.Assignment) state {
+func judge(v serviceView, as lb.Assignment) state {
 	st := state{announced: true, reason: lb.ReasonAnnounced}
 	var parts []string
 	for _, g := range as.Grants {
@@ -592,7 +592,7 @@ type taken struct {
 }
 
 // layer2 says who announces the address by layer 2, or why nobody does.
-func (v *view) layer2(g lb.Grant) way {
+func (v *serviceView) layer2(g lb.Grant) way {
 	w := way{name: "layer 2"}
 	c := v.Candidates(v.sharers[g.Addr], g)
 	o, ok := v.Owners[g.Addr.String()]
@@ -618,7 +618,7 @@ func (v *view) layer2(g lb.Grant) way {
 		w.pending = true
 		w.reason, w.words = lb.ReasonNotOwner, "no node has said so yet; can: "+strings.Join(c.Good, ", ")
 	} else if w.reason == lb.ReasonNoSubnet {
-		w.words = v.NoSubnet(g.Addr) + "; " + survey.NoSubnetFix
+		w.words = v.NoSubnet(g.Addr) + "; " + view.NoSubnetFix
 		if others := slices.DeleteFunc(c.Rejected, plan.Rejection.LacksInterface); len(others) > 0 {
 			w.words += "; " + rejections(others, lb.FamilyOf(g.Addr))
 		}
@@ -631,14 +631,14 @@ func (v *view) layer2(g lb.Grant) way {
 // credible are the conflicts that nodes report which can announce the address on that
 // interface: only those ask the network for it. With a stolen token any node can report
 // a conflict for any address, and the Service would get another address.
-func credible(reported []survey.Conflict, c plan.Candidates) []survey.Conflict {
-	return slices.DeleteFunc(slices.Clone(reported), func(r survey.Conflict) bool {
+func credible(reported []view.Conflict, c plan.Candidates) []view.Conflict {
+	return slices.DeleteFunc(slices.Clone(reported), func(r view.Conflict) bool {
 		return !slices.Contains(c.Able[r.Node], r.Interface)
 	})
 }
 
 // bgp says who announces the address by BGP, and to whom, or why nobody does.
-func (v *view) bgp(g lb.Grant) way {
+func (v *serviceView) bgp(g lb.Grant) way {
 	w := way{name: "BGP"}
 	a := v.Announcers(v.sharers[g.Addr], g)
 	if a.Reason != 0 {

@@ -1,5 +1,5 @@
-// Package wake lets goroutines wake one that has something to look at.
-package wake
+// Package notify lets goroutines wake one that has something to look at.
+package notify
 
 // Signal has room for one poke: whoever receives from it looks at everything,
 // however often it was poked meanwhile.

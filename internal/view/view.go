@@ -1,8 +1,8 @@
-// Package survey puts together what the objects of a cluster say: the snapshot on
+// Package view puts together what the objects of a cluster say: the snapshot on
 // which speakers decide, and what each speaker says that it does.
 //
 // Who is no speaker, and wants to know what speakers do and why, asks here.
-package survey
+package view
 
 import (
 	"net/netip"

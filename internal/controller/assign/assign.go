@@ -1,5 +1,5 @@
-// Package allocate gives each LoadBalancer Service its addresses.
-package allocate
+// Package assign gives each LoadBalancer Service its addresses.
+package assign
 
 import (
 	"context"
@@ -51,7 +51,7 @@ func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventReco
 }
 
 // Name names the controller in logs and metrics.
-func (c *Controller) Name() string { return "allocate" }
+func (c *Controller) Name() string { return "assign" }
 
 // +kubebuilder:rbac:groups="",resources=services,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=services/status,verbs=patch

@@ -1,9 +1,9 @@
-// Package observe records in the ledger which addresses nodes and routers have, so that none
+// Package blocked records in the ledger which addresses nodes and routers have, so that none
 // of them is assigned to a Service.
 //
-// What Services have in other fields the allocate controller records: it must be known before
+// What Services have in other fields the assign controller records: it must be known before
 // the next Service is decided about.
-package observe
+package blocked
 
 import (
 	"context"
@@ -40,7 +40,7 @@ type Controller struct {
 func New(c client.Client, l *ledger.Ledger) *Controller { return &Controller{client: c, ledger: l} }
 
 // Name names the controller in logs and metrics.
-func (c *Controller) Name() string { return "observe" }
+func (c *Controller) Name() string { return "blocked" }
 
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
 // +kubebuilder:rbac:groups=fairlead.dev,resources=speakers;bgppeers,verbs=list;watch

@@ -1,4 +1,4 @@
-package report
+package servicestatus
 
 import (
 	"net/netip"
@@ -10,7 +10,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/survey"
+	"github.com/fairlead-lb/fairlead/internal/view"
 )
 
 // A Service gets another address only if a node that can announce the present one
@@ -19,8 +19,8 @@ func TestConflictThatMovesAnAddress(t *testing.T) {
 	addr := netip.MustParseAddr("192.0.2.100")
 	grant := lb.Grant{Addr: addr, Pool: "lan"}
 	service := lb.Assignment{Grants: []lb.Grant{grant}, Ready: lb.ReadyNodes{IPv4: []string{lb.AnyNode}}}
-	conflict := func(node, iface string, announced bool) survey.Objects {
-		o := survey.Objects{
+	conflict := func(node, iface string, announced bool) view.Objects {
+		o := view.Objects{
 			Pools: []v1alpha1.IPAddressPool{{ObjectMeta: metav1.ObjectMeta{Name: "lan"}, Spec: v1alpha1.IPAddressPoolSpec{Addresses: []v1alpha1.AddressRange{"192.0.2.100/32"}}}},
 			L2Advertisements: []v1alpha1.L2Advertisement{{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Spec: v1alpha1.L2AdvertisementSpec{
 				NodeSelectors: []v1alpha1.LabelSelector{{MatchLabels: map[string]v1alpha1.LabelValue{corev1.LabelHostname: "n1"}}},
@@ -41,7 +41,7 @@ func TestConflictThatMovesAnAddress(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		why     string
-		objects survey.Objects
+		objects view.Objects
 		reason  lb.Reason
 		moves   bool
 	}{
@@ -52,7 +52,7 @@ func TestConflictThatMovesAnAddress(t *testing.T) {
 		{"nobody reports anything", conflict("", "", false), lb.ReasonNotOwner, false},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
-			v := view{View: survey.New(tt.objects), sharers: map[netip.Addr][]lb.Assignment{addr: {service}}}
+			v := serviceView{View: view.New(tt.objects), sharers: map[netip.Addr][]lb.Assignment{addr: {service}}}
 			got := v.layer2(grant)
 			if moves := slices.Equal(got.taken, []taken{{addr, "02:00:00:00:00:99"}}); got.reason != tt.reason || moves != tt.moves {
 				t.Errorf("reason %v, moves %v: %s; want %v, %v", got.reason, got.taken, got.words, tt.reason, tt.moves)

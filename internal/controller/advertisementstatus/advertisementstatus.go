@@ -1,6 +1,6 @@
-// Package references tells in each advertisement whether what it names exists: what
+// Package advertisementstatus tells in each advertisement whether what it names exists: what
 // the API server cannot refuse, as the named thing may come later.
-package references
+package advertisementstatus
 
 import (
 	"context"
@@ -34,7 +34,7 @@ type Controller struct{ client client.Client }
 func New(c client.Client) *Controller { return &Controller{client: c} }
 
 // Name names the controller in logs and metrics.
-func (c *Controller) Name() string { return "references" }
+func (c *Controller) Name() string { return "advertisementstatus" }
 
 // +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;bgpadvertisements;bgppeers;communities,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch

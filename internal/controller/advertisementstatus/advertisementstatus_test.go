@@ -1,4 +1,4 @@
-package references
+package advertisementstatus
 
 import (
 	"testing"
