@@ -84,9 +84,9 @@ const (
 	// not there on nodes whose kube-proxy was never heard of.
 	ConditionKubeProxyHealthy = "KubeProxyHealthy"
 
-	// ConditionNetworkSound says whether anything was found in the node's kernel, or
+	// ConditionNetworkReady says whether anything was found in the node's kernel, or
 	// heard on its network, that defeats announcing.
-	ConditionNetworkSound = "NetworkSound"
+	ConditionNetworkReady = "NetworkReady"
 
 	// ConditionEndpointValid says whether the speaker's endpoint is its own, and one that all
 	// others can reach. It is there since the speaker found that it is not.
@@ -104,7 +104,7 @@ const (
 	//
 	// On: IPAddressPool, L2Advertisement, BGPAdvertisement Ready
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonAccepted = "Accepted"
 
 	// ReasonInvalid: the object cannot be understood. The rules of this API refuse such
@@ -112,14 +112,14 @@ const (
 	//
 	// On: IPAddressPool, IPAddressClaim, L2Advertisement, BGPAdvertisement, BGPPeer Ready
 	//
-	// Mend: correct the field that the message names.
+	// Fix: correct the field that the message names.
 	ReasonInvalid = "Invalid"
 
 	// ReasonOverlap: a pool has addresses that an older pool has too.
 	//
 	// On: IPAddressPool Ready
 	//
-	// Mend: change spec.addresses of one of the two.
+	// Fix: change spec.addresses of one of the two.
 	ReasonOverlap = "Overlap"
 
 	// ReasonHostAnswersAll: a host outside of the cluster answers for every address of the
@@ -128,7 +128,7 @@ const (
 	//
 	// On: IPAddressPool Ready
 	//
-	// Mend: find the host by its MAC, and turn off proxy ARP, an NDP proxy, or the other
+	// Fix: find the host by its MAC, and turn off proxy ARP, an NDP proxy, or the other
 	// load balancer on it; or take the range that it answers for out of the pool.
 	ReasonHostAnswersAll = "HostAnswersAll"
 
@@ -136,7 +136,7 @@ const (
 	//
 	// On: IPAddressPool Ready
 	//
-	// Mend: take spec.disabled out, if it is to give addresses again.
+	// Fix: take spec.disabled out, if it is to give addresses again.
 	ReasonDisabled = "Disabled"
 
 	// ReasonInUse: a pool or claim is being deleted, and waits for the Services that have
@@ -144,7 +144,7 @@ const (
 	//
 	// On: IPAddressPool, IPAddressClaim Ready
 	//
-	// Mend: delete those Services, or have them ask for other addresses; the message names
+	// Fix: delete those Services, or have them ask for other addresses; the message names
 	// them.
 	ReasonInUse = "InUse"
 
@@ -152,28 +152,28 @@ const (
 	//
 	// On: L2Advertisement, BGPAdvertisement Ready
 	//
-	// Mend: correct spec.ipAddressPools, or create the pool.
+	// Fix: correct spec.ipAddressPools, or create the pool.
 	ReasonPoolNotFound = "PoolNotFound"
 
 	// ReasonPeerNotFound: no BGPPeer has a name that the object mentions.
 	//
 	// On: BGPAdvertisement Ready
 	//
-	// Mend: correct spec.peers, or create the BGPPeer.
+	// Fix: correct spec.peers, or create the BGPPeer.
 	ReasonPeerNotFound = "PeerNotFound"
 
 	// ReasonCommunityNotFound: no Community has an alias that the object mentions.
 	//
 	// On: BGPAdvertisement Ready
 	//
-	// Mend: correct spec.communities, or create a Community with the alias.
+	// Fix: correct spec.communities, or create a Community with the alias.
 	ReasonCommunityNotFound = "CommunityNotFound"
 
 	// ReasonBFDProfileNotFound: no BFDProfile has the name that the peer mentions.
 	//
 	// On: BGPPeer Ready
 	//
-	// Mend: correct spec.bfdProfile, or create the BFDProfile. The session goes on without
+	// Fix: correct spec.bfdProfile, or create the BFDProfile. The session goes on without
 	// BFD.
 	ReasonBFDProfileNotFound = "BFDProfileNotFound"
 
@@ -181,7 +181,7 @@ const (
 	//
 	// On: BGPPeer Ready
 	//
-	// Mend: create the Secret in the namespace of Fairlead, with the key that
+	// Fix: create the Secret in the namespace of Fairlead, with the key that
 	// spec.passwordSecret names.
 	ReasonSecretNotFound = "SecretNotFound"
 
@@ -189,49 +189,49 @@ const (
 	//
 	// On: BGPPeer Ready
 	//
-	// Mend: delete one of the two, or choose different nodes by nodeSelectors.
+	// Fix: delete one of the two, or choose different nodes by nodeSelectors.
 	ReasonPeerConflict = "PeerConflict"
 
 	// ReasonContradiction: another advertisement says something else of the same routes.
 	//
 	// On: BGPAdvertisement Ready
 	//
-	// Mend: let both say the same, or choose other pools, peers or nodes.
+	// Fix: let both say the same, or choose other pools, peers or nodes.
 	ReasonContradiction = "Contradiction"
 
 	// ReasonNoNodes: no node matches the object's node selectors.
 	//
 	// On: BGPPeer Ready
 	//
-	// Mend: change nodeSelectors, or label nodes.
+	// Fix: change nodeSelectors, or label nodes.
 	ReasonNoNodes = "NoNodes"
 
 	// ReasonEstablished: every session that is wanted with the peer is up.
 	//
 	// On: BGPPeer Ready
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonEstablished = "Established"
 
 	// ReasonNotEstablished: a session that is wanted with the peer is not up.
 	//
 	// On: BGPPeer Ready
 	//
-	// Mend: read the message: it has what each node says of its session.
+	// Fix: read the message: it has what each node says of its session.
 	ReasonNotEstablished = "NotEstablished"
 
 	// ReasonBound: the claim's addresses are in use by a Service.
 	//
 	// On: IPAddressClaim Ready
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonBound = "Bound"
 
 	// ReasonReserved: the claim has its addresses, and no Service uses them now.
 	//
 	// On: IPAddressClaim Ready
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonReserved = "Reserved"
 
 	// ReasonAnnouncing: the speaker is a member among its peers, and announces what it
@@ -239,7 +239,7 @@ const (
 	//
 	// On: Speaker Ready
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonAnnouncing = "Announcing"
 
 	// ReasonCannotAnnounce: the speaker cannot open an interface on which it should
@@ -247,7 +247,7 @@ const (
 	//
 	// On: Speaker Ready
 	//
-	// Mend: read the message; the speaker needs the capability NET_RAW, and IPv6 must not be
+	// Fix: read the message; the speaker needs the capability NET_RAW, and IPv6 must not be
 	// disabled on the interface. Meanwhile other nodes announce what it cannot.
 	ReasonCannotAnnounce = "CannotAnnounce"
 
@@ -255,7 +255,7 @@ const (
 	//
 	// On: Speaker Ready
 	//
-	// Mend: nothing to do for a few seconds; then see that port 7946, UDP and TCP, is open
+	// Fix: nothing to do for a few seconds; then see that port 7946, UDP and TCP, is open
 	// between the nodes.
 	ReasonJoining = "Joining"
 
@@ -263,7 +263,7 @@ const (
 	//
 	// On: Speaker Ready
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonStopping = "Stopping"
 )
 
@@ -274,7 +274,7 @@ const (
 	//
 	// On: Speaker EndpointValid
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonValid = "Valid"
 
 	// ReasonDuplicateEndpoint: another speaker has the same endpoint, as where every machine
@@ -283,7 +283,7 @@ const (
 	//
 	// On: Speaker EndpointValid, Ready
 	//
-	// Mend: set kubelet's --node-ip on each of the nodes that the message names to an address
+	// Fix: set kubelet's --node-ip on each of the nodes that the message names to an address
 	// that the others reach, or the speaker's --gossip-bind-address. The speakers then take
 	// part by themselves.
 	ReasonDuplicateEndpoint = "DuplicateEndpoint"
@@ -293,7 +293,7 @@ const (
 	//
 	// On: Speaker EndpointValid, Ready
 	//
-	// Mend: give all nodes an InternalIP of one family (kubelet's --node-ip); the order of
+	// Fix: give all nodes an InternalIP of one family (kubelet's --node-ip); the order of
 	// InternalIPs does not matter. If all have IPv6 and only some IPv4, set
 	// --gossip-ip-family=IPv6 on all speakers.
 	ReasonAddressFamilyDiffers = "AddressFamilyDiffers"
@@ -303,7 +303,7 @@ const (
 	//
 	// On: Speaker EndpointValid, Ready
 	//
-	// Mend: set kubelet's --node-ip, or the speaker's --gossip-bind-address.
+	// Fix: set kubelet's --node-ip, or the speaker's --gossip-bind-address.
 	ReasonNoUsableAddress = "NoUsableAddress"
 
 	// ReasonAddressNotLocal: no interface of the machine has the Node's InternalIP, as behind
@@ -311,7 +311,7 @@ const (
 	//
 	// On: Speaker EndpointValid, Ready
 	//
-	// Mend: set kubelet's --node-ip to an address of the machine, or the speaker's
+	// Fix: set kubelet's --node-ip to an address of the machine, or the speaker's
 	// --gossip-bind-address.
 	ReasonAddressNotLocal = "AddressNotLocal"
 )
@@ -322,113 +322,113 @@ const (
 	//
 	// On: Speaker Moved
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonMoving = "Moving"
 
 	// ReasonMoved: the speaker has taken over what it was to.
 	//
 	// On: Speaker Moved
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonMoved = "Moved"
 
 	// ReasonRefused: the speaker could not take over all that it was to.
 	//
 	// On: Speaker Moved
 	//
-	// Mend: read the message: it says of each address why not.
+	// Fix: read the message: it says of each address why not.
 	ReasonRefused = "Refused"
 
 	// ReasonHealthy: kube-proxy says that it is healthy.
 	//
 	// On: Speaker KubeProxyHealthy
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonHealthy = "Healthy"
 
 	// ReasonUnhealthy: kube-proxy says that it is not healthy.
 	//
 	// On: Speaker KubeProxyHealthy
 	//
-	// Mend: see kube-proxy's log; other nodes are preferred meanwhile.
+	// Fix: see kube-proxy's log; other nodes are preferred meanwhile.
 	ReasonUnhealthy = "Unhealthy"
 
 	// ReasonNoAnswer: kube-proxy, which answered before, does not answer.
 	//
 	// On: Speaker KubeProxyHealthy
 	//
-	// Mend: see whether kube-proxy runs on the node.
+	// Fix: see whether kube-proxy runs on the node.
 	ReasonNoAnswer = "NoAnswer"
 )
 
-// Reasons of the condition NetworkSound on a Speaker.
+// Reasons of the condition NetworkReady on a Speaker.
 const (
-	// ReasonSound: nothing was found in the node's kernel, or heard on its network, that
+	// ReasonChecksPassed: nothing was found in the node's kernel, or heard on its network, that
 	// defeats announcing.
 	//
-	// On: Speaker NetworkSound
+	// On: Speaker NetworkReady
 	//
-	// Mend: nothing to do.
-	ReasonSound = "Sound"
+	// Fix: nothing to do.
+	ReasonChecksPassed = "ChecksPassed"
 
 	// ReasonStrictARPMissing: kube-proxy in IPVS mode has the Services' addresses on an
 	// interface, and the kernel answers for all of them.
 	//
-	// On: Speaker NetworkSound
+	// On: Speaker NetworkReady
 	//
-	// Mend: set ipvs.strictARP: true in kube-proxy's configuration, and restart it.
+	// Fix: set ipvs.strictARP: true in kube-proxy's configuration, and restart it.
 	ReasonStrictARPMissing = "StrictARPMissing"
 
 	// ReasonAddressHeld: an interface of the node has a Service's address itself.
 	//
-	// On: Speaker NetworkSound
+	// On: Speaker NetworkReady
 	//
-	// Mend: take the address from the interface; the message says which.
+	// Fix: take the address from the interface; the message says which.
 	ReasonAddressHeld = "AddressHeld"
 
 	// ReasonDHCPInPool: a DHCP server gives out addresses that a pool holds. One day a
 	// host has the address of a Service.
 	//
-	// On: Speaker NetworkSound
+	// On: Speaker NetworkReady
 	//
-	// Mend: take the pool's addresses out of the server's range, or add them to the pool's spec.excludes; the message names them.
+	// Fix: take the pool's addresses out of the server's range, or add them to the pool's spec.excludes; the message names them.
 	ReasonDHCPInPool = "DHCPInPool"
 
 	// ReasonDuplicateNodeName: another machine runs a speaker with this node's name. The machine
 	// that was there first announces, the other one does not.
 	//
-	// On: Speaker NetworkSound
+	// On: Speaker NetworkReady
 	//
-	// Mend: give the other machine, whose address the message has, a hostname of its own, and restart its kubelet and its speaker.
+	// Fix: give the other machine, whose address the message has, a hostname of its own, and restart its kubelet and its speaker.
 	ReasonDuplicateNodeName = "DuplicateNodeName"
 
 	// ReasonNotForwarding: the node does not forward packets.
 	//
-	// On: Speaker NetworkSound
+	// On: Speaker NetworkReady
 	//
-	// Mend: set the sysctl that the message names.
+	// Fix: set the sysctl that the message names.
 	ReasonNotForwarding = "NotForwarding"
 
 	// ReasonStrictReversePath: the node drops what comes from where it would not answer to.
 	//
-	// On: Speaker NetworkSound
+	// On: Speaker NetworkReady
 	//
-	// Mend: set rp_filter of the interface to 2.
+	// Fix: set rp_filter of the interface to 2.
 	ReasonStrictReversePath = "StrictReversePath"
 
 	// ReasonBridgeKeepsARP: the node announces on a bridge of which a port lets no gratuitous
 	// ARP out.
 	//
-	// On: Speaker NetworkSound
+	// On: Speaker NetworkReady
 	//
-	// Mend: set the port's option that the message names.
+	// Fix: set the port's option that the message names.
 	ReasonBridgeKeepsARP = "BridgeKeepsARP"
 
 	// ReasonWireless: the node announces on Wi-Fi.
 	//
-	// On: Speaker NetworkSound
+	// On: Speaker NetworkReady
 	//
-	// Mend: announce on a cable: spec.interfaces of the L2Advertisement.
+	// Fix: announce on a cable: spec.interfaces of the L2Advertisement.
 	ReasonWireless = "Wireless"
 )
 
@@ -438,14 +438,14 @@ const (
 	//
 	// On: Speaker ClockInSync
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonInSync = "InSync"
 
 	// ReasonClockOff: the node's clock is more than five seconds from the API server's.
 	//
 	// On: Speaker ClockInSync
 	//
-	// Mend: see that NTP works on the node: chronyc tracking, timedatectl. If all nodes say
+	// Fix: see that NTP works on the node: chronyc tracking, timedatectl. If all nodes say
 	// so, it is the API server's clock that is off. Announcing goes on.
 	ReasonClockOff = "ClockOff"
 )
@@ -456,21 +456,21 @@ const (
 	//
 	// On: events of Services
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	EventAssigned = "Assigned"
 
 	// EventAssignmentFailed: the Service cannot have what it asks for.
 	//
 	// On: events of Services
 	//
-	// Mend: see the condition fairlead.dev/AddressAssigned.
+	// Fix: see the condition fairlead.dev/AddressAssigned.
 	EventAssignmentFailed = "AssignmentFailed"
 
 	// EventReleased: the Service gave addresses up.
 	//
 	// On: events of Services
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	EventReleased = "Released"
 
 	// EventRetiring: an address of the Service is no longer in its pool. The Service keeps
@@ -478,7 +478,7 @@ const (
 	//
 	// On: events of Services
 	//
-	// Mend: nothing to do; to have another address, delete the Service and create it anew.
+	// Fix: nothing to do; to have another address, delete the Service and create it anew.
 	EventRetiring = "Retiring"
 
 	// EventConflict: the Service cannot keep an address, because another Service or a host
@@ -486,7 +486,7 @@ const (
 	//
 	// On: events of Services
 	//
-	// Mend: read the message: it says who has the address.
+	// Fix: read the message: it says who has the address.
 	EventConflict = "Conflict"
 )
 

@@ -55,7 +55,7 @@ for example ` + "`kubectl explain ipaddresspool.spec`" + `. [examples/](../examp
 they are for, and [the chart's README](../charts/fairlead/README.md) the settings of the programs.
 
 A field is named by its path; ` + "`[]`" + ` stands for each element of a list. What breaks a rule beyond those in the tables is refused by the
-API server, which says how to mend it. Selectors of labels are Kubernetes' own, with ` + "`matchLabels` and `matchExpressions`" + `.
+API server, which says how to fix it. Selectors of labels are Kubernetes' own, with ` + "`matchLabels` and `matchExpressions`" + `.
 `)
 	for _, file := range files {
 		text, err := os.ReadFile(file)

@@ -27,7 +27,7 @@ func TestPagesAreUpToDate(t *testing.T) {
 	}
 }
 
-// TestReasonsAreTold: a reason without a name, a meaning or a mend is one that
+// TestReasonsAreTold: a reason without a name, a meaning or a fix is one that
 // somebody meets at night and finds nothing about.
 func TestReasonsAreTold(t *testing.T) {
 	count := 0
@@ -48,7 +48,7 @@ func TestReasonsAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := reasonsOf(undocumented); err == nil {
-		t.Error("a constant without a mend is taken")
+		t.Error("a constant without a fix is taken")
 	}
 }
 

@@ -16,8 +16,8 @@ var reasonFiles = []string{"internal/lb/reason.go", "api/v1alpha1/names.go"}
 
 // reason is a documented constant.
 type reason struct {
-	constant, name    string
-	on, meaning, mend string
+	constant, name   string
+	on, meaning, fix string
 }
 
 // section is a block of constants.
@@ -62,7 +62,7 @@ func (s section) write(out *strings.Builder) {
 		if column != "" {
 			column = " " + r.on + " |"
 		}
-		fmt.Fprintf(out, "| `%s` |%s %s | %s |\n", r.name, column, r.meaning, r.mend)
+		fmt.Fprintf(out, "| `%s` |%s %s | %s |\n", r.name, column, r.meaning, r.fix)
 	}
 }
 
@@ -114,7 +114,7 @@ func namesOf(f *ast.File) map[string]string {
 
 // reasonOf reads one constant. on is what its block says.
 func reasonOf(v *ast.ValueSpec, names map[string]string, on string) (reason, error) {
-	r := reason{constant: v.Names[0].Name, on: paragraph(v.Doc, "On:"), mend: paragraph(v.Doc, "Mend:")}
+	r := reason{constant: v.Names[0].Name, on: paragraph(v.Doc, "On:"), fix: paragraph(v.Doc, "Fix:")}
 	r.meaning = paragraph(v.Doc, r.constant+":")
 	r.name = names[r.constant]
 	if len(v.Values) == 1 {
@@ -125,7 +125,7 @@ func reasonOf(v *ast.ValueSpec, names map[string]string, on string) (reason, err
 	if r.on == "" {
 		r.on = on
 	}
-	for what, text := range map[string]string{"name": r.name, "meaning": r.meaning, `"On:"`: r.on, `"Mend:"`: r.mend} {
+	for what, text := range map[string]string{"name": r.name, "meaning": r.meaning, `"On:"`: r.on, `"Fix:"`: r.fix} {
 		if text == "" {
 			return r, fmt.Errorf("it has no %s; write a comment as the others have", what)
 		}

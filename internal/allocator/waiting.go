@@ -66,7 +66,7 @@ func (a *Allocator) stopWaiting(h *holding) {
 }
 
 // awaited returns what has to happen for any of the refusals to go. What only an
-// edit of pools or of the request can mend is under the zero topic alone.
+// edit of pools or of the request can fix is under the zero topic alone.
 func (a *Allocator) awaited(h *holding) []topic {
 	out := []topic{{}}
 	key := h.more.request.ShareKey

@@ -47,7 +47,7 @@ type Session struct {
 	Peer      string // name
 	State     State
 	Since     time.Time // of the state
-	LastError string    // why it is not established, with the likely mend; empty when it is
+	LastError string    // why it is not established, with the likely fix; empty when it is
 
 	// What is known once the router has said who it is.
 	Router          netip.AddrPort

@@ -49,7 +49,7 @@ func (a *attempt) learn(c *connection) {
 }
 
 // describe says in words why an attempt failed or a session ended, with the
-// likely mend. It holds no times or ports that differ between two equal
+// likely fix. It holds no times or ports that differ between two equal
 // failures.
 func (a attempt) describe(err error) string {
 	var n *notifiedError
@@ -108,7 +108,7 @@ func (a attempt) describeConnect(err error) string {
 	return err.Error()
 }
 
-// moreHops is the mend for a router that what this node sends does not reach.
+// moreHops is the fix for a router that what this node sends does not reach.
 const moreHops = "if the router is more than one hop away, set ebgpMultiHop"
 
 // oneHop reports whether what this node sends gets no further than to a neighbour.

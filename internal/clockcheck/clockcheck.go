@@ -139,7 +139,7 @@ func (r reader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// note takes in an answer. The latest that is certain decides: a clock is mended
+// note takes in an answer. The latest that is certain decides: a clock is fixed
 // while this runs, and a machine sleeps.
 func (w *Watch) note(res *http.Response, sent time.Time) {
 	date, ok := dateOf(res)

@@ -40,7 +40,7 @@ func TestVerdict(t *testing.T) {
 		{"by another second: what is said stays", off(90 * time.Second), 93 * time.Second, 0, off(90 * time.Second)},
 		{"by so much more that it matters", off(90 * time.Second), 110 * time.Second, 0, off(110 * time.Second)},
 		{"from behind to ahead", off(-6 * time.Second), 7 * time.Second, 0, off(7 * time.Second)}, // 6 to 7 s
-		{"mended", off(90 * time.Second), 700 * time.Millisecond, 0, inSync},
+		{"fixed", off(90 * time.Second), 700 * time.Millisecond, 0, inSync},
 	} {
 		if got := c.before.after(spanOf(noon, noon.Add(c.now), c.took)); got != c.want {
 			t.Errorf("%s: from %+v to %+v, want %+v", c.why, c.before, got, c.want)

@@ -23,7 +23,7 @@ import (
 // Fault is why an object is not in effect, or not as it is written.
 type Fault struct {
 	Reason  string // of the Ready condition
-	Message string // names the field, and the mend
+	Message string // names the field, and the fix
 }
 
 func (f *Fault) Error() string { return f.Message }

@@ -111,7 +111,7 @@ func KeyFault(message string) (why string, ok bool) {
 // clock is that far ahead of the API server's, or behind. ClockOff reads it.
 func ClockOffMessage(ahead time.Duration) string {
 	return "the node's clock is " + clockcheck.Words(ahead) + " the API server's; announcing does not depend on it, " +
-		"but TLS, tokens and all times in logs and status do: mend NTP on the node (chronyc tracking, timedatectl)"
+		"but TLS, tokens and all times in logs and status do: fix NTP on the node (chronyc tracking, timedatectl)"
 }
 
 // ClockOff returns how far the message of a ClockInSync condition says that the node's

@@ -12,20 +12,20 @@ type Counts struct {
 
 	// Not answered: while the address is probed, is left to a foreign host, or this
 	// node may not say anything; or because the answer could not be sent.
-	Probing, Disputed, Asleep, Failed uint64
+	Probing, Disputed, Stalled, Failed uint64
 
 	Rivals uint64 // times that another node of the cluster was heard to claim an address that is answered for
 }
 
 // counters are the Counts of all links of a family.
 type counters struct {
-	answered, probing, disputed, asleep, failed, rivals atomic.Uint64
+	answered, probing, disputed, stalled, failed, rivals atomic.Uint64
 }
 
 func (c *counters) read() Counts {
 	return Counts{
 		Answered: c.answered.Load(), Probing: c.probing.Load(), Disputed: c.disputed.Load(),
-		Asleep: c.asleep.Load(), Failed: c.failed.Load(), Rivals: c.rivals.Load(),
+		Stalled: c.stalled.Load(), Failed: c.failed.Load(), Rivals: c.rivals.Load(),
 	}
 }
 

@@ -208,7 +208,7 @@ func (l *link) listen() {
 		addrs := *l.addrs.Load()
 		if !l.may() {
 			if _, ours := addrs[h.Target]; ours {
-				l.counts.asleep.Add(1)
+				l.counts.stalled.Add(1)
 			}
 			continue
 		}

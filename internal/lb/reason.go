@@ -12,160 +12,160 @@ type Reason uint8
 const (
 	// ReasonAssigned: the Service has what it asked for.
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonAssigned Reason = iota + 1
 
 	// ReasonNoPool: there is no pool at all.
 	//
-	// Mend: create an IPAddressPool.
+	// Fix: create an IPAddressPool.
 	ReasonNoPool
 
 	// ReasonNoPoolFits: each pool refused for a reason of its own.
 	//
-	// Mend: read the message: it has the reason of each pool.
+	// Fix: read the message: it has the reason of each pool.
 	ReasonNoPoolFits
 
 	// ReasonUnknownPool: the Service names a pool that does not exist.
 	//
-	// Mend: correct the name in the annotation fairlead.dev/address-pool, or create the
+	// Fix: correct the name in the annotation fairlead.dev/address-pool, or create the
 	// pool.
 	ReasonUnknownPool
 
 	// ReasonPoolDisabled: the pool gives nothing new.
 	//
-	// Mend: take spec.disabled out of the pool, or ask for another one.
+	// Fix: take spec.disabled out of the pool, or ask for another one.
 	ReasonPoolDisabled
 
 	// ReasonPoolDeleting: the pool is being deleted, and waits for its last address.
 	//
-	// Mend: ask for another pool, or create one with other addresses.
+	// Fix: ask for another pool, or create one with other addresses.
 	ReasonPoolDeleting
 
 	// ReasonPoolOverlap: an older pool has some of the same addresses.
 	//
-	// Mend: change spec.addresses of one of the two.
+	// Fix: change spec.addresses of one of the two.
 	ReasonPoolOverlap
 
 	// ReasonNotAutoAssign: the pool serves only Services that name it.
 	//
-	// Mend: name it in the annotation fairlead.dev/address-pool, or take autoAssign: false
+	// Fix: name it in the annotation fairlead.dev/address-pool, or take autoAssign: false
 	// out of the pool.
 	ReasonNotAutoAssign
 
 	// ReasonNamespaceNotAllowed: the pool is not for Services of this namespace.
 	//
-	// Mend: add the namespace to serviceAllocation.namespaces or namespaceSelectors of the
+	// Fix: add the namespace to serviceAllocation.namespaces or namespaceSelectors of the
 	// pool.
 	ReasonNamespaceNotAllowed
 
 	// ReasonServiceNotSelected: the pool is not for Services with these labels.
 	//
-	// Mend: label the Service, or change serviceAllocation.serviceSelectors of the pool.
+	// Fix: label the Service, or change serviceAllocation.serviceSelectors of the pool.
 	ReasonServiceNotSelected
 
 	// ReasonFamilyAbsent: the pool has no addresses of the family.
 	//
-	// Mend: add some to the pool, or change spec.ipFamilies of the Service.
+	// Fix: add some to the pool, or change spec.ipFamilies of the Service.
 	ReasonFamilyAbsent
 
 	// ReasonExhausted: all addresses of the family are in use.
 	//
-	// Mend: add addresses to the pool; who has waited longest gets the next that is freed.
+	// Fix: add addresses to the pool; who has waited longest gets the next that is freed.
 	ReasonExhausted
 
 	// ReasonAddressInUse: the exact address is another's.
 	//
-	// Mend: ask for another address, or free this one; the message says who has it.
+	// Fix: ask for another address, or free this one; the message says who has it.
 	ReasonAddressInUse
 
 	// ReasonAddressNotInPool: the exact address is not the pool's to give.
 	//
-	// Mend: add it to a pool, or ask for another address.
+	// Fix: add it to a pool, or ask for another address.
 	ReasonAddressNotInPool
 
 	// ReasonFamilyMismatch: the exact address is of a family that the Service does not ask for.
 	//
-	// Mend: ask for one of spec.ipFamilies, or change those.
+	// Fix: ask for one of spec.ipFamilies, or change those.
 	ReasonFamilyMismatch
 
 	// ReasonInvalidRequest: an annotation or field of the Service cannot be understood.
 	//
-	// Mend: correct it; the message names it. What the Service has it keeps.
+	// Fix: correct it; the message names it. What the Service has it keeps.
 	ReasonInvalidRequest
 
 	// ReasonQuota: the namespace has as many addresses of the pool as it can have.
 	//
-	// Mend: raise maxPerNamespace of the pool, or delete a Service.
+	// Fix: raise maxPerNamespace of the pool, or delete a Service.
 	ReasonQuota
 
 	// ReasonPortConflict: who has the address uses one of the ports too.
 	//
-	// Mend: use another port, or another address.
+	// Fix: use another port, or another address.
 	ReasonPortConflict
 
 	// ReasonKeyDiffers: who has the address shares it by another key, or not at all.
 	//
-	// Mend: write the same fairlead.dev/allow-shared-ip on both.
+	// Fix: write the same fairlead.dev/allow-shared-ip on both.
 	ReasonKeyDiffers
 
 	// ReasonSharingNotAllowed: the pool's sharing does not allow it.
 	//
-	// Mend: change sharing of the pool, or use another address.
+	// Fix: change sharing of the pool, or use another address.
 	ReasonSharingNotAllowed
 
 	// ReasonBackendsDiffer: externalTrafficPolicy is Local, and the Services do not have the same pods.
 	//
-	// Mend: give both the same selector and externalTrafficPolicy.
+	// Fix: give both the same selector and externalTrafficPolicy.
 	ReasonBackendsDiffer
 
 	// ReasonClaimNotFound: the Service names an IPAddressClaim that does not exist.
 	//
-	// Mend: create it in the Service's namespace, or correct the annotation
+	// Fix: create it in the Service's namespace, or correct the annotation
 	// fairlead.dev/claim.
 	ReasonClaimNotFound
 
 	// ReasonClaimInUse: another Service has the claim's addresses.
 	//
-	// Mend: take the annotation off the other Service, or make a claim of its own.
+	// Fix: take the annotation off the other Service, or make a claim of its own.
 	ReasonClaimInUse
 
 	// ReasonClaimPending: the claim itself waits for an address.
 	//
-	// Mend: see the claim's condition Ready.
+	// Fix: see the claim's condition Ready.
 	ReasonClaimPending
 
 	// ReasonClaimDeleting: the claim is on its way out.
 	//
-	// Mend: create another one.
+	// Fix: create another one.
 	ReasonClaimDeleting
 
 	// ReasonClaimLacksFamily: the claim keeps no address of the family.
 	//
-	// Mend: make a claim with the families of the Service; the spec of a claim cannot be
+	// Fix: make a claim with the families of the Service; the spec of a claim cannot be
 	// changed.
 	ReasonClaimLacksFamily
 
 	// ReasonAddressOfNode: a node of the cluster holds the exact address.
 	//
-	// Mend: ask for another address, and add this one to spec.excludes of the pool; the
+	// Fix: ask for another address, and add this one to spec.excludes of the pool; the
 	// message names the node.
 	ReasonAddressOfNode
 
 	// ReasonAddressOfRouter: a router holds the exact address: a default gateway of nodes, or a BGP peer.
 	//
-	// Mend: ask for another address, and add this one to spec.excludes of the pool.
+	// Fix: ask for another address, and add this one to spec.excludes of the pool.
 	ReasonAddressOfRouter
 
 	// ReasonSubnetAddress: no host can use the exact address: it is the network or broadcast address of a
 	// subnet of the nodes, or its Subnet-Router anycast address (RFC 4291, 2.6.1).
 	//
-	// Mend: ask for another address, and add this one to spec.excludes of the pool.
+	// Fix: ask for another address, and add this one to spec.excludes of the pool.
 	ReasonSubnetAddress
 
 	// ReasonAddressOfService: a Service has the exact address in a field that Fairlead does not assign:
 	// clusterIPs, externalIPs, or what another controller wrote.
 	//
-	// Mend: ask for another address, or remove it from that Service; the message names it.
+	// Fix: ask for another address, or remove it from that Service; the message names it.
 	ReasonAddressOfService
 )
 
@@ -175,33 +175,33 @@ const (
 const (
 	// ReasonKept: the Service, or claim, had it.
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonKept Reason = iota + 40
 
 	// ReasonLowest: it is the lowest that is free.
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonLowest
 
 	// ReasonFreedLongest: none was free for a minute; this one was for longest.
 	//
-	// Mend: nothing to do; a larger pool would have spared clients that still know the
+	// Fix: nothing to do; a larger pool would have spared clients that still know the
 	// address from its last user.
 	ReasonFreedLongest
 
 	// ReasonNamed: the request names the address.
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonNamed
 
 	// ReasonShared: others of the same key have it, and the ports differ.
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonShared
 
 	// ReasonClaimed: the claim keeps it.
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonClaimed
 )
 
@@ -212,133 +212,133 @@ const (
 const (
 	// ReasonAnnounced: the address is announced.
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonAnnounced Reason = iota + 64
 
 	// ReasonNoAdvertisement: no advertisement selects the Service's pool and labels.
 	//
-	// Mend: create an L2Advertisement or a BGPAdvertisement, or change the selectors of
+	// Fix: create an L2Advertisement or a BGPAdvertisement, or change the selectors of
 	// one.
 	ReasonNoAdvertisement
 
 	// ReasonNotOwner: another node announces the address; on a Service, no node has said yet that it does.
 	//
-	// Mend: nothing to do; if it stays, see the Speakers of the nodes that the message
+	// Fix: nothing to do; if it stays, see the Speakers of the nodes that the message
 	// names.
 	ReasonNotOwner
 
 	// ReasonNodeNotSelected: the advertisements' nodeSelectors leave the node out.
 	//
-	// Mend: label the node, or change nodeSelectors.
+	// Fix: label the node, or change nodeSelectors.
 	ReasonNodeNotSelected
 
 	// ReasonNodeExcluded: the node has the label node.kubernetes.io/exclude-from-external-load-balancers.
 	//
-	// Mend: take the label off the node, if it is to announce.
+	// Fix: take the label off the node, if it is to announce.
 	ReasonNodeExcluded
 
 	// ReasonNodeNoNetwork: the node has the condition NetworkUnavailable.
 	//
-	// Mend: see to the network plugin of the node.
+	// Fix: see to the network plugin of the node.
 	ReasonNodeNoNetwork
 
 	// ReasonNodeCordoned: the node is cordoned.
 	//
-	// Mend: kubectl uncordon it; it announces for want of a better one.
+	// Fix: kubectl uncordon it; it announces for want of a better one.
 	ReasonNodeCordoned
 
 	// ReasonNodeShutdown: the node is shut down or being shut down.
 	//
-	// Mend: start it; or delete the Node, if it is gone for good.
+	// Fix: start it; or delete the Node, if it is gone for good.
 	ReasonNodeShutdown
 
 	// ReasonNodeNotMember: no speaker of the node is alive in the gossip.
 	//
-	// Mend: see to the speaker's pod, and that port 7946, UDP and TCP, is open between the
+	// Fix: see to the speaker's pod, and that port 7946, UDP and TCP, is open between the
 	// nodes.
 	ReasonNodeNotMember
 
 	// ReasonNodeLeaving: the node's speaker is shutting down.
 	//
-	// Mend: nothing to do.
+	// Fix: nothing to do.
 	ReasonNodeLeaving
 
 	// ReasonNoInterface: no interface of the node is in the address's subnet, or is one that the
 	// advertisement names.
 	//
-	// Mend: name the interface in the advertisement's interfaces, or use addresses of the
+	// Fix: name the interface in the advertisement's interfaces, or use addresses of the
 	// subnet.
 	ReasonNoInterface
 
 	// ReasonInterfaceFails: the node cannot open its interface for ARP, or for NDP, as its
 	// Speaker says.
 	//
-	// Mend: read the Speaker's condition Ready; IPv6 may be disabled on the interface.
+	// Fix: read the Speaker's condition Ready; IPv6 may be disabled on the interface.
 	ReasonInterfaceFails
 
 	// ReasonNoReadyEndpoint: the Service has no ready endpoint of the address's family on the node, and externalTrafficPolicy is Local.
 	//
-	// Mend: run a pod there, or set externalTrafficPolicy: Cluster.
+	// Fix: run a pod there, or set externalTrafficPolicy: Cluster.
 	ReasonNoReadyEndpoint
 
 	// ReasonNoEndpoints: no endpoint of the Service in the address's family is ready anywhere.
 	//
-	// Mend: see to its pods, and to the Service's selector; if the message names IPv4 or
+	// Fix: see to its pods, and to the Service's selector; if the message names IPv4 or
 	// IPv6 and the other works, give the pods addresses of both families, or take the
 	// family out of spec.ipFamilies of the Service.
 	ReasonNoEndpoints
 
 	// ReasonNoCandidate: every node is rejected for a reason of its own.
 	//
-	// Mend: read the message: it has the reason of each node.
+	// Fix: read the message: it has the reason of each node.
 	ReasonNoCandidate
 
 	// ReasonNotJoined: the node's speaker has not found the others yet.
 	//
-	// Mend: nothing to do for a few seconds; then see that port 7946, UDP and TCP, is open
+	// Fix: nothing to do for a few seconds; then see that port 7946, UDP and TCP, is open
 	// between the nodes.
 	ReasonNotJoined
 
 	// ReasonConflict: a host outside of the cluster has the address.
 	//
-	// Mend: take the address from that host, or out of the pool; the message has its MAC
+	// Fix: take the address from that host, or out of the pool; the message has its MAC
 	// address.
 	ReasonConflict
 
 	// ReasonNodeDrained: a user drained the node's speaker.
 	//
-	// Mend: take the annotation fairlead.dev/drain off the Speaker.
+	// Fix: take the annotation fairlead.dev/drain off the Speaker.
 	ReasonNodeDrained
 
 	// ReasonProxyUnhealthy: the node's kube-proxy says so, or says nothing any more.
 	//
-	// Mend: see to kube-proxy on the node.
+	// Fix: see to kube-proxy on the node.
 	ReasonProxyUnhealthy
 
 	// ReasonNotAssigned: no Service has the address.
 	//
-	// Mend: correct the address in the annotation.
+	// Fix: correct the address in the annotation.
 	ReasonNotAssigned
 
 	// ReasonNoPeer: the node has no BGPPeer that the advertisements name.
 	//
-	// Mend: change nodeSelectors of the BGPPeer, or peers of the BGPAdvertisement.
+	// Fix: change nodeSelectors of the BGPPeer, or peers of the BGPAdvertisement.
 	ReasonNoPeer
 
 	// ReasonNotEstablished: no BGP session of the node that should announce the address is up.
 	//
-	// Mend: see the condition Ready of the BGPPeers.
+	// Fix: see the condition Ready of the BGPPeers.
 	ReasonNotEstablished
 
 	// ReasonNoSubnet: no node has a subnet with the address, and the L2Advertisement names no interfaces.
 	//
-	// Mend: use addresses of one of the nodes' subnets, which the message lists; or name
+	// Fix: use addresses of one of the nodes' subnets, which the message lists; or name
 	// interfaces in the L2Advertisement, if the address is routed to the nodes' network.
 	ReasonNoSubnet
 
 	// ReasonInterfaceDown: the node's interface in the address's subnet, or that the advertisement names, is down.
 	//
-	// Mend: plug the cable in, or bring the interface up.
+	// Fix: plug the cable in, or bring the interface up.
 	ReasonInterfaceDown
 )
 

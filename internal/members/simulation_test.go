@@ -412,7 +412,7 @@ func (t *stats) String() string {
 }
 
 // allowance is a weakness that is known: so large a share of the runs with such a
-// fault may break the rule, until it is mended. With -sim.strict none may.
+// fault may break the rule, until it is fixed. With -sim.strict none may.
 type allowance struct {
 	rule  string
 	kinds []string

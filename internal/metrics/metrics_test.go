@@ -54,11 +54,11 @@ func TestSessions(t *testing.T) {
 func TestQuestions(t *testing.T) {
 	r := prometheus.NewRegistry()
 	NewSpeaker(r).Layer2(func() []Questions {
-		return []Questions{{Protocol: "arp", Answered: 5, Probing: 1, Disputed: 2, Asleep: 3, Failed: 4, Rivals: 6}}
+		return []Questions{{Protocol: "arp", Answered: 5, Probing: 1, Disputed: 2, Stalled: 3, Failed: 4, Rivals: 6}}
 	})
 	want := []string{
-		"fairlead_layer2_drops_total arp asleep 3", "fairlead_layer2_drops_total arp disputed 2",
-		"fairlead_layer2_drops_total arp failed 4", "fairlead_layer2_drops_total arp probing 1",
+		"fairlead_layer2_drops_total arp disputed 2", "fairlead_layer2_drops_total arp failed 4",
+		"fairlead_layer2_drops_total arp probing 1", "fairlead_layer2_drops_total arp stalled 3",
 		"fairlead_layer2_replies_total arp 5", "fairlead_layer2_rival_claims_total arp 6",
 	}
 	if diff := cmp.Diff(want, told(t, r, "fairlead_layer2_replies_total", "fairlead_layer2_drops_total", "fairlead_layer2_rival_claims_total")); diff != "" {
@@ -72,7 +72,7 @@ func TestTakeOversBeginAtZero(t *testing.T) {
 	NewSpeaker(r)
 	want := []string{
 		"fairlead_layer2_takeovers_total asked 0", "fairlead_layer2_takeovers_total dead 0",
-		"fairlead_layer2_takeovers_total leaving 0", "fairlead_layer2_takeovers_total unfit 0",
+		"fairlead_layer2_takeovers_total ineligible 0", "fairlead_layer2_takeovers_total leaving 0",
 	}
 	if diff := cmp.Diff(want, told(t, r, "fairlead_layer2_takeovers_total")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

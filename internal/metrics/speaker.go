@@ -4,10 +4,10 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Why a speaker takes an address over from another node.
 const (
-	TakenFromDead    = "dead"    // the other speaker is not alive any more
-	TakenFromLeaving = "leaving" // it is shutting down
-	TakenFromUnfit   = "unfit"   // its node cannot announce the address, or others are better
-	TakenAsAsked     = "asked"   // a user wants it
+	TakenFromDead       = "dead"       // the other speaker is not alive any more
+	TakenFromLeaving    = "leaving"    // it is shutting down
+	TakenFromIneligible = "ineligible" // its node cannot announce the address, or others are better
+	TakenAsAsked        = "asked"      // a user wants it
 )
 
 // failoverBuckets are seconds: a fail-over takes 0.2, 0.4 or 3 s, as --failover says.
@@ -43,8 +43,8 @@ func NewSpeaker(r prometheus.Registerer) *Speaker {
 	s.Conflicts = b.gauge("layer2_conflicts", "Addresses that this speaker is to answer for and that a host outside of the cluster has.")
 	s.Disputes = b.counter("layer2_conflicts_total", "Conflicts with hosts outside of the cluster that began.")
 	s.TakeOvers = b.counters("layer2_takeovers_total",
-		"Addresses that this speaker took over from another node, by what was with that: its speaker is dead, or leaving; it is unfit; or a user asked for it.",
-		"reason", TakenFromDead, TakenFromLeaving, TakenFromUnfit, TakenAsAsked)
+		"Addresses that this speaker took over from another node, by what was with that: its speaker is dead, or leaving; it is ineligible; or a user asked for it.",
+		"reason", TakenFromDead, TakenFromLeaving, TakenFromIneligible, TakenAsAsked)
 	s.Failovers = b.histogram("layer2_failover_seconds",
 		"Time from the last sign of life of a speaker that died until this one announced an address of its. What was taken over more than some ten seconds later is not in it.",
 		failoverBuckets)
@@ -61,7 +61,7 @@ type Questions struct {
 	// Not answered, because the address is still being probed; a foreign host has
 	// it; the speaker stood still and does not know yet what others took; or the
 	// answer could not be sent.
-	Probing, Disputed, Asleep, Failed uint64
+	Probing, Disputed, Stalled, Failed uint64
 
 	Rivals uint64 // times that another node of the cluster was heard to claim such an address
 }
@@ -73,7 +73,7 @@ func (s *Speaker) askLayer2() asked {
 	b := &s.book
 	replies := b.row(Counter, "layer2_replies_total", "Questions by ARP or NDP that were answered.", "protocol")
 	drops := b.row(Counter, "layer2_drops_total",
-		"Questions for addresses of this speaker that were not answered: it is probing the address; disputed, a foreign host has it; asleep, the process stood still; or failed to send.",
+		"Questions for addresses of this speaker that were not answered: it is probing the address; disputed, a foreign host has it; stalled, the process stood still; or failed to send.",
 		"protocol", "reason")
 	rivals := b.row(Counter, "layer2_rival_claims_total",
 		"Times that another node of the cluster was heard to claim an address that this speaker answers for. A few go with every move.", "protocol")
@@ -82,7 +82,7 @@ func (s *Speaker) askLayer2() asked {
 			replies.send(out, float64(q.Answered), q.Protocol)
 			drops.send(out, float64(q.Probing), q.Protocol, "probing")
 			drops.send(out, float64(q.Disputed), q.Protocol, "disputed")
-			drops.send(out, float64(q.Asleep), q.Protocol, "asleep")
+			drops.send(out, float64(q.Stalled), q.Protocol, "stalled")
 			drops.send(out, float64(q.Failed), q.Protocol, "failed")
 			rivals.send(out, float64(q.Rivals), q.Protocol)
 		}

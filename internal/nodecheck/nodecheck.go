@@ -54,7 +54,7 @@ const (
 // Finding is something that is wrong.
 type Finding struct {
 	Kind  Kind
-	Words string // what, as the kernel says it or it was heard, and the mend
+	Words string // what, as the kernel says it or it was heard, and the fix
 }
 
 // Services are the addresses that Services have.

@@ -131,15 +131,15 @@ func TestLeasesInWords(t *testing.T) {
 	l := lb.Lease{Addr: netip.MustParseAddr("192.0.2.215"), Pool: "lan", Server: router, Client: "02:00:5e:00:53:01", Interface: "eth0"}
 	const (
 		named = "the DHCP server 192.0.2.1 gives 192.0.2.215, which IPAddressPool lan holds, to 02:00:5e:00:53:01 (seen on eth0)"
-		mend  = ": take the pool's addresses out of the server's range, or add them to the pool's spec.excludes"
+		fix   = ": take the pool's addresses out of the server's range, or add them to the pool's spec.excludes"
 	)
 	unnamed := l
 	unnamed.Server = netip.Addr{}
 	for want, leases := range map[string][]lb.Lease{
-		named + mend: {l},
-		"a DHCP server gave 192.0.2.215, which IPAddressPool lan holds, to 02:00:5e:00:53:01, as that host says (seen on eth0)" + mend: {unnamed},
-		named + "; " + named + "; " + named + mend:                                 {l, l, l},
-		named + "; " + named + "; " + named + "; and 2 more such addresses" + mend: {l, l, l, l, l},
+		named + fix: {l},
+		"a DHCP server gave 192.0.2.215, which IPAddressPool lan holds, to 02:00:5e:00:53:01, as that host says (seen on eth0)" + fix: {unnamed},
+		named + "; " + named + "; " + named + fix:                                 {l, l, l},
+		named + "; " + named + "; " + named + "; and 2 more such addresses" + fix: {l, l, l, l, l},
 	} {
 		got := Check(Facts{Leases: leases}, services{}, nil)
 		if diff := cmp.Diff([]Finding{{DHCPInPool, want}}, got); diff != "" {

@@ -26,7 +26,7 @@ func TestClockCondition(t *testing.T) {
 		{"in sync", clockcheck.Verdict{Known: true}, metav1.ConditionTrue, v1alpha1.ReasonInSync, "within 5s"},
 		{"behind", clockcheck.Verdict{Known: true, Ahead: -90 * time.Second}, metav1.ConditionFalse, v1alpha1.ReasonClockOff, "1m30s behind the API server's; announcing does not depend on it"},
 		{"what a speaker says that goes", clockcheck.Verdict{}, metav1.ConditionFalse, v1alpha1.ReasonClockOff, "1m30s behind"},
-		{"mended", clockcheck.Verdict{Known: true}, metav1.ConditionTrue, v1alpha1.ReasonInSync, "within 5s"},
+		{"fixed", clockcheck.Verdict{Known: true}, metav1.ConditionTrue, v1alpha1.ReasonInSync, "within 5s"},
 	} {
 		clockIs(&s, step.verdict)
 		got := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionClockInSync)

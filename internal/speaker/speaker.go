@@ -756,7 +756,7 @@ func takenFrom(s *plan.Snapshot, addr netip.Addr, from string) string {
 	case owner.Leaving:
 		return metrics.TakenFromLeaving
 	default:
-		return metrics.TakenFromUnfit
+		return metrics.TakenFromIneligible
 	}
 }
 
@@ -896,7 +896,7 @@ func (a *Speaker) questions() (out []metrics.Questions) {
 			protocol = "ndp"
 		}
 		out = append(out, metrics.Questions{
-			Protocol: protocol, Answered: c.Answered, Probing: c.Probing, Disputed: c.Disputed, Asleep: c.Asleep, Failed: c.Failed, Rivals: c.Rivals,
+			Protocol: protocol, Answered: c.Answered, Probing: c.Probing, Disputed: c.Disputed, Stalled: c.Stalled, Failed: c.Failed, Rivals: c.Rivals,
 		})
 	}
 	return out

@@ -318,17 +318,17 @@ func (r *report) layer2() (out []v1alpha1.SpeakerAddress) {
 // sound is the condition that says what was found in the node's kernel and heard on
 // its network, of which the reason is the worst.
 func sound(s *v1alpha1.SpeakerStatus, findings []nodecheck.Finding) {
-	reason, words := v1alpha1.ReasonSound, []string{"nothing was found in the node's kernel, or heard on its network, that defeats announcing"}
+	reason, words := v1alpha1.ReasonChecksPassed, []string{"nothing was found in the node's kernel, or heard on its network, that defeats announcing"}
 	if len(findings) > 0 {
-		reason, words = soundReasons[findings[0].Kind], nil
+		reason, words = networkReasons[findings[0].Kind], nil
 	}
 	for _, f := range findings {
 		words = append(words, f.Words)
 	}
-	kube.SetCondition(&s.Conditions, v1alpha1.ConditionNetworkSound, len(findings) == 0, reason, strings.Join(words, ". "), 0)
+	kube.SetCondition(&s.Conditions, v1alpha1.ConditionNetworkReady, len(findings) == 0, reason, strings.Join(words, ". "), 0)
 }
 
-var soundReasons = map[nodecheck.Kind]string{
+var networkReasons = map[nodecheck.Kind]string{
 	nodecheck.StrictARPMissing:  v1alpha1.ReasonStrictARPMissing,
 	nodecheck.AddressHeld:       v1alpha1.ReasonAddressHeld,
 	nodecheck.DuplicateNodeName: v1alpha1.ReasonDuplicateNodeName,

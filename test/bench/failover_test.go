@@ -23,7 +23,7 @@ type fault struct {
 	nodes  int
 	family corev1.IPFamily
 	strike func(*lab.Lab, *lab.Host) error
-	mend   func(*outage, *lab.Host) error
+	fix    func(*outage, *lab.Host) error
 }
 
 func pull(_ *lab.Lab, n *lab.Host) error { return n.PullCable() }
@@ -88,10 +88,10 @@ func endDrain(l *lab.Lab, n *lab.Host) error {
 }
 
 // BenchmarkFailover does something to the node that announces an address, ten
-// times, and mends it. A client asks every 5 ms, and the backend that serves it
+// times, and fixes it. A client asks every 5 ms, and the backend that serves it
 // is elsewhere. Reported are: for how long it was without an answer, and how
 // many it lost; when another node answered ARP or NDP; for how long two nodes
-// did, and until when after the mend another than the new owner did.
+// did, and until when after the fix another than the new owner did.
 func BenchmarkFailover(b *testing.B) {
 	for _, f := range []fault{
 		{"cable pulled", 3, corev1.IPv4Protocol, pull, plug},
@@ -140,7 +140,7 @@ type seen struct {
 	lost     int           // packets
 	answered time.Duration // after the strike, by another node, a question by ARP or NDP
 	two      time.Duration // two nodes answered
-	doubt    time.Duration // after the mend, another than the new owner answered
+	doubt    time.Duration // after the fix, another than the new owner answered
 }
 
 // outage is a Service that loses its owner, again and again.
@@ -210,7 +210,7 @@ func (o *outage) addressOf(svc *corev1.Service) netip.Addr {
 }
 
 // measure strikes the owner under a probe, waits until another node answers,
-// mends, and returns what was seen. The owner's own backend is not ready, or its
+// fixes, and returns what was seen. The owner's own backend is not ready, or its
 // loss would be measured as well.
 func (o *outage) measure() seen {
 	o.b.Helper()
@@ -237,8 +237,8 @@ func (o *outage) measure() seen {
 		return nil
 	})
 	report := probe.Stop()
-	mended := time.Now()
-	o.must(o.fault.mend(o, o.lab.Node(owner)))
+	fixed := time.Now()
+	o.must(o.fault.fix(o, o.lab.Node(owner)))
 	o.untilWhole()
 	out := seen{outage: report.LongestOutage, lost: report.Sent - report.Answered, two: watch.Overlap()}
 	if out.lost > 0 {
@@ -247,7 +247,7 @@ func (o *outage) measure() seen {
 	if at := slices.IndexFunc(watch.Changes(), func(c lab.Change) bool { return c.Node == next }); at >= 0 {
 		out.answered = watch.Changes()[at].At.Sub(struck)
 	}
-	out.doubt = watch.Doubt(mended, next)
+	out.doubt = watch.Doubt(fixed, next)
 	return out
 }
 

@@ -458,7 +458,7 @@ func (c *corner) cordon(t *testing.T, on bool, nodes ...string) {
 	}
 }
 
-// A peer that cannot be had says why, with the mend; the others go on.
+// A peer that cannot be had says why, with the fix; the others go on.
 func TestBGPMistakes(t *testing.T) {
 	c := peered(t)
 	c.advertise(t, "all")

@@ -24,7 +24,7 @@ import (
 )
 
 // A node's clock that is off is told of that node alone, by its Speaker and the
-// doctor, and no more when it is mended.
+// doctor, and no more when it is fixed.
 func TestNodesClock(t *testing.T) {
 	c := cluster.corner(t)
 	c.plugin(t, "version") // which builds it: that takes longer than any answer

@@ -34,7 +34,7 @@ func TestDoctorReleasesHangingDeletions(t *testing.T) {
 			Findings []struct {
 				Check string   `json:"check"`
 				About []string `json:"about"`
-				Mend  string   `json:"mend"`
+				Fix   string   `json:"fix"`
 			} `json:"findings"`
 		}
 		if err := c.answer(t, &r, "doctor"); err != nil {
@@ -47,7 +47,7 @@ func TestDoctorReleasesHangingDeletions(t *testing.T) {
 				continue
 			}
 			about = append(about, f.About...)
-			_, command, _ := strings.Cut(f.Mend, "remove the finalizer: kubectl ")
+			_, command, _ := strings.Cut(f.Fix, "remove the finalizer: kubectl ")
 			commands = append(commands, command)
 		}
 		for _, want := range []string{"IPAddressPool " + pool.Name, "IPAddressClaim " + claim.Namespace + "/" + claim.Name} {

@@ -35,13 +35,13 @@ func TestDHCPServerInAPoolIsNamed(t *testing.T) {
 		c.Router.IPv4, within, pool.Name, c.Observer.MAC))
 	for _, n := range c.Nodes {
 		if said := c.network(t, n.Name).Message; !hasAll(said, "spec.excludes") || hasAll(said, outside) {
-			t.Errorf("%s says %q, want the mend in it, and nothing of %s", n.Name, said, outside)
+			t.Errorf("%s says %q, want the fix in it, and nothing of %s", n.Name, said, outside)
 		}
 	}
 	c.doctor(t, "node n1, node n2, node n3", "the DHCP server "+c.Router.IPv4.String()+" gives "+within, "a change of the pool counts at once")
 
 	c.edit(t, pool, func(s *v1alpha1.IPAddressPoolSpec) { s.Excludes = []v1alpha1.AddressRange{within + "/32"} })
-	c.networkIs(t, v1alpha1.ReasonSound)
+	c.networkIs(t, v1alpha1.ReasonChecksPassed)
 }
 
 // A host that asks for what it had is taken at its word, and one of another VLAN is not
@@ -76,7 +76,7 @@ func (c *corner) listeningPool(t *testing.T) *v1alpha1.IPAddressPool {
 	a := c.addresses(t, web)[0]
 	c.backend(t, web, "n1")
 	c.owner(t, a)
-	c.networkIs(t, v1alpha1.ReasonSound)
+	c.networkIs(t, v1alpha1.ReasonChecksPassed)
 	return pool
 }
 
@@ -156,7 +156,7 @@ func (c *corner) network(t *testing.T, node string) metav1.Condition {
 	t.Helper()
 	sp := &v1alpha1.Speaker{ObjectMeta: meta1(node)}
 	must(t, c.api.Get(t.Context(), client.ObjectKeyFromObject(sp), sp))
-	if said := meta.FindStatusCondition(sp.Status.Conditions, v1alpha1.ConditionNetworkSound); said != nil {
+	if said := meta.FindStatusCondition(sp.Status.Conditions, v1alpha1.ConditionNetworkReady); said != nil {
 		return *said
 	}
 	return metav1.Condition{}
@@ -175,5 +175,5 @@ func (c *corner) networkIs(t *testing.T, reason string, words ...string) {
 // networkSays checks what a speaker says of its node's kernel and network.
 func (c *corner) networkSays(t *testing.T, node, reason string, words ...string) error {
 	t.Helper()
-	return says([]metav1.Condition{c.network(t, node)}, v1alpha1.ConditionNetworkSound, reason == v1alpha1.ReasonSound, reason, words...)
+	return says([]metav1.Condition{c.network(t, node)}, v1alpha1.ConditionNetworkReady, reason == v1alpha1.ReasonChecksPassed, reason, words...)
 }

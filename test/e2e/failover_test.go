@@ -161,7 +161,7 @@ func (f *failover) reviveSpeaker(ctx context.Context, node string) error {
 type fault struct {
 	name   string
 	strike func(f *failover, owner string) error
-	mend   func(f *failover, owner string) error
+	fix    func(f *failover, owner string) error
 	hidden bool // the API server cannot be told
 }
 
@@ -170,15 +170,15 @@ func plug(f *failover, owner string) error   { return f.Node(owner).PlugCable() 
 func revive(f *failover, owner string) error { return f.reviveSpeaker(context.Background(), owner) }
 
 var faults = []fault{
-	{name: "cable pulled", strike: pull, mend: plug},
+	{name: "cable pulled", strike: pull, fix: plug},
 	{
 		name:   "cable pulled while the API server hangs",
 		strike: func(f *failover, owner string) error { return errors.Join(f.FreezeAPI(), pull(f, owner)) },
-		mend:   func(f *failover, owner string) error { return errors.Join(plug(f, owner), f.ThawAPI()) },
+		fix:    func(f *failover, owner string) error { return errors.Join(plug(f, owner), f.ThawAPI()) },
 		hidden: true,
 	},
-	{name: "speaker killed", strike: func(f *failover, owner string) error { return f.speaker(owner).Kill() }, mend: revive},
-	{name: "speaker hangs", strike: func(f *failover, owner string) error { return f.speaker(owner).Freeze() }, mend: revive},
+	{name: "speaker killed", strike: func(f *failover, owner string) error { return f.speaker(owner).Kill() }, fix: revive},
+	{name: "speaker hangs", strike: func(f *failover, owner string) error { return f.speaker(owner).Freeze() }, fix: revive},
 }
 
 // Whatever becomes of an owner, another node answers in its place, clients are
@@ -208,8 +208,8 @@ func (f *failover) fail(t *testing.T, a netip.Addr, fault fault) {
 		f.untilTold(t, a, next)
 	}
 
-	mended := time.Now()
-	must(t, fault.mend(f, w.owner))
+	fixed := time.Now()
+	must(t, fault.fix(f, w.owner))
 	if fault.hidden {
 		f.reviveController(t)
 	}
@@ -218,15 +218,15 @@ func (f *failover) fail(t *testing.T, a netip.Addr, fault fault) {
 	if got := onlyOwner(t, w.seen, settled); got != next {
 		t.Errorf("%s took over from %s, and then %s did", next, w.owner, got)
 	}
-	quarrel := w.seen.Doubt(mended, next)
+	quarrel := w.seen.Doubt(fixed, next)
 	r := w.probe.Stop()
-	t.Logf("%s after %s: outage %v, by then %v; after the mend two answered for %v; %v", next, w.owner,
+	t.Logf("%s after %s: outage %v, by then %v; after the fix two answered for %v; %v", next, w.owner,
 		outage.Round(time.Millisecond), answering.Round(time.Millisecond), quarrel.Round(time.Millisecond), r)
 	if r.LongestOutage >= longestOutage {
 		t.Errorf("the client was without service for %v, want less than %v", r.LongestOutage, longestOutage)
 	}
 	if quarrel > settled {
-		t.Errorf("%v after the mend another than %s still answered; want at most %v\n%v", quarrel, next, settled, w.seen)
+		t.Errorf("%v after the fix another than %s still answered; want at most %v\n%v", quarrel, next, settled, w.seen)
 	}
 	must(t, w.seen.Err())
 }

@@ -157,7 +157,7 @@ func TestTwoMachinesHaveOneNodeName(t *testing.T) {
 	t.Cleanup(func() { _ = second.Kill() })
 	sp := &v1alpha1.Speaker{ObjectMeta: meta1(w.owner)}
 	f.until(t, sp, func() error {
-		c := meta.FindStatusCondition(sp.Status.Conditions, v1alpha1.ConditionNetworkSound)
+		c := meta.FindStatusCondition(sp.Status.Conditions, v1alpha1.ConditionNetworkReady)
 		if c == nil || c.Reason != v1alpha1.ReasonDuplicateNodeName || !strings.Contains(c.Message, f.Observer.IPv4.String()) || !strings.Contains(c.Message, sp.Status.GossipEndpoint) {
 			return fmt.Errorf("Speaker %s says %+v", sp.Name, c)
 		}
@@ -165,7 +165,7 @@ func TestTwoMachinesHaveOneNodeName(t *testing.T) {
 	})
 	must(t, second.Kill())
 	f.until(t, sp, func() error {
-		if c := meta.FindStatusCondition(sp.Status.Conditions, v1alpha1.ConditionNetworkSound); c == nil || c.Reason == v1alpha1.ReasonDuplicateNodeName {
+		if c := meta.FindStatusCondition(sp.Status.Conditions, v1alpha1.ConditionNetworkReady); c == nil || c.Reason == v1alpha1.ReasonDuplicateNodeName {
 			return errors.New("it still says that its name is another machine's, too")
 		}
 		return nil

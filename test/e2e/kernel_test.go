@@ -13,7 +13,7 @@ import (
 )
 
 // What in a node's kernel defeats announcing is said of the node, and no more when it
-// is mended.
+// is fixed.
 func TestNodesKernel(t *testing.T) {
 	c := cluster.corner(t)
 	c.pool(t, "web", "172.30.0.70-172.30.0.70")
@@ -32,19 +32,19 @@ func TestNodesKernel(t *testing.T) {
 		t.Helper()
 		sp := &v1alpha1.Speaker{ObjectMeta: meta1(n2.Name)}
 		c.until(t, sp, func() error {
-			got := meta.FindStatusCondition(sp.Status.Conditions, v1alpha1.ConditionNetworkSound)
-			if got == nil || got.Reason != reason || (got.Status == metav1.ConditionTrue) != (reason == v1alpha1.ReasonSound) {
-				return fmt.Errorf("NetworkSound is %+v, want %s", got, reason)
+			got := meta.FindStatusCondition(sp.Status.Conditions, v1alpha1.ConditionNetworkReady)
+			if got == nil || got.Reason != reason || (got.Status == metav1.ConditionTrue) != (reason == v1alpha1.ReasonChecksPassed) {
+				return fmt.Errorf("NetworkReady is %+v, want %s", got, reason)
 			}
 			for _, w := range words {
 				if !strings.Contains(got.Message, w) {
-					return fmt.Errorf("NetworkSound says %q, want %q in it", got.Message, w)
+					return fmt.Errorf("NetworkReady says %q, want %q in it", got.Message, w)
 				}
 			}
 			return nil
 		})
 	}
-	says(v1alpha1.ReasonSound)
+	says(v1alpha1.ReasonChecksPassed)
 
 	// As kube-proxy does in IPVS mode, which has a dummy; not every kernel has those.
 	run("ip", "link", "add", "kube-ipvs0", "type", "bridge")
@@ -53,7 +53,7 @@ func TestNodesKernel(t *testing.T) {
 	says(v1alpha1.ReasonStrictARPMissing, a.String(), "ipvs.strictARP: true")
 	run("sysctl", "-w", "net.ipv4.conf.all.arp_ignore=1")
 	t.Cleanup(func() { run("sysctl", "-w", "net.ipv4.conf.all.arp_ignore=0") })
-	says(v1alpha1.ReasonSound)
+	says(v1alpha1.ReasonChecksPassed)
 
 	run("ip", "addr", "add", a.String()+"/32", "dev", "lo")
 	t.Cleanup(func() { run("ip", "addr", "flush", "dev", "lo", "to", a.String()+"/32") })
@@ -74,11 +74,11 @@ func TestNodesKernel(t *testing.T) {
 	c.pool(t, "bridged", bridged+"100-"+bridged+"100")
 	c.backends(t, c.service(t, "bridged", annotated(v1alpha1.AnnotationAddressPool, "bridged")))
 	run("ip", "addr", "del", a.String()+"/32", "dev", "lo")
-	says(v1alpha1.ReasonSound)
+	says(v1alpha1.ReasonChecksPassed)
 	run("bridge", "link", "set", "dev", "port77", "neigh_suppress", "on")
 	says(v1alpha1.ReasonBridgeKeepsARP, "bridge link set dev port77 neigh_suppress off")
 	run("bridge", "link", "set", "dev", "port77", "neigh_suppress", "off")
-	says(v1alpha1.ReasonSound)
+	says(v1alpha1.ReasonChecksPassed)
 
 	run("sysctl", "-w", "net.ipv4.ip_forward=0")
 	t.Cleanup(func() { run("sysctl", "-w", "net.ipv4.ip_forward=1") })

@@ -83,14 +83,14 @@ func (c *corner) doctor(t *testing.T, about string, words ...string) {
 				About    []string `json:"about"`
 				Says     string   `json:"says"`
 				Evidence []string `json:"evidence"`
-				Mend     string   `json:"mend"`
+				Fix      string   `json:"fix"`
 			} `json:"findings"`
 		}
 		if err := c.answer(t, &r, "doctor"); err != nil {
 			return err
 		}
 		for _, f := range r.Findings {
-			said := fmt.Sprintf("%s: %s (%s) → %s", strings.Join(f.About, ", "), f.Says, strings.Join(f.Evidence, "; "), f.Mend)
+			said := fmt.Sprintf("%s: %s (%s) → %s", strings.Join(f.About, ", "), f.Says, strings.Join(f.Evidence, "; "), f.Fix)
 			if hasAll(said, append(words, about)...) {
 				t.Logf("doctor: %s", said)
 				return nil

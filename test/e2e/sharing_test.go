@@ -108,7 +108,7 @@ func TestRefusalToShareNamesTheOther(t *testing.T) {
 		changes []func(*corev1.Service)
 		reason  string
 		words   []string
-		mend    func(*corev1.Service)
+		fix     func(*corev1.Service)
 	}{
 		{"the same port", []func(*corev1.Service){shares("k"), localTo("a"), ports("UDP/53", "TCP/80")},
 			"PortConflict", []string{`pool "one"`, only, other, "TCP port 80"}, ports("UDP/53")},
@@ -130,7 +130,7 @@ func TestRefusalToShareNamesTheOther(t *testing.T) {
 			second := c.service(t, "second", s.changes...)
 			c.refused(t, second, s.reason, s.words...)
 			c.untilEvents(t, second, "AssignmentFailed", s.words[len(s.words)-1])
-			c.change(t, second, func() { s.mend(second) })
+			c.change(t, second, func() { s.fix(second) })
 			c.has(t, second, only)
 			before.same(t)
 		})

@@ -38,7 +38,7 @@ func TestAddressGoesWithTheCable(t *testing.T) {
 	next := onlyOwner(t, w.seen, 5*time.Second, w.owner)
 	must(t, sh("nft 'table inet deaf { chain in { type filter hook input priority 0; th dport 7946 drop; th sport 7946 drop; }; }'"))
 
-	mended := time.Now()
+	fixed := time.Now()
 	must(t, errors.Join(n.PlugCable(), restore()))
 	back := time.Now()
 	lab.Eventually(t, soon, func() error {
@@ -52,7 +52,7 @@ func TestAddressGoesWithTheCable(t *testing.T) {
 	if got := onlyOwner(t, w.seen, settled); got != next {
 		t.Errorf("%s took over from %s, and then %s did", next, w.owner, got)
 	}
-	if again := w.seen.Doubt(mended, next); again > 0 {
+	if again := w.seen.Doubt(fixed, next); again > 0 {
 		t.Errorf("%s answered until %v after its cable was back\n%v", w.owner, again, w.seen)
 	}
 	must(t, w.seen.Err())
@@ -81,10 +81,10 @@ func TestInterfaceThatCannotBeOpened(t *testing.T) {
 	broken := f.other(owner)
 	sh, saved := f.shell(broken), filepath.Join(t.TempDir(), "saved")
 	must(t, sh("ip -6 address save dev eth0 scope global > "+saved+".a; ip -6 route save dev eth0 proto boot > "+saved+".r; sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1"))
-	mend := sync.OnceFunc(func() {
+	fix := sync.OnceFunc(func() {
 		must(t, sh("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0; ip address restore < "+saved+".a; ip -6 route restore < "+saved+".r"))
 	})
-	t.Cleanup(mend)
+	t.Cleanup(fix)
 	f.annotate(t, broken, v1alpha1.AnnotationTake+"="+a.String())
 	sp := &v1alpha1.Speaker{ObjectMeta: meta1(broken)}
 	f.until(t, sp, func() error {
@@ -97,7 +97,7 @@ func TestInterfaceThatCannotBeOpened(t *testing.T) {
 	f.untilService(t, f.web, announced, true, "Announced", a.String()+" by layer 2 from "+next)
 	f.explain(t, f.web, "Announced")
 	f.doctor(t, "node "+broken, "cannot announce", "open NDP on eth0", "IPv6 must not be disabled")
-	mend()
+	fix()
 	f.untilWhole(t)
 }
 

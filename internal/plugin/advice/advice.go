@@ -7,8 +7,8 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
-// mends are what to do about a reason of the allocator or of the speakers.
-var mends = map[lb.Reason]string{
+// fixes are what to do about a reason of the allocator or of the speakers.
+var fixes = map[lb.Reason]string{
 	lb.ReasonNoPool:              "create an IPAddressPool with addresses of your network that nobody else gives out",
 	lb.ReasonNoPoolFits:          "change what the Service asks for, or one of the pools: each line above says what is in the way",
 	lb.ReasonUnknownPool:         "create the pool, or correct its name in the Service's annotation " + v1alpha1.AnnotationAddressPool,
@@ -42,7 +42,7 @@ var mends = map[lb.Reason]string{
 
 	lb.ReasonNoAdvertisement: "create an L2Advertisement or a BGPAdvertisement for the pool, or let the selectors of one choose pool and Service",
 	lb.ReasonNoEndpoints:     "see whether the Service's pods are ready, and whether its spec.selector chooses them: kubectl get endpointslices; if only one address family has endpoints, give the pods addresses of both or take the other family out of spec.ipFamilies",
-	lb.ReasonNoCandidate:     "mend what is said of one of the nodes",
+	lb.ReasonNoCandidate:     "fix what is said of one of the nodes",
 	lb.ReasonConflict:        "find the host by its MAC and take the address from it, or take it out of the pool (spec.excludes)",
 	lb.ReasonNotEstablished:  "see why the sessions are not up: kubectl fairlead explain peer NAME",
 	lb.ReasonNotOwner:        "wait a few seconds; if nobody takes it, see the speakers' logs",
@@ -63,7 +63,7 @@ var mends = map[lb.Reason]string{
 }
 
 // For returns what to do about the reason, or "" when that is nothing.
-func For(r lb.Reason) string { return mends[r] }
+func For(r lb.Reason) string { return fixes[r] }
 
 // Reason returns the reason that a condition names, or 0.
 func Reason(name string) lb.Reason {

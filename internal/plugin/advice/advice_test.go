@@ -14,7 +14,7 @@ var fine = []lb.Reason{
 	lb.ReasonAnnounced, lb.ReasonNodeShutdown, lb.ReasonNodeLeaving, lb.ReasonNotJoined, lb.ReasonNotAssigned,
 }
 
-func TestEveryReasonHasAMend(t *testing.T) {
+func TestEveryReasonHasAFix(t *testing.T) {
 	excused := map[lb.Reason]bool{}
 	for _, r := range fine {
 		excused[r] = true
@@ -24,10 +24,10 @@ func TestEveryReasonHasAMend(t *testing.T) {
 		// condition never has.
 		known := !strings.HasPrefix(r.String(), "Reason") || r.Words() != r.String()
 		if known && !excused[r] && For(r) == "" {
-			t.Errorf("%s has no mend", r)
+			t.Errorf("%s has no fix", r)
 		}
 		if For(r) != "" && excused[r] {
-			t.Errorf("%s has a mend and is excused from having one", r)
+			t.Errorf("%s has a fix and is excused from having one", r)
 		}
 	}
 }

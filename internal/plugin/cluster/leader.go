@@ -34,7 +34,7 @@ func (c *Cluster) Leaderless() (why, evidence string) {
 	}
 }
 
-// ControllerMend is what to do when no controller leads.
-func (c *Cluster) ControllerMend() string {
+// ControllerFix is what to do when no controller leads.
+func (c *Cluster) ControllerFix() string {
 	return fmt.Sprintf("see whether the controller runs: kubectl get pods -n %s, and its log", c.Install.Namespace)
 }

@@ -21,7 +21,7 @@ func advertisements(c *cluster.Cluster) (out []Finding) {
 		case len(a.Interfaces) > 0 && !slices.ContainsFunc(names, func(n string) bool { return (&netif.Interface{Name: n}).MatchesAny(a.Interfaces) }):
 			out = append(out, Finding{
 				Severity: Problem, About: []string{about}, Says: "spec.interfaces: no node has an interface " + strings.Join(a.Interfaces, " or "),
-				Evidence: []string{"the nodes have " + strings.Join(names, ", ")}, Mend: "name one that the nodes have, or leave spec.interfaces out",
+				Evidence: []string{"the nodes have " + strings.Join(names, ", ")}, Fix: "name one that the nodes have, or leave spec.interfaces out",
 			})
 		}
 	}
@@ -36,7 +36,7 @@ func advertisements(c *cluster.Cluster) (out []Finding) {
 func choosesNone(about string) Finding {
 	return Finding{
 		Severity: Problem, About: []string{about}, Says: "spec.nodeSelectors: no node matches",
-		Mend: "label a node, or change spec.nodeSelectors",
+		Fix: "label a node, or change spec.nodeSelectors",
 	}
 }
 

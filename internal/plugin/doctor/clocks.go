@@ -27,7 +27,7 @@ func clocks(c *cluster.Cluster) (out []Finding) {
 		out = append(out, Finding{
 			Severity: Note, About: []string{"this machine"},
 			Says: "its clock is " + clockcheck.Words(c.Ahead) + " the API server's, by which ages are told here",
-			Mend: "mend NTP on it: chronyc tracking, timedatectl",
+			Fix:  "fix NTP on it: chronyc tracking, timedatectl",
 		})
 	}
 	return out
@@ -61,6 +61,6 @@ func serversClock(c *cluster.Cluster) *Finding {
 		Says: fmt.Sprintf("its clock is %s those of all %s, which agree; announcing does not depend on it, but TLS, tokens and all times in logs and status do",
 			clockcheck.Words(-offsets[0]), term.Count(len(offsets), "node", "nodes")),
 		Evidence: evidence,
-		Mend:     "mend NTP on the node of the API server: chronyc tracking, timedatectl",
+		Fix:      "fix NTP on the node of the API server: chronyc tracking, timedatectl",
 	}
 }

@@ -77,7 +77,7 @@ func (h *hanging) finding(c *cluster.Cluster) Finding {
 	if h.namespace != "" {
 		resource += " -n " + h.namespace
 	}
-	f.Mend = fmt.Sprintf("start a controller, which completes the deletion. If Fairlead is uninstalled, remove the finalizer: kubectl patch %s %s --type=merge -p '%s'",
+	f.Fix = fmt.Sprintf("start a controller, which completes the deletion. If Fairlead is uninstalled, remove the finalizer: kubectl patch %s %s --type=merge -p '%s'",
 		resource, strings.Join(names, " "), h.patch)
 	return f
 }

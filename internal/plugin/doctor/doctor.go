@@ -60,8 +60,8 @@ func Command(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOSt
 	o := cli.New(flags, streams)
 	cmd := &cobra.Command{
 		Use: "doctor", Args: cobra.NoArgs,
-		Short: "Look for what is wrong, with evidence and the mend",
-		Long:  "Look for what is wrong in what the cluster's objects say, each with evidence and the mend. Nothing is changed.",
+		Short: "Look for what is wrong, with evidence and the fix",
+		Long:  "Look for what is wrong in what the cluster's objects say, each with evidence and the fix. Nothing is changed.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.Cluster(cmd.Context())
 			if err != nil {

@@ -101,7 +101,7 @@ func TestExamine(t *testing.T) {
 		}, []string{"Problem kube-proxy does not answer"}},
 		"IPVS without strictARP": {func(c *clustertest.Cluster) {
 			s := &c.Speaker("n3").Status
-			s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionNetworkSound, false, v1alpha1.ReasonStrictARPMissing, "kube-proxy in IPVS mode has 192.0.2.100"))
+			s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionNetworkReady, false, v1alpha1.ReasonStrictARPMissing, "kube-proxy in IPVS mode has 192.0.2.100"))
 		}, []string{"Problem kernel kube-proxy in IPVS mode has 192.0.2.100"}},
 		"clock of a node": {func(c *clustertest.Cluster) {
 			clockOff(c, map[string]time.Duration{"n1": 0, "n2": 0, "n3": 90 * time.Second})
@@ -119,12 +119,12 @@ func TestExamine(t *testing.T) {
 		"DHCP server in a pool": {func(c *clustertest.Cluster) {
 			for i := range c.Speakers {
 				s := &c.Speakers[i].Status
-				s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionNetworkSound, false, v1alpha1.ReasonDHCPInPool, "the DHCP server 172.30.0.1 gives 172.30.0.115"))
+				s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionNetworkReady, false, v1alpha1.ReasonDHCPInPool, "the DHCP server 172.30.0.1 gives 172.30.0.115"))
 			}
 		}, []string{"Problem kernel the DHCP server 172.30.0.1 gives 172.30.0.115"}},
 		"two machines with one name": {func(c *clustertest.Cluster) {
 			s := &c.Speaker("n2").Status
-			s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionNetworkSound, false, v1alpha1.ReasonDuplicateNodeName,
+			s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionNetworkReady, false, v1alpha1.ReasonDuplicateNodeName,
 				"another machine, at 172.30.0.77:7946, runs a speaker with this node's name; this one, at 172.30.0.12:7946, was there first"))
 		}, []string{"Problem kernel another machine, at 172.30.0.77:7946, runs a speaker with this node's name; this one, at 172.30.0.12:7946, was there first"}},
 		"foreign host": {func(c *clustertest.Cluster) {
@@ -238,8 +238,8 @@ func TestExamine(t *testing.T) {
 			var got []string
 			for _, f := range r.Findings {
 				got = append(got, fmt.Sprint(f.Severity, " ", f.Check, " ", f.Says))
-				if f.Mend == "" && f.Check != "peer" {
-					t.Errorf("%s has no mend", got[len(got)-1])
+				if f.Fix == "" && f.Check != "peer" {
+					t.Errorf("%s has no fix", got[len(got)-1])
 				}
 			}
 			if len(got) != len(c.want) {

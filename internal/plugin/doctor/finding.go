@@ -1,5 +1,5 @@
 // Package doctor looks for what is wrong, or will be: it is a list of checks, each
-// a pure function from a cluster's objects to findings with evidence and the mend.
+// a pure function from a cluster's objects to findings with evidence and the fix.
 package doctor
 
 import (
@@ -32,7 +32,7 @@ type Finding struct {
 	About    []string `json:"about"` // the objects: "Service shop/web"
 	Says     string   `json:"says"`
 	Evidence []string `json:"evidence,omitempty"`
-	Mend     string   `json:"mend,omitempty"`
+	Fix      string   `json:"fix,omitempty"`
 }
 
 // check looks for one kind of trouble.
@@ -99,7 +99,7 @@ var marks = map[Severity]term.Text{
 }
 
 // Text writes the finding: what is wrong, with its evidence if that is wanted, and
-// the mend.
+// the fix.
 func (f *Finding) Text(p *term.Page, evidence bool) {
 	says := term.Say("%s: %s", f.Subject(), f.Says)
 	if len(f.About) == 0 {
@@ -111,8 +111,8 @@ func (f *Finding) Text(p *term.Page, evidence bool) {
 			p.Line(term.Say("   "), term.In(term.Faint, "%s", e))
 		}
 	}
-	if f.Mend != "" {
-		p.Line(term.Say("  →"), term.Say("%s", f.Mend))
+	if f.Fix != "" {
+		p.Line(term.Say("  →"), term.Say("%s", f.Fix))
 	}
 }
 
@@ -124,7 +124,7 @@ type gathered struct {
 }
 
 func (g *gathered) add(f Finding) {
-	key := fmt.Sprint(f.Severity, "\x00", f.Says, "\x00", f.Mend)
+	key := fmt.Sprint(f.Severity, "\x00", f.Says, "\x00", f.Fix)
 	if g.index == nil {
 		g.index = map[string]int{}
 	}

@@ -30,7 +30,7 @@ func controller(c *cluster.Cluster) []Finding {
 	}
 	return []Finding{{
 		Severity: Problem, About: []string{"controller"}, Says: why + "; Services get no addresses, what they have goes on",
-		Evidence: []string{evidence}, Mend: c.ControllerMend(),
+		Evidence: []string{evidence}, Fix: c.ControllerFix(),
 	}}
 }
 
@@ -47,19 +47,19 @@ func speakers(c *cluster.Cluster) []Finding {
 		}
 		switch {
 		case kube.NodeDown(n):
-			f.Severity, f.Says, f.Mend = Problem, "Kubernetes takes it for dead, and so do we", "see the node, and its kubelet's log"
+			f.Severity, f.Says, f.Fix = Problem, "Kubernetes takes it for dead, and so do we", "see the node, and its kubelet's log"
 		case sp == nil:
 			f.Says = "no speaker has ever run on it; it announces nothing"
-			f.Mend = fmt.Sprintf("kubectl get pods -n %s -o wide: does the DaemonSet's nodeSelector choose it, and do its tolerations allow it?", c.Install.Namespace)
+			f.Fix = fmt.Sprintf("kubectl get pods -n %s -o wide: does the DaemonSet's nodeSelector choose it, and do its tolerations allow it?", c.Install.Namespace)
 		case ready.Status == metav1.ConditionTrue:
 			continue
 		case meta.IsStatusConditionFalse(sp.Status.Conditions, v1alpha1.ConditionEndpointValid):
 			continue // endpoints says why
 		case ready.Reason == v1alpha1.ReasonCannotAnnounce:
-			f.Severity, f.Says, f.Mend = Problem, "its speaker cannot announce: "+ready.Message, "the speaker needs NET_RAW and the host's network, and IPv6 must not be disabled on the interface where it announces IPv6 addresses; see its log"
+			f.Severity, f.Says, f.Fix = Problem, "its speaker cannot announce: "+ready.Message, "the speaker needs NET_RAW and the host's network, and IPv6 must not be disabled on the interface where it announces IPv6 addresses; see its log"
 		default:
 			f.Severity, f.Says = Problem, "its speaker is not ready: "+cmp.Or(ready.Message, "it has not said anything")
-			f.Mend = "see the speaker's log on the node"
+			f.Fix = "see the speaker's log on the node"
 			f.Evidence = []string{fmt.Sprintf("Speaker %s says %s, for %s", n.Name, cmp.Or(ready.Reason, "nothing"), c.Age(ready.LastTransitionTime))}
 		}
 		g.add(f)
@@ -83,20 +83,20 @@ func gossip(c *cluster.Cluster) []Finding {
 				Severity: Problem, About: []string{"speaker " + s.Name},
 				Says:     "the others do not hear it, and it has not said that it stopped: it was killed, or hangs",
 				Evidence: evidence,
-				Mend:     fmt.Sprintf("see whether it runs: kubectl get pods -n %s -o wide --field-selector spec.nodeName=%s, and its log", c.Install.Namespace, s.Name),
+				Fix:      fmt.Sprintf("see whether it runs: kubectl get pods -n %s -o wide --field-selector spec.nodeName=%s, and its log", c.Install.Namespace, s.Name),
 			})
 		case says && n < len(c.View.Speakers) && len(gone) == 0:
 			g.add(Finding{
 				Severity: Problem, About: []string{"speaker " + s.Name},
 				Says:     fmt.Sprintf("is in touch with %s, itself included, of %d that are ready", term.Count(n, "speaker", "speakers"), len(c.View.Speakers)),
 				Evidence: evidence,
-				Mend:     "let port 7946, UDP and TCP, through between all nodes; if one was killed a moment ago, its object still says that it is ready",
+				Fix:      "let port 7946, UDP and TCP, through between all nodes; if one was killed a moment ago, its object still says that it is ready",
 			})
 		}
 		if deafTo, is := kube.Unheard(ready.Message); is && says {
 			g.add(Finding{
 				Severity: Warning, About: []string{"speaker " + s.Name}, Says: "does not hear " + deafTo + ", and others do: something is between them",
-				Evidence: evidence, Mend: "let port 7946, UDP and TCP, through between these nodes, both ways; until then a third one has to tell that they live",
+				Evidence: evidence, Fix: "let port 7946, UDP and TCP, through between these nodes, both ways; until then a third one has to tell that they live",
 			})
 		}
 	}
@@ -146,7 +146,7 @@ func gossipKeys(c *cluster.Cluster) []Finding {
 			g.add(Finding{
 				Severity: Problem, About: []string{"speaker " + s.Name}, Says: "not all gossip keys are in use: " + why,
 				Evidence: []string{fmt.Sprintf("Speaker %s: it goes on with %s", s.Name, strings.Join(s.Status.GossipKeys, ", "))},
-				Mend:     fmt.Sprintf("correct Secret %s/%s; a speaker that starts now cannot join", c.Install.Namespace, kube.GossipSecret),
+				Fix:      fmt.Sprintf("correct Secret %s/%s; a speaker that starts now cannot join", c.Install.Namespace, kube.GossipSecret),
 			})
 		}
 	}
@@ -166,7 +166,7 @@ func interfaces(c *cluster.Cluster) []Finding {
 				g.add(Finding{
 					Severity: Warning, About: []string{"node " + s.Name}, Says: fmt.Sprintf("its interface %s is down", n.Name),
 					Evidence: []string{fmt.Sprintf("Speaker %s: %s %s %s", s.Name, n.Name, n.MAC, strings.Join(n.Addresses, ", "))},
-					Mend:     "plug the cable in, or bring the interface up; or leave it out by the L2Advertisement's spec.interfaces",
+					Fix:      "plug the cable in, or bring the interface up; or leave it out by the L2Advertisement's spec.interfaces",
 				})
 			}
 		}
@@ -192,22 +192,22 @@ func kubeProxy(c *cluster.Cluster) []Finding {
 // say. What all of them heard on the network is one finding.
 func kernels(c *cluster.Cluster) []Finding {
 	var g gathered
-	for _, f := range unwell(c, Problem, v1alpha1.ConditionNetworkSound, kernelMend) {
+	for _, f := range unwell(c, Problem, v1alpha1.ConditionNetworkReady, kernelFix) {
 		g.add(f)
 	}
 	return g.list
 }
 
-func kernelMend(node, reason string) string {
+func kernelFix(node, reason string) string {
 	if reason == v1alpha1.ReasonDHCPInPool {
 		return "as it says; a change of the pool counts at once, what a DHCP server gave is forgotten a day after it was last heard of, or when the speaker restarts"
 	}
 	return fmt.Sprintf("on node %s, as it says; the speaker looks again within seconds", node)
 }
 
-// unwell finds nodes of which the speaker says that a condition is False. The mend is
+// unwell finds nodes of which the speaker says that a condition is False. The fix is
 // by the node and the condition's reason.
-func unwell(c *cluster.Cluster, severity Severity, condition string, mend func(node, reason string) string) (out []Finding) {
+func unwell(c *cluster.Cluster, severity Severity, condition string, fix func(node, reason string) string) (out []Finding) {
 	for i := range c.Speakers {
 		s := &c.Speakers[i]
 		said := meta.FindStatusCondition(s.Status.Conditions, condition)
@@ -215,7 +215,7 @@ func unwell(c *cluster.Cluster, severity Severity, condition string, mend func(n
 			out = append(out, Finding{
 				Severity: severity, About: []string{"node " + s.Name}, Says: said.Message,
 				Evidence: []string{fmt.Sprintf("Speaker %s: %s is False, %s, for %s", s.Name, said.Type, said.Reason, c.Age(said.LastTransitionTime))},
-				Mend:     mend(s.Name, said.Reason),
+				Fix:      fix(s.Name, said.Reason),
 			})
 		}
 	}
@@ -227,7 +227,7 @@ func conflicts(c *cluster.Cluster) (out []Finding) {
 	for _, address := range slices.Sorted(maps.Keys(c.View.Conflicts)) {
 		f := Finding{
 			Severity: Problem, About: []string{"address " + address}, Says: "a host outside of the cluster has it too, so Fairlead is quiet about it",
-			Mend: advice.For(lb.ReasonConflict),
+			Fix: advice.For(lb.ReasonConflict),
 		}
 		for _, x := range c.View.Conflicts[address] {
 			switch {
@@ -269,7 +269,7 @@ func twoOwners(c *cluster.Cluster) (out []Finding) {
 		}
 		f := Finding{
 			Severity: Problem, About: []string{"address " + address}, Says: "more than one speaker says that it announces it",
-			Mend: "one of them is dead or cut off, and could not say so: see the nodes, and port 7946 between them",
+			Fix: "one of them is dead or cut off, and could not say so: see the nodes, and port 7946 between them",
 		}
 		for _, o := range owners {
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s, since %s", o.node, c.Age(o.since)))
@@ -294,7 +294,7 @@ func excluded(c *cluster.Cluster) (out []Finding) {
 	}
 	f := Finding{
 		Severity: Note, Says: "announces only for want of a better node: " + lb.ReasonNodeExcluded.Words(),
-		Mend: "if that is not wanted: " + strings.ReplaceAll(advice.For(lb.ReasonNodeExcluded), "NAME", strings.Join(names, " ")),
+		Fix: "if that is not wanted: " + strings.ReplaceAll(advice.For(lb.ReasonNodeExcluded), "NAME", strings.Join(names, " ")),
 	}
 	for _, n := range names {
 		f.About = append(f.About, "node "+n)
@@ -312,7 +312,7 @@ func drained(c *cluster.Cluster) (out []Finding) {
 		if why, is := s.Annotations[v1alpha1.AnnotationDrain]; is {
 			out = append(out, Finding{
 				Severity: Note, About: []string{"node " + s.Name}, Says: fmt.Sprintf("is drained (%q); others announce in its place", why),
-				Mend: "when it is done: kubectl fairlead undrain " + s.Name,
+				Fix: "when it is done: kubectl fairlead undrain " + s.Name,
 			})
 		}
 	}
@@ -333,7 +333,7 @@ func balance(c *cluster.Cluster) (out []Finding) {
 			out = append(out, Finding{
 				Severity: Note, About: []string{"node " + s.Name},
 				Says: fmt.Sprintf("announces %d of %d addresses by layer 2; an even share is at most %d", s.Status.OwnedAddresses, total, load.Most),
-				Mend: "addresses do not move by themselves; to spread them: kubectl fairlead rebalance",
+				Fix:  "addresses do not move by themselves; to spread them: kubectl fairlead rebalance",
 			})
 		}
 	}
@@ -352,7 +352,7 @@ func versions(c *cluster.Cluster) []Finding {
 	if len(nodes) < 2 {
 		return nil
 	}
-	f := Finding{Severity: Note, About: []string{"speakers"}, Says: "they are of different versions, as in the middle of an upgrade", Mend: "kubectl rollout status daemonset -n " + c.Install.Namespace}
+	f := Finding{Severity: Note, About: []string{"speakers"}, Says: "they are of different versions, as in the middle of an upgrade", Fix: "kubectl rollout status daemonset -n " + c.Install.Namespace}
 	for _, v := range slices.Sorted(maps.Keys(nodes)) {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%s: %s", v, kube.Some(nodes[v], few)))
 	}

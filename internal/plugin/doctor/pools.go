@@ -28,7 +28,7 @@ func objects(c *cluster.Cluster) (out []Finding) {
 			return
 		}
 		f := Finding{
-			Severity: Problem, About: []string{kind + " " + name}, Says: ready.Message, Mend: objectMends[ready.Reason],
+			Severity: Problem, About: []string{kind + " " + name}, Says: ready.Message, Fix: objectFixes[ready.Reason],
 			Evidence: []string{fmt.Sprintf("Ready is False, %s, for %s", ready.Reason, c.Age(ready.LastTransitionTime))},
 		}
 		if ready.Reason == v1alpha1.ReasonDisabled || ready.Reason == v1alpha1.ReasonInUse {
@@ -51,9 +51,9 @@ func objects(c *cluster.Cluster) (out []Finding) {
 	return out
 }
 
-// objectMends are what to do about reasons of Ready conditions whose message does
+// objectFixes are what to do about reasons of Ready conditions whose message does
 // not say so.
-var objectMends = map[string]string{
+var objectFixes = map[string]string{
 	v1alpha1.ReasonOverlap:           advice.For(lb.ReasonPoolOverlap),
 	v1alpha1.ReasonHostAnswersAll:    "find the host by its MAC and turn off proxy ARP, an NDP proxy or the other load balancer on it, or take the range that it answers for out of spec.addresses",
 	v1alpha1.ReasonPoolNotFound:      "create the pool, or correct its name",
@@ -68,7 +68,7 @@ var objectMends = map[string]string{
 type network struct {
 	rng  lb.Range
 	what string
-	mend string
+	fix  string
 }
 
 // overlaps finds pools with addresses that are somebody else's already.
@@ -85,7 +85,7 @@ func overlaps(c *cluster.Cluster) []Finding {
 				if r.Overlaps(n.rng) {
 					g.add(Finding{
 						Severity: Problem, About: []string{"IPAddressPool " + pool.Name}, Says: fmt.Sprintf("has addresses of %s", n.what),
-						Evidence: []string{fmt.Sprintf("spec.addresses has %s, and that is %s", r, n.rng)}, Mend: n.mend,
+						Evidence: []string{fmt.Sprintf("spec.addresses has %s, and that is %s", r, n.rng)}, Fix: n.fix,
 					})
 				}
 			}
@@ -95,9 +95,9 @@ func overlaps(c *cluster.Cluster) []Finding {
 }
 
 func networks(c *cluster.Cluster) (out []network) {
-	prefix := func(text, what, mend string) {
+	prefix := func(text, what, fix string) {
 		if r, err := config.Range(text); err == nil {
-			out = append(out, network{r, what, mend})
+			out = append(out, network{r, what, fix})
 		}
 	}
 	for i := range c.Nodes {
@@ -131,7 +131,7 @@ func withheld(c *cluster.Cluster) (out []Finding) {
 		}
 		f := Finding{
 			Severity: Note, About: []string{"IPAddressPool " + c.Pools[i].Name}, Says: term.Count(len(list), "address is", "addresses are") + " not assigned, as something else has them",
-			Mend: "nothing has to be done; to make that explicit, add them to spec.excludes",
+			Fix: "nothing has to be done; to make that explicit, add them to spec.excludes",
 		}
 		for _, b := range list[:min(few, len(list))] {
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s: %s", b.Addr, b.Block))
@@ -159,7 +159,7 @@ func poolSubnet(c *cluster.Cluster) (out []Finding) {
 			}
 			out = append(out, Finding{
 				Severity: Problem, About: []string{"IPAddressPool " + pool.Name}, Says: fmt.Sprintf("%s of %s cannot be announced: %s", end, r, c.View.NoSubnet(end)),
-				Evidence: []string{"no L2Advertisement of the pool names interfaces, and no BGPAdvertisement is for it"}, Mend: advice.For(lb.ReasonNoSubnet),
+				Evidence: []string{"no L2Advertisement of the pool names interfaces, and no BGPAdvertisement is for it"}, Fix: advice.For(lb.ReasonNoSubnet),
 			})
 		}
 	}
@@ -198,7 +198,7 @@ func poolUse(c *cluster.Cluster) (out []Finding) {
 				continue
 			}
 			f := Finding{
-				Severity: Warning, About: []string{"IPAddressPool " + p.Name}, Mend: advice.For(lb.ReasonExhausted),
+				Severity: Warning, About: []string{"IPAddressPool " + p.Name}, Fix: advice.For(lb.ReasonExhausted),
 				Says: fmt.Sprintf("%d of %.0f %s addresses are in use", u.used, whole, u.family),
 			}
 			out = append(out, f)
@@ -210,7 +210,7 @@ func poolUse(c *cluster.Cluster) (out []Finding) {
 // poolAnnounced finds pools whose addresses nobody will announce.
 func poolAnnounced(c *cluster.Cluster) (out []Finding) {
 	if len(c.Pools) == 0 {
-		return []Finding{{Severity: Note, Says: "there is no IPAddressPool, so no Service gets an address", Mend: advice.For(lb.ReasonNoPool)}}
+		return []Finding{{Severity: Note, Says: "there is no IPAddressPool, so no Service gets an address", Fix: advice.For(lb.ReasonNoPool)}}
 	}
 	for i := range c.Pools {
 		name := c.Pools[i].Name
@@ -224,7 +224,7 @@ func poolAnnounced(c *cluster.Cluster) (out []Finding) {
 		if !chosen {
 			out = append(out, Finding{
 				Severity: Warning, About: []string{"IPAddressPool " + name}, Says: "no advertisement is for it: its addresses are given, and not announced",
-				Mend: "create an L2Advertisement or a BGPAdvertisement for it",
+				Fix: "create an L2Advertisement or a BGPAdvertisement for it",
 			})
 		}
 	}
@@ -240,7 +240,7 @@ func retiring(c *cluster.Cluster) (out []Finding) {
 		}
 		f := Finding{
 			Severity: Note, About: []string{"IPAddressPool " + p.Name}, Says: term.Count(len(p.Status.Retiring), "address in use is", "addresses in use are") + " no longer in spec.addresses, and kept until given back",
-			Mend: "nothing has to be done; to be rid of one, let its Service ask for another address",
+			Fix: "nothing has to be done; to be rid of one, let its Service ask for another address",
 		}
 		for _, r := range p.Status.Retiring[:min(few, len(p.Status.Retiring))] {
 			f.Evidence = append(f.Evidence, r.Address+" of "+r.Service)

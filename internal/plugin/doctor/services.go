@@ -35,11 +35,11 @@ func pending(c *cluster.Cluster) []Finding {
 			g.add(Finding{
 				Severity: Warning, About: []string{about}, Says: "the controller has not looked at it yet",
 				Evidence: []string{fmt.Sprintf("%s is %s old and has no condition", about, c.Age(svc.CreationTimestamp))},
-				Mend:     "see whether the controller runs",
+				Fix:      "see whether the controller runs",
 			})
 		case condition != nil && condition.Status == metav1.ConditionFalse:
 			g.add(Finding{
-				Severity: Problem, About: []string{about}, Says: condition.Message, Mend: advice.For(advice.Reason(condition.Reason)),
+				Severity: Problem, About: []string{about}, Says: condition.Message, Fix: advice.For(advice.Reason(condition.Reason)),
 				Evidence: []string{fmt.Sprintf("%s: %s for %s", about, condition.Reason, c.Age(condition.LastTransitionTime))},
 			})
 		}
@@ -70,7 +70,7 @@ func unassigned(c *cluster.Cluster) []Finding {
 		f := Finding{
 			Severity: Warning, About: []string{about}, Says: "status.loadBalancer.ingress has an entry that Fairlead did not write, and does not announce",
 			Evidence: []string{fmt.Sprintf("%s: %s", about, kube.Some(foreign, few))},
-			Mend: "if another load balancer serves the Service, let only one of the two handle it (spec.loadBalancerClass, or handleClassless=false); if not, remove the entry, and Fairlead assigns an address: " +
+			Fix: "if another load balancer serves the Service, let only one of the two handle it (spec.loadBalancerClass, or handleClassless=false); if not, remove the entry, and Fairlead assigns an address: " +
 				`kubectl patch service NAME -n NAMESPACE --subresource=status --type=merge -p '{"status":{"loadBalancer":{"ingress":null}}}'`,
 		}
 		if manager, at := kube.IngressWriter(svc); manager != "" {
@@ -94,7 +94,7 @@ func blocked(c *cluster.Cluster) []Finding {
 	var g gathered
 	for _, as := range c.View.Assignments {
 		for _, b := range c.Blocked(as.Service) {
-			f := Finding{Severity: Problem, About: []string{"Service " + as.Service.String()}, Says: b.Words(), Mend: b.Fix()}
+			f := Finding{Severity: Problem, About: []string{"Service " + as.Service.String()}, Says: b.Words(), Fix: b.Fix()}
 			if !b.Unusable() {
 				f.Severity = Warning
 			}
@@ -120,7 +120,7 @@ func announced(c *cluster.Cluster) []Finding {
 			for _, s := range strained(&found) {
 				g.add(Finding{
 					Severity: Note, About: about, Says: fmt.Sprintf("is announced for want of a better node: %s %s", s.Node, s.Reason.Words()),
-					Evidence: []string{a.String()}, Mend: strings.ReplaceAll(advice.For(s.Reason), "NAME", s.Node),
+					Evidence: []string{a.String()}, Fix: strings.ReplaceAll(advice.For(s.Reason), "NAME", s.Node),
 				})
 			}
 		case why == lb.ReasonConflict, why == lb.ReasonNotOwner && c.Read.Sub(assignedAt(c, found.Users)) < patience:
@@ -128,7 +128,7 @@ func announced(c *cluster.Cluster) []Finding {
 		default:
 			g.add(Finding{
 				Severity: Problem, About: about, Says: "is not announced: " + joined(c.WhyWords(&found), rejections(told(&found), lb.FamilyOf(a))),
-				Evidence: evidence(a, &found), Mend: mend(&found),
+				Evidence: evidence(a, &found), Fix: fix(&found),
 			})
 		}
 	}
@@ -211,8 +211,8 @@ func reasons(list []plan.Rejection) (out []lb.Reason) {
 	return out
 }
 
-// mend says what to do so that the address is announced.
-func mend(a *cluster.Announcement) string {
+// fix says what to do so that the address is announced.
+func fix(a *cluster.Announcement) string {
 	if a.Why() != lb.ReasonNoCandidate {
 		return advice.For(a.Why())
 	}
@@ -230,7 +230,7 @@ func peers(c *cluster.Cluster) (out []Finding) {
 		about := []string{"BGPPeer " + name}
 		sessions := slices.DeleteFunc(c.Sessions(name), func(s cluster.Session) bool { return !s.Wanted })
 		if len(sessions) == 0 {
-			out = append(out, Finding{Severity: Warning, About: about, Says: "no node with a speaker has a session with it", Mend: "let spec.nodeSelectors choose nodes that run a speaker"})
+			out = append(out, Finding{Severity: Warning, About: about, Says: "no node with a speaker has a session with it", Fix: "let spec.nodeSelectors choose nodes that run a speaker"})
 		}
 		for _, words := range said(sessions) {
 			f := Finding{Severity: Warning, About: about}
@@ -247,7 +247,7 @@ func peers(c *cluster.Cluster) (out []Finding) {
 					f.Evidence = append(f.Evidence, fmt.Sprintf("Speaker %s: %s, for %s", s.Node, s.State, c.Age(s.Since)))
 				}
 			}
-			f.Says = kube.Some(nodes, few) + ": " + words // which name the mend
+			f.Says = kube.Some(nodes, few) + ": " + words // which name the fix
 			out = append(out, f)
 		}
 	}

@@ -244,8 +244,8 @@ func judge(name string, s *lb.Scope, chosen []string, g lb.Grant) Advert {
 	return a
 }
 
-// mends are what to do so that the address is announced in this way.
-func (w *Way) mends() (out []string) {
+// fixes are what to do so that the address is announced in this way.
+func (w *Way) fixes() (out []string) {
 	if w.why != lb.ReasonNoCandidate {
 		return []string{advice.For(w.why)}
 	}
@@ -258,8 +258,8 @@ func (w *Way) mends() (out []string) {
 		nodes[r.Reason] = append(nodes[r.Reason], r.Node)
 	}
 	for _, r := range order {
-		if mend := advice.For(r); mend != "" {
-			out = append(out, some(nodes[r])+": "+mend)
+		if fix := advice.For(r); fix != "" {
+			out = append(out, some(nodes[r])+": "+fix)
 		}
 	}
 	return out

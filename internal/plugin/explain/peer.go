@@ -93,7 +93,7 @@ func router(p *v1alpha1.BGPPeer) string {
 }
 
 // advise says what to do. What a speaker says of a session that is not up names the
-// mend itself.
+// fix itself.
 func (r *PeerReport) advise() {
 	for _, s := range r.Sessions {
 		if s.Wanted && s.Words != "" && !slices.Contains(r.Next, s.Words) {

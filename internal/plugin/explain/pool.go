@@ -93,7 +93,7 @@ func (r *PoolReport) condition(c *cluster.Cluster, p *v1alpha1.IPAddressPool) {
 	ready, known := cluster.Ready(p.Status.Conditions)
 	if !known {
 		r.Says = "the controller has not looked at it yet"
-		r.Next = append(r.Next, controllerMend(c))
+		r.Next = append(r.Next, controllerFix(c))
 		return
 	}
 	r.Ready, r.Says = ready.Status == metav1.ConditionTrue, ready.Message

@@ -303,7 +303,7 @@ func (r *ServiceReport) conclude(c *cluster.Cluster, svc *corev1.Service, d *clu
 		r.pending("the controller says: "+condition.Message, advice.Reason(condition.Reason))
 	case len(r.Addresses) == 0:
 		r.State, r.Cause = Pending, "a pool has an address for it, and "+cmp.Or(leaderless(c), "the controller has not given it yet")
-		r.Next = []string{controllerMend(c)}
+		r.Next = []string{controllerFix(c)}
 	default:
 		r.announcement()
 	}
@@ -342,10 +342,10 @@ func (r *ServiceReport) claimElsewhere(c *cluster.Cluster, req *lb.Request, name
 }
 
 // do adds what is to be done, each once.
-func (r *ServiceReport) do(mends ...string) {
-	for _, mend := range mends {
-		if mend != "" && !slices.Contains(r.Next, mend) {
-			r.Next = append(r.Next, mend)
+func (r *ServiceReport) do(fixes ...string) {
+	for _, fix := range fixes {
+		if fix != "" && !slices.Contains(r.Next, fix) {
+			r.Next = append(r.Next, fix)
 		}
 	}
 }
@@ -366,10 +366,10 @@ func leaderless(c *cluster.Cluster) string {
 	return why
 }
 
-// controllerMend says what to do when the controller does not act.
-func controllerMend(c *cluster.Cluster) string {
+// controllerFix says what to do when the controller does not act.
+func controllerFix(c *cluster.Cluster) string {
 	if leaderless(c) != "" {
-		return c.ControllerMend()
+		return c.ControllerFix()
 	}
 	return fmt.Sprintf("wait a second; if nothing happens, see the log of the controller that leads, %s", leader(c))
 }
@@ -404,7 +404,7 @@ func (r *ServiceReport) announcement() {
 			if !slices.Contains(wrong, cause) { // both ways may lack the same
 				wrong = append(wrong, cause)
 			}
-			r.do(w.mends()...)
+			r.do(w.fixes()...)
 		}
 	}
 	r.Cause = strings.Join(append(wrong, fine...), "; ")

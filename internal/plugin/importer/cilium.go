@@ -405,7 +405,7 @@ func (w *ciliumWork) peersFor(set map[string]string) (out []v1alpha1.ObjectName,
 		for _, f := range u.families {
 			s, err := metav1.LabelSelectorAsSelector(f.Advertisements) // nil selects nothing
 			if err != nil {
-				return nil, fmt.Errorf("a peer's selector of advertisements cannot be read: %w; mend it and import it again", err)
+				return nil, fmt.Errorf("a peer's selector of advertisements cannot be read: %w; fix it and import it again", err)
 			}
 			if s.Matches(labels.Set(set)) && !slices.Contains(out, u.name) {
 				out = append(out, u.name)

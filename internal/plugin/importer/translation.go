@@ -116,7 +116,7 @@ func decode[T any](o *unstructured.Unstructured, i *item) (T, bool) {
 		err = nil
 	}
 	if err != nil {
-		i.refuse("spec", "it cannot be read (%v); mend it and import it again", err)
+		i.refuse("spec", "it cannot be read (%v); fix it and import it again", err)
 	}
 	return holder.Spec, err == nil
 }

@@ -112,7 +112,7 @@ function problems([list, unread]) {
   const rows = list.map((f) => make("div", { className: `problem row ${f.severity}` },
     make("span", { className: tones[f.severity], textContent: marks[f.severity], title: f.severity }),
     make("p", {}, f.about?.length ? [make("b", { textContent: some(f.about) }), ": "] : [], f.says),
-    f.mend && make("p", { className: "faint", textContent: `→ ${f.mend}` })));
+    f.fix && make("p", { className: "faint", textContent: `→ ${f.fix}` })));
   const lost = unread.map((u) => make("div", { className: "problem row Warning" },
     make("span", { className: "warn", textContent: "!" }), make("p", { textContent: `could not read ${u}` })));
   if (rows.length + lost.length === 0) return [make("p", { className: "good", textContent: "✓ Nothing is wrong." })];

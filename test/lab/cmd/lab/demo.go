@@ -342,7 +342,7 @@ func (d *demo) comeBack(ctx context.Context) error {
 	if err := d.wait(ctx, d.owner+" to miss "+d.lost, func() bool { return d.inTouch(ctx, 2) }); err != nil {
 		return err
 	}
-	d.say("mend", "the cable is put back")
+	d.say("fix", "the cable is put back")
 	if err := d.typed(ctx, "type", "sw ip link set "+d.lost+" up"); err != nil {
 		return err
 	}
