@@ -94,7 +94,15 @@ type IPAddressClaimStatus struct {
 	// +kubebuilder:validation:MaxItems=2
 	Addresses []string `json:"addresses,omitempty"`
 
-	// pool is the pool that they are of; both, where each family has its own.
+	// pools are the names of the pools that the addresses are from, in the order of
+	// addresses.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=2
+	Pools []string `json:"pools,omitempty"`
+
+	// pool is the names in pools, without repetition, separated by commas: for kubectl get.
 	//
 	// +optional
 	Pool string `json:"pool,omitempty"`

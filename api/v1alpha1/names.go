@@ -28,6 +28,12 @@ const (
 	// AnnotationClaim asks for the addresses of the IPAddressClaim of this name in
 	// the Service's namespace.
 	AnnotationClaim = "fairlead.dev/claim"
+
+	// AnnotationAssignment is the controller's record of what it assigned to the
+	// Service: the addresses, their pools and claims, as JSON. It is written together
+	// with status.loadBalancer. Users do not write it; what it adds to the status is
+	// ignored.
+	AnnotationAssignment = "fairlead.dev/assignment"
 )
 
 // Annotations that a user writes on a Speaker.

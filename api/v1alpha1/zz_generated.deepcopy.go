@@ -555,6 +555,11 @@ func (in *IPAddressClaimStatus) DeepCopyInto(out *IPAddressClaimStatus) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.Pools != nil {
+		in, out := &in.Pools, &out.Pools
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.ReleasedAt != nil {
 		in, out := &in.ReleasedAt, &out.ReleasedAt
 		*out = (*in).DeepCopy()

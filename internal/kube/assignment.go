@@ -61,7 +61,7 @@ func (s PoolSet) Holder(a netip.Addr) (string, bool) {
 }
 
 // Assignment returns what speakers are to do for the Service: the addresses in
-// its status that are from our pools.
+// its status that are from our pools, or were when they were assigned.
 func Assignment(svc *corev1.Service, endpoints []discoveryv1.EndpointSlice, pools PoolSet) lb.Assignment {
 	out := lb.Assignment{
 		Service: Key(svc),
@@ -69,8 +69,13 @@ func Assignment(svc *corev1.Service, endpoints []discoveryv1.EndpointSlice, pool
 		Policy:  TrafficPolicy(svc),
 		Ready:   ReadyNodes(endpoints),
 	}
+	recorded := RecordedPools(svc)
 	for _, a := range IngressAddresses(svc) {
-		if name, ok := pools.Of(a); ok {
+		name, ok := pools.Of(a)
+		if !ok {
+			name, ok = recorded[a]
+		}
+		if ok {
 			out.Grants = append(out.Grants, lb.Grant{Addr: a, Pool: name})
 		}
 	}

@@ -55,8 +55,14 @@ func ClaimAddresses(c *v1alpha1.IPAddressClaim) (addrs []netip.Addr, pools map[n
 			addrs = append(addrs, a)
 		}
 	}
-	if r := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionReady); r != nil {
-		pools = lb.ParseGrants(r.Message)
+	switch r := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionReady); {
+	case len(c.Status.Pools) > 0:
+		pools = map[netip.Addr]string{}
+		for i, a := range addrs {
+			pools[a] = c.Status.Pools[min(i, len(c.Status.Pools)-1)]
+		}
+	case r != nil:
+		pools = poolsInMessage(r.Message)
 	}
 	return addrs, pools
 }

@@ -14,8 +14,10 @@ import (
 )
 
 // StatusPatch returns the change from before to after of what is ours in a
-// Service's status, or nil if there is none. The API server refuses it when the
-// Service has changed since before was read. (client.StrategicMergeFrom finds
+// Service's status, and of the record of its assignment, or nil if there is none. It is
+// for the subresource status, through which the API server takes a Service's annotations
+// too: so the record and the addresses are written at once. The API server refuses the
+// patch when the Service has changed since before was read. (client.StrategicMergeFrom finds
 // the same by writing both Services out in full: a tenth of the controller's
 // time.)
 func StatusPatch(before, after *corev1.Service) client.Patch {
@@ -37,13 +39,18 @@ func StatusPatch(before, after *corev1.Service) client.Patch {
 	if conditions != nil {
 		status["conditions"] = conditions
 	}
-	if len(status) == 0 {
+	metadata := map[string]any{"resourceVersion": before.ResourceVersion, "uid": before.UID}
+	was, had := before.Annotations[v1alpha1.AnnotationAssignment]
+	is, has := after.Annotations[v1alpha1.AnnotationAssignment]
+	switch {
+	case has && (!had || was != is):
+		metadata["annotations"] = map[string]any{v1alpha1.AnnotationAssignment: is}
+	case had && !has:
+		metadata["annotations"] = map[string]any{v1alpha1.AnnotationAssignment: nil}
+	case len(status) == 0:
 		return nil
 	}
-	body, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": before.ResourceVersion, "uid": before.UID},
-		"status":   status,
-	})
+	body, err := json.Marshal(map[string]any{"metadata": metadata, "status": status})
 	if err != nil {
 		panic(fmt.Sprintf("a status that cannot be JSON: %v", err))
 	}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 // TestStatusPatch applies the patch as the API server does, and compares with
@@ -32,6 +33,9 @@ func TestStatusPatch(t *testing.T) {
 		}},
 		{"an address less", func(s *corev1.Service) { SetIngress(s, []netip.Addr{netip.MustParseAddr("192.0.2.1")}) }},
 		{"another address", func(s *corev1.Service) { SetIngress(s, []netip.Addr{netip.MustParseAddr("192.0.2.9")}) }},
+		{"a record more", func(s *corev1.Service) {
+			SetRecord(s, lb.Decision{Grants: []lb.Grant{{Addr: netip.MustParseAddr("192.0.2.1"), Pool: "lan"}}})
+		}},
 		{"all that is ours goes", func(s *corev1.Service) {
 			SetIngress(s, nil)
 			meta.RemoveStatusCondition(&s.Status.Conditions, v1alpha1.ConditionAddressAssigned)
@@ -56,7 +60,7 @@ func TestStatusPatch(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !equality.Semantic.DeepEqual(conditionsByType(&got), conditionsByType(want)) ||
-				!equality.Semantic.DeepEqual(got.Status.LoadBalancer, want.Status.LoadBalancer) {
+				!equality.Semantic.DeepEqual(got.Status.LoadBalancer, want.Status.LoadBalancer) || !equality.Semantic.DeepEqual(got.Annotations, want.Annotations) {
 				t.Errorf("patched: %+v\nwanted: %+v", got.Status, want.Status)
 			}
 		})

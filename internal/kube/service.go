@@ -218,16 +218,6 @@ func AssignedCondition(svc *corev1.Service) *metav1.Condition {
 	return meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAddressAssigned)
 }
 
-// Granted returns the addresses of the Service's status that we gave it, by what we
-// said of them, and their pools.
-func Granted(svc *corev1.Service) map[netip.Addr]string {
-	c := AssignedCondition(svc)
-	if c == nil {
-		return nil
-	}
-	return lb.ParseGrants(c.Message)
-}
-
 // TrafficPolicy returns the Service's externalTrafficPolicy.
 func TrafficPolicy(svc *corev1.Service) lb.TrafficPolicy {
 	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {

@@ -3,7 +3,6 @@ package lb
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -62,27 +61,12 @@ type Grant struct {
 	Claim string // the IPAddressClaim that has lent it; "" for the Service's own
 }
 
-// String tells where the address is from. ParseGrants reads it.
+// String returns where the address is from, for people.
 func (g Grant) String() string {
 	if g.Claim != "" {
 		return fmt.Sprintf("%s of IPAddressClaim %q, from pool %q", g.Addr, g.Claim, g.Pool)
 	}
 	return fmt.Sprintf("%s from pool %q", g.Addr, g.Pool)
-}
-
-var grantPattern = regexp.MustCompile(`([0-9a-f.:]+) (?:of IPAddressClaim "[^"]*", )?from pool "([^"]+)"`)
-
-// ParseGrants returns the pools of the addresses that a Decision's String says
-// were granted. Nothing but what was said of an address tells whose it was,
-// when its pool was edited while no controller ran.
-func ParseGrants(s string) map[netip.Addr]string {
-	out := map[netip.Addr]string{}
-	for _, m := range grantPattern.FindAllStringSubmatch(s, -1) {
-		if a, err := netip.ParseAddr(m[1]); err == nil {
-			out[a] = m[2]
-		}
-	}
-	return out
 }
 
 // Decision is the allocator's answer to a Request: what the holder has, and

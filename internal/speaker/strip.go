@@ -5,6 +5,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 )
 
@@ -35,6 +36,10 @@ func stripService(s *corev1.Service) *corev1.Service {
 	out.Spec.Type, out.Spec.LoadBalancerClass, out.Spec.ExternalTrafficPolicy = s.Spec.Type, s.Spec.LoadBalancerClass, s.Spec.ExternalTrafficPolicy
 	if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		out.Labels = nil
+	}
+	if record, ok := s.Annotations[v1alpha1.AnnotationAssignment]; ok && kube.AssignedCondition(s) != nil {
+		out.Annotations = map[string]string{v1alpha1.AnnotationAssignment: record}
+		out.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAddressAssigned}}
 	}
 	for _, i := range s.Status.LoadBalancer.Ingress {
 		out.Status.LoadBalancer.Ingress = append(out.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: i.IP})

@@ -53,11 +53,6 @@ type world struct {
 	set         kube.PoolSet
 	told        routerFacts
 	changes     changes
-
-	// lastPool is the pool that addresses were last seen in which no pool has
-	// now. An address that a pool edit took out stays announced in the moment
-	// before the controller lists it as retiring.
-	lastPool map[netip.Addr]string
 }
 
 // changes is what differs from what fill gave out.
@@ -74,6 +69,7 @@ type service struct {
 	labels lb.Labels
 	policy lb.TrafficPolicy
 	addrs  []netip.Addr
+	pools  []string // of addrs, as recorded when they were assigned; "" where that is unknown
 }
 
 // endpointSlice is what matters of an EndpointSlice.
@@ -103,7 +99,6 @@ func newWorld(class kube.Class, node string) *world {
 		version:   1, // 0 says that nobody keeps account
 		set:       kube.NewPoolSet(nil),
 		changes:   changes{services: map[lb.ServiceKey]bool{}},
-		lastPool:  map[netip.Addr]string{},
 	}
 }
 
@@ -113,15 +108,33 @@ func newWorld(class kube.Class, node string) *world {
 
 func (w *world) setService(svc *corev1.Service, gone bool) bool {
 	key := kube.Key(svc)
-	addrs := kube.IngressAddresses(svc)
 	before, had := w.services[key]
+	record := kube.RecordOf(svc)
+	addrs := assignedAddresses(svc, record, before.addrs)
 	if gone || !w.class.Handles(svc) || len(addrs) == 0 {
 		delete(w.services, key)
 		return had && w.changes.service(key)
 	}
-	after := service{labels: lb.LabelsOf(svc.Labels), policy: kube.TrafficPolicy(svc), addrs: addrs}
+	after := service{labels: lb.LabelsOf(svc.Labels), policy: kube.TrafficPolicy(svc), addrs: addrs, pools: make([]string, len(addrs))}
+	for i, a := range addrs {
+		e, _ := record.Of(a)
+		after.pools[i] = e.Pool
+	}
 	w.services[key] = after
 	return (!had || !reflect.DeepEqual(before, after)) && w.changes.service(key)
+}
+
+// assignedAddresses returns the addresses of a Service: those in its status, and those of before
+// that its record still lists. Of the latter another controller has overwritten the
+// status; when the controller releases an address it removes both at once (ADR 0050).
+func assignedAddresses(svc *corev1.Service, record kube.Record, before []netip.Addr) []netip.Addr {
+	addrs := kube.IngressAddresses(svc)
+	for _, a := range record.Addresses() {
+		if slices.Contains(before, a) && !slices.Contains(addrs, a) {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
 }
 
 func (w *world) setEndpoints(s *discoveryv1.EndpointSlice, gone bool) (matters bool) {
@@ -465,9 +478,6 @@ func (w *world) assign() {
 			keys[key] = true // also those that are gone
 		}
 	}
-	if w.changes.pools {
-		w.remember()
-	}
 	var anew []lb.Assignment
 	for _, key := range slices.SortedFunc(maps.Keys(keys), lb.ServiceKey.Compare) {
 		if svc, there := w.services[key]; there {
@@ -488,29 +498,15 @@ func (w *world) assign() {
 	w.assignments = merged
 }
 
-// remember notes the pool of each address that a change of the pools left without
-// one.
-func (w *world) remember() {
-	last := map[netip.Addr]string{}
-	for i := range w.assignments {
-		for _, g := range w.assignments[i].Grants {
-			if _, ok := w.set.Of(g.Addr); !ok {
-				last[g.Addr] = g.Pool
-			}
-		}
-	}
-	w.lastPool = last
-}
-
 // assignment returns what speakers are to do for the Service.
 func (w *world) assignment(key lb.ServiceKey, svc service) lb.Assignment {
 	as := lb.Assignment{Service: key, Labels: svc.labels, Policy: svc.policy}
-	for _, a := range svc.addrs {
+	for i, a := range svc.addrs {
 		pool, ok := w.set.Of(a)
 		if !ok {
-			pool, ok = w.lastPool[a]
+			pool = svc.pools[i]
 		}
-		if ok {
+		if pool != "" {
 			as.Grants = append(as.Grants, lb.Grant{Addr: a, Pool: pool})
 		}
 	}

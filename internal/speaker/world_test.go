@@ -141,35 +141,94 @@ func TestPodsThatComeAndGoChangeNothing(t *testing.T) {
 	}
 }
 
-// An address that a pool edit took out stays announced until it is listed as
-// retiring, or is nobody's.
-func TestAnAddressOutlivesAPoolEdit(t *testing.T) {
-	w := newWorld(kube.Class{Classless: true}, "n1")
-	w.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
-	w.setService(serviceOf("web", nil, "192.0.2.7"), false)
-	grants := func() []lb.Grant {
-		var s plan.Snapshot
-		w.fill(&s)
-		return s.Assignments[0].Grants
+// recorded returns the Service with the controller's record of these addresses, all of
+// the pool lan.
+func recorded(svc *corev1.Service, addrs ...string) *corev1.Service {
+	var d lb.Decision
+	for _, a := range addrs {
+		d.Grants = append(d.Grants, lb.Grant{Addr: netip.MustParseAddr(a), Pool: "lan"})
 	}
-	want := []lb.Grant{{Addr: netip.MustParseAddr("192.0.2.7"), Pool: "lan"}}
-	for _, step := range []struct {
-		why string
-		do  func()
-	}{
-		{"it is in the pool", func() {}},
-		{"the pool has lost it", func() { w.setPool(poolOf("lan", 2, "192.0.2.128/25"), false) }},
-		{"the Service has changed", func() { w.setService(serviceOf("web", map[string]string{"x": ""}, "192.0.2.7"), false) }},
-		{"another pool has come", func() { w.setPool(poolOf("other", 1, "198.51.100.0/24"), false) }},
-	} {
-		step.do()
-		if diff := cmp.Diff(want, grants(), compared); diff != "" {
-			t.Errorf("%s: (-want +got)\n%s", step.why, diff)
+	kube.SetCondition(&svc.Status.Conditions, v1alpha1.ConditionAddressAssigned, true, lb.ReasonAssigned.String(), "x", 0)
+	kube.SetRecord(svc, d)
+	return svc
+}
+
+// grantsOf returns the grants of the first Service.
+func (w *world) grantsOf() []lb.Grant {
+	var s plan.Snapshot
+	if w.fill(&s); len(s.Assignments) == 0 {
+		return nil
+	}
+	return s.Assignments[0].Grants
+}
+
+// An address that a pool edit took out stays announced, by the record, until the pool's
+// status lists it as retiring; also in a speaker that starts after the edit.
+func TestAnAddressOutlivesAPoolEdit(t *testing.T) {
+	for _, first := range []string{"192.0.2.0/24", "192.0.2.128/25"} {
+		w := newWorld(kube.Class{Classless: true}, "n1")
+		w.setPool(poolOf("lan", 1, v1alpha1.AddressRange(first)), false)
+		w.setService(recorded(serviceOf("web", nil, "192.0.2.7"), "192.0.2.7"), false)
+		want := []lb.Grant{{Addr: netip.MustParseAddr("192.0.2.7"), Pool: "lan"}}
+		for _, step := range []struct {
+			why string
+			do  func()
+		}{
+			{"it is assigned", func() {}},
+			{"the pool has lost it", func() { w.setPool(poolOf("lan", 2, "192.0.2.128/25"), false) }},
+			{"the Service has changed", func() {
+				w.setService(recorded(serviceOf("web", map[string]string{"x": ""}, "192.0.2.7"), "192.0.2.7"), false)
+			}},
+			{"another pool has come", func() { w.setPool(poolOf("other", 1, "198.51.100.0/24"), false) }},
+		} {
+			step.do()
+			if diff := cmp.Diff(want, w.grantsOf(), compared); diff != "" {
+				t.Errorf("%s: (-want +got)\n%s", step.why, diff)
+			}
 		}
 	}
-	w.setService(serviceOf("foreign", nil, "203.0.113.1"), false)
-	if got := grants(); len(got) > 0 {
-		t.Errorf("an address of no pool is ours: %v", got)
+}
+
+// What another controller does to a Service's status does not withdraw an address, what
+// ours does withdraws it at once, and a record that a tenant wrote adds none.
+func TestAddressesOfOverwrittenStatus(t *testing.T) {
+	own, foreign := "192.0.2.7", "203.0.113.1"
+	for _, tt := range []struct {
+		name          string
+		before, after *corev1.Service
+		want          []string
+	}{
+		{"cleared by another", recorded(serviceOf("web", nil, own), own), recorded(serviceOf("web", nil), own), []string{own}},
+		{"replaced by another", recorded(serviceOf("web", nil, own), own), recorded(serviceOf("web", nil, foreign), own), []string{own}},
+		{"released", recorded(serviceOf("web", nil, own), own), recorded(serviceOf("web", nil)), nil},
+		{"changed", recorded(serviceOf("web", nil, own), own), recorded(serviceOf("web", nil, "192.0.2.8"), "192.0.2.8"), []string{"192.0.2.8"}},
+		{"of another type now", recorded(serviceOf("web", nil, own), own), func() *corev1.Service {
+			s := recorded(serviceOf("web", nil), own)
+			s.Spec.Type = corev1.ServiceTypeClusterIP
+			return s
+		}(), nil},
+		{"a forged record", serviceOf("web", nil), recorded(serviceOf("web", nil), own), nil},
+		{"a forged record beside an address", recorded(serviceOf("web", nil, own), own), recorded(serviceOf("web", nil, own), own, "192.0.2.9"), []string{own}},
+		{"a record without our condition", serviceOf("web", nil, foreign), func() *corev1.Service {
+			s := recorded(serviceOf("web", nil, foreign), foreign)
+			s.Status.Conditions = nil
+			return s
+		}(), nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(kube.Class{Classless: true}, "n1")
+			w.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
+			w.setService(tt.before, false)
+			w.grantsOf()
+			w.setService(tt.after, false)
+			var got []string
+			for _, g := range w.grantsOf() {
+				got = append(got, g.Addr.String())
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -157,6 +157,7 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
 	}
 	after := svc.DeepCopy()
 	kube.SetIngress(after, d.Addresses())
+	kube.SetRecord(after, d)
 	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
 		d.Met, d.Reason().String(), d.String(), svc.Generation)
 	if err := c.write(ctx, svc, after); err != nil {
@@ -178,6 +179,7 @@ func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, req lb.Req
 	message := invalid.Error()
 	if !foreign {
 		kube.SetIngress(after, d.Addresses())
+		kube.SetRecord(after, d)
 		if len(d.Grants) > 0 {
 			message = d.String() + "; " + message
 		}
@@ -200,7 +202,11 @@ func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, req lb.Req
 // disown removes what we said of a Service that waited here and was given an
 // address by somebody else. The rest of it is not ours to touch.
 func (c *Controller) disown(ctx context.Context, svc *corev1.Service) error {
+	if kube.AssignedCondition(svc) == nil {
+		return nil
+	}
 	after := svc.DeepCopy()
+	kube.SetRecord(after, lb.Decision{})
 	meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned)
 	return c.write(ctx, svc, after)
 }
@@ -216,6 +222,9 @@ func (c *Controller) letGo(ctx context.Context, svc *corev1.Service) error {
 	}
 	after := svc.DeepCopy()
 	kube.RemoveIngress(after, ours)
+	if kube.AssignedCondition(svc) != nil || len(held) > 0 {
+		kube.SetRecord(after, lb.Decision{})
+	}
 	meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned)
 	meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced)
 	if err := c.write(ctx, svc, after); err != nil {

@@ -148,15 +148,11 @@ func (c *Controller) expire(ctx context.Context, claim *v1alpha1.IPAddressClaim)
 // setStatus writes the decision into the claim's status.
 func setStatus(claim *v1alpha1.IPAddressClaim, d lb.Decision, boundTo string, now time.Time) {
 	s := &claim.Status
-	s.Addresses, s.Pool = nil, ""
-	var pools []string
+	s.Addresses, s.Pools = nil, nil
 	for _, g := range d.Grants {
-		s.Addresses = append(s.Addresses, g.Addr.String())
-		if !slices.Contains(pools, g.Pool) {
-			pools = append(pools, g.Pool)
-		}
+		s.Addresses, s.Pools = append(s.Addresses, g.Addr.String()), append(s.Pools, g.Pool)
 	}
-	s.Pool = strings.Join(pools, ", ")
+	s.Pool = strings.Join(slices.Compact(slices.Clone(s.Pools)), ", ")
 	switch {
 	case boundTo != "":
 		s.ReleasedAt = nil

@@ -219,7 +219,7 @@ func (l *Ledger) adopt(svc *corev1.Service, retiring map[netip.Addr]string) {
 	if c := kube.AssignedCondition(svc); c != nil && c.Status == metav1.ConditionFalse {
 		req.Pool = "" // what it has is not what it asks for: it goes on asking
 	}
-	l.restore(req, addrs, retiring, kube.Granted(svc))
+	l.restore(req, addrs, retiring, kube.RecordedPools(svc))
 }
 
 // adoptClaim records the addresses that the claim has in its status.
@@ -468,7 +468,7 @@ func (l *Ledger) foreign(svc *corev1.Service) bool {
 	if len(addrs) == 0 || len(l.alloc.Holds(kube.Key(svc).Holder())) > 0 {
 		return false
 	}
-	given := kube.Granted(svc)
+	given := kube.RecordedPools(svc)
 	if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return given[a] != "" }) {
 		return false
 	}
