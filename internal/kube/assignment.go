@@ -49,6 +49,16 @@ func (s PoolSet) Of(a netip.Addr) (string, bool) {
 	return name, ok
 }
 
+// OfService returns the name of the pool that has an address of the Service's status: as
+// Of, else the one that is recorded on the Service.
+func (s PoolSet) OfService(svc *corev1.Service, a netip.Addr) (string, bool) {
+	if name, ok := s.Of(a); ok {
+		return name, true
+	}
+	name, ok := RecordedPools(svc)[a]
+	return name, ok
+}
+
 // Holder returns the name of the pool whose spec has the address: the one in force
 // before another.
 func (s PoolSet) Holder(a netip.Addr) (string, bool) {
@@ -69,13 +79,8 @@ func Assignment(svc *corev1.Service, endpoints []discoveryv1.EndpointSlice, pool
 		Policy:  TrafficPolicy(svc),
 		Ready:   ReadyNodes(endpoints),
 	}
-	recorded := RecordedPools(svc)
 	for _, a := range IngressAddresses(svc) {
-		name, ok := pools.Of(a)
-		if !ok {
-			name, ok = recorded[a]
-		}
-		if ok {
+		if name, ok := pools.OfService(svc, a); ok {
 			out.Grants = append(out.Grants, lb.Grant{Addr: a, Pool: name})
 		}
 	}

@@ -65,6 +65,17 @@ func (c *Cluster) ledger() *ledger.Ledger {
 	return c.book
 }
 
+// Refusals returns why the Service lacks an address, by pool.
+func (c *Cluster) Refusals(svc *corev1.Service) []lb.Refusal {
+	book := c.ledger()
+	req, invalid := kube.Request(svc, c.namespaceLabels(svc.Namespace))
+	if book == nil || invalid != nil {
+		return nil
+	}
+	d, _ := book.Decide(svc, req)
+	return d.Refusals
+}
+
 // Blocked returns which of the Service's addresses something else has too.
 func (c *Cluster) Blocked(key lb.ServiceKey) []lb.Blocked {
 	if book := c.ledger(); book != nil {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 	"github.com/fairlead-lb/fairlead/internal/plugin/term"
 )
@@ -121,12 +122,15 @@ func (c *Cluster) AddService(namespace, name string, addrs ...string) *corev1.Se
 		},
 	}
 	var said []string
+	var d lb.Decision
 	for _, a := range addrs {
+		d.Grants, d.Picked = append(d.Grants, lb.Grant{Addr: netip.MustParseAddr(a), Pool: "lan"}), append(d.Picked, lb.ReasonLowest)
 		svc.Status.LoadBalancer.Ingress = append(svc.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: a})
 		said = append(said, a+` from pool "lan"`)
 	}
 	if len(addrs) > 0 {
 		svc.Status.Conditions = []metav1.Condition{Condition(v1alpha1.ConditionAddressAssigned, true, "Assigned", strings.Join(said, ", "))}
+		kube.SetRecord(&svc, d)
 	}
 	c.Services = append(c.Services, svc)
 	return &c.Services[len(c.Services)-1]

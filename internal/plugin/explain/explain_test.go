@@ -204,20 +204,6 @@ func TestNoSuchService(t *testing.T) {
 	}
 }
 
-// Of an event that tells of two addresses, each has its own story.
-func TestStory(t *testing.T) {
-	message := `Assigned 172.30.0.100 from pool "lan", the lowest that is free (pool "dmz": not for this namespace), fd30::100 from pool "six", as asked for`
-	all := []lb.Grant{{Addr: clustertest.Addr("172.30.0.100")}, {Addr: clustertest.Addr("fd30::100")}}
-	for address, want := range map[string]string{
-		"172.30.0.100": `the lowest that is free (pool "dmz": not for this namespace)`,
-		"fd30::100":    "as asked for",
-	} {
-		if got := story(message, clustertest.Addr(address), all); got != want {
-			t.Errorf("of %s it says %q, want %q", address, got, want)
-		}
-	}
-}
-
 func TestAddress(t *testing.T) {
 	for name, c := range map[string]struct {
 		address string
@@ -269,9 +255,10 @@ func TestPool(t *testing.T) {
 	}{
 		"well": {func(*clustertest.Cluster) {}, "nothing"},
 		"full": {func(c *clustertest.Cluster) {
-			c.Pools[0].Status.AvailableIPv4, c.Pools[0].Status.AssignedIPv4 = 0, 50
+			c.Pools[0].Spec.Addresses = []v1alpha1.AddressRange{"172.30.0.100/32"}
+			c.Pools[0].Status.AvailableIPv4, c.Pools[0].Status.AssignedIPv4 = 0, 1
 			c.AddService("shop", "late")
-			c.Refuse("shop", "late", "Exhausted", `no address: pool "lan": no free IPv4 address (50 in use)`)
+			c.Refuse("shop", "late", "Exhausted", `no address: pool "lan": no free IPv4 address (1 in use)`)
 		}, "add addresses"},
 		"not announced": {func(c *clustertest.Cluster) {
 			c.L2Advertisements[0].Spec.IPAddressPools = []v1alpha1.ObjectName{"other"}

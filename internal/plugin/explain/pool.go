@@ -165,12 +165,14 @@ func poolAdvert(name string, s *lb.Scope, pool string) Advert {
 	}
 }
 
-// waiting finds the Services that say that the pool refused them.
+// waiting finds the Services without an address that the pool refuses.
 func (r *PoolReport) waiting(c *cluster.Cluster) {
 	for i := range c.Services {
 		svc := &c.Services[i]
-		condition := kube.AssignedCondition(svc)
-		if condition != nil && condition.Status == metav1.ConditionFalse && strings.Contains(condition.Message, fmt.Sprintf("pool %q:", r.Pool)) {
+		if condition := kube.AssignedCondition(svc); condition == nil || condition.Status != metav1.ConditionFalse {
+			continue
+		}
+		if slices.ContainsFunc(c.Refusals(svc), func(f lb.Refusal) bool { return f.Pool == r.Pool }) {
 			r.Waiting = append(r.Waiting, kube.Key(svc).String())
 		}
 	}

@@ -81,7 +81,7 @@ func Service(c *cluster.Cluster, key lb.ServiceKey, events []corev1.Event) (*Ser
 		}
 		for _, g := range as.Grants {
 			part := addressPart(c, g)
-			part.Why = whyThis(&d.Request, g.Addr, as.Grants, events)
+			part.Why = whyThis(&d.Request, g.Addr, kube.RecordOf(svc))
 			r.Addresses = append(r.Addresses, part)
 			if part.Layer2.Moved != "" {
 				r.History = append([]string{part.Layer2.Moved}, r.History...)
@@ -165,7 +165,7 @@ func pools(c *cluster.Cluster, svc *corev1.Service, d *cluster.Decision) (out []
 	}
 	given := map[string][]string{}
 	for _, a := range kube.IngressAddresses(svc) {
-		if pool, ok := c.PoolSet.Of(a); ok {
+		if pool, ok := c.PoolSet.OfService(svc, a); ok {
 			given[pool] = append(given[pool], a.String())
 		}
 	}
@@ -206,32 +206,16 @@ func refusal(r lb.Refusal) string {
 }
 
 // whyThis says why the Service has this address and no other.
-func whyThis(req *lb.Request, a netip.Addr, all []lb.Grant, events []corev1.Event) string {
+func whyThis(req *lb.Request, a netip.Addr, record kube.Record) string {
 	if want, named := req.Exact(lb.FamilyOf(a)); named && want == a {
 		return lb.ReasonNamed.Words()
 	}
 	if req.Claim != "" {
 		return fmt.Sprintf("kept by IPAddressClaim %q", req.Claim)
 	}
-	for _, e := range events {
-		if e.Reason == "Assigned" && strings.Contains(e.Message, a.String()+" ") {
-			return story(e.Message, a, all)
-		}
-	}
-	return ""
-}
-
-// story cuts out of an event what it says of one address: from its pool's name to
-// the next address.
-func story(message string, a netip.Addr, all []lb.Grant) string {
-	_, after, _ := strings.Cut(message, a.String()+" ")
-	for _, g := range all {
-		if before, _, found := strings.Cut(after, ", "+g.Addr.String()+" "); found {
-			after = before
-		}
-	}
-	if _, why, found := strings.Cut(after, `", `); found {
-		return why
+	assigned, _ := record.Of(a)
+	if picked := advice.Reason(assigned.Picked); picked != 0 {
+		return picked.Words()
 	}
 	return ""
 }
