@@ -160,7 +160,7 @@ func controllers(mgr ctrl.Manager, o options, m *metrics.Controller) []controlle
 		gossipkey.New(mgr.GetClient(), o.Namespace),
 		poolstatus.New(mgr.GetClient(), book, events, time.Now),
 		blocked.New(mgr.GetClient(), book),
-		assign.New(mgr.GetClient(), book, o.Class, events, m),
+		assign.New(mgr.GetClient(), mgr.GetAPIReader(), book, o.Class, events, m),
 		claims.New(mgr.GetClient(), book, time.Now),
 		advertisementstatus.New(mgr.GetClient()),
 		peerstatus.New(mgr.GetClient(), time.Now),

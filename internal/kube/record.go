@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -89,6 +90,13 @@ func SetRecord(svc *corev1.Service, d lb.Decision) {
 		svc.Annotations = map[string]string{}
 	}
 	svc.Annotations[v1alpha1.AnnotationAssignment] = string(text)
+}
+
+// Overwritten reports whether the status lacks an address that was assigned: another
+// controller removed it, as our own writes change both at once.
+func Overwritten(svc *corev1.Service) bool {
+	has := IngressAddresses(svc)
+	return slices.ContainsFunc(RecordOf(svc).Addresses(), func(a netip.Addr) bool { return !slices.Contains(has, a) })
 }
 
 // RecordedPools returns the pools of addresses in the Service's status, as recorded when

@@ -212,10 +212,25 @@ func RemoveIngress(svc *corev1.Service, ours func(netip.Addr) bool) {
 	})
 }
 
-// AssignedCondition returns what we said of the Service's address, or nil when
-// we said nothing yet.
+// AssignedCondition returns the AddressAssigned condition of a Service that Fairlead
+// serves; nil if there is none, or if it says that the Service's address is another's.
 func AssignedCondition(svc *corev1.Service) *metav1.Condition {
-	return meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+	c := meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+	if c != nil && c.Reason == lb.ReasonForeignAddress.String() {
+		return nil
+	}
+	return c
+}
+
+// AsksForFairlead reports whether the Service names Fairlead: by its class, or by an
+// annotation that no other load balancer understands.
+func (c Class) AsksForFairlead(svc *corev1.Service) bool {
+	for _, key := range []string{v1alpha1.AnnotationLoadBalancerIPs, v1alpha1.AnnotationAddressPool, v1alpha1.AnnotationAllowSharedIP, v1alpha1.AnnotationClaim} {
+		if svc.Annotations[key] != "" {
+			return true
+		}
+	}
+	return svc.Spec.LoadBalancerClass != nil && c.Handles(svc)
 }
 
 // TrafficPolicy returns the Service's externalTrafficPolicy.

@@ -93,6 +93,19 @@ const (
 	// Fix: correct it; the message names it. What the Service has it keeps.
 	ReasonInvalidRequest
 
+	// ReasonStatusOverwritten: another controller overwrites status.loadBalancer of the
+	// Service again and again. Speakers keep announcing the address; kube-proxy serves what
+	// the status has, so traffic may fail.
+	//
+	// Fix: stop the other controller, or set spec.loadBalancerClass so that only one of the two handles the Service; the message names its field manager.
+	ReasonStatusOverwritten
+
+	// ReasonForeignAddress: the Service asks for Fairlead and has an address in its status
+	// that Fairlead did not assign and no pool has. Fairlead does not touch it.
+	//
+	// Fix: add the address to a pool, or remove it from status.loadBalancer; then Fairlead assigns one.
+	ReasonForeignAddress
+
 	// ReasonQuota: the namespace has as many addresses of the pool as it can have.
 	//
 	// Fix: raise maxPerNamespace of the pool, or delete a Service.
@@ -359,6 +372,8 @@ var reasonNames = map[Reason]string{
 	ReasonAddressNotInPool:    "AddressNotInPool",
 	ReasonFamilyMismatch:      "FamilyMismatch",
 	ReasonInvalidRequest:      "InvalidRequest",
+	ReasonStatusOverwritten:   "StatusOverwritten",
+	ReasonForeignAddress:      "ForeignAddress",
 	ReasonQuota:               "NamespaceQuota",
 	ReasonPortConflict:        "PortConflict",
 	ReasonKeyDiffers:          "SharingKeyDiffers",

@@ -30,6 +30,7 @@ func TestDoctorNamesWhatAnotherLeftBehind(t *testing.T) {
 	svc := c.had(t, "web", "198.51.100.7", annotated(v1alpha1.AnnotationAddressPool, pool.Name))
 	c.controller(t)
 	c.settled(t, pool)
+	c.untilService(t, svc, assigned, false, "ForeignAddress", "198.51.100.7", "no IPAddressPool has")
 	c.doctor(t, "Service "+svc.Namespace+"/"+svc.Name, "198.51.100.7", "has an entry that Fairlead did not write", `field manager "e2e.test" wrote it`,
 		`kubectl patch service NAME -n NAMESPACE --subresource=status --type=merge -p '{"status":{"loadBalancer":{"ingress":null}}}'`)
 	_, err := c.Kubectl(t.Context(), "patch", "service", svc.Name, "-n", svc.Namespace, "--subresource=status", "--type=merge", "-p", `{"status":{"loadBalancer":{"ingress":null}}}`)

@@ -153,6 +153,19 @@ func (w *NeighbourWatch) Answering(within time.Duration) []string {
 	return slices.Compact(who)
 }
 
+// Gap is the longest time since then without an answer.
+func (w *NeighbourWatch) Gap(since time.Time) (longest time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last := since
+	for _, s := range w.sayings {
+		if !s.gratuitous && s.at.After(last) {
+			longest, last = max(longest, s.at.Sub(last)), s.at
+		}
+	}
+	return max(longest, time.Since(last))
+}
+
 // RoundTrips are the times from questions to their first answers.
 func (w *NeighbourWatch) RoundTrips() []time.Duration {
 	w.mu.Lock()

@@ -43,11 +43,15 @@ type Controller struct {
 	class    kube.Class
 	recorder events.EventRecorder
 	metrics  *metrics.Controller
+
+	direct     client.Reader // asks the API server: the cache has no managedFields
+	overwrites *overwrites
 }
 
-// New returns a Controller that does nothing until it is registered.
-func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventRecorder, m *metrics.Controller) *Controller {
-	return &Controller{client: c, ledger: l, class: class, recorder: r, metrics: m}
+// New returns a Controller that does nothing until it is registered. direct reads from the
+// API server itself.
+func New(c client.Client, direct client.Reader, l *ledger.Ledger, class kube.Class, r events.EventRecorder, m *metrics.Controller) *Controller {
+	return &Controller{client: c, ledger: l, class: class, recorder: r, metrics: m, direct: direct, overwrites: newOverwrites()}
 }
 
 // Name names the controller in logs and metrics.
@@ -95,7 +99,7 @@ func (c *Controller) observe(o client.Object, q queue) {
 // concerns keeps the Services that are not load balancers, most of them in most
 // clusters, out of the queue, unless they have or had something of ours.
 func (c *Controller) concerns(svc *corev1.Service) bool {
-	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer || kube.AssignedCondition(svc) != nil || len(c.ledger.Holds(kube.Key(svc).Holder())) > 0
+	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer || meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAddressAssigned) != nil || len(c.ledger.Holds(kube.Key(svc).Holder())) > 0
 }
 
 // servicesIn maps a namespace whose labels changed to its Services.
@@ -124,51 +128,100 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	switch err := c.client.Get(ctx, req.NamespacedName, &svc); {
 	case apierrors.IsNotFound(err):
 		c.ledger.Gone(key)
+		c.overwrites.forget(key)
 		return reconcile.Result{}, nil
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("get Service %s: %w", key, err)
 	}
-	bring := c.assign
-	if !c.class.Handles(&svc) {
-		bring = c.letGo
+	var err error
+	var again time.Duration
+	if c.class.Handles(&svc) {
+		again, err = c.assign(ctx, &svc)
+	} else {
+		c.overwrites.forget(key)
+		err = c.letGo(ctx, &svc)
 	}
 	// A Service that was changed or deleted since it was read comes again by the
 	// watch, in its new version.
-	if err := bring(ctx, &svc); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-		return reconcile.Result{}, err
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return reconcile.Result{}, nil
 	}
-	return reconcile.Result{}, nil
+	return reconcile.Result{RequeueAfter: again}, err
 }
 
-// assign decides for a Service and writes the outcome.
-func (c *Controller) assign(ctx context.Context, svc *corev1.Service) error {
+// assign decides for a Service and writes the outcome. It returns when to reconcile the
+// Service again, 0 for when it changes.
+func (c *Controller) assign(ctx context.Context, svc *corev1.Service) (again time.Duration, err error) {
 	labels, err := kube.NamespaceLabels(ctx, c.client, svc.Namespace)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	req, invalid := kube.Request(svc, labels)
 	if invalid != nil {
-		return c.refuse(ctx, svc, req, invalid)
+		return 0, c.refuse(ctx, svc, req, invalid)
 	}
 	had, begun := kube.IngressAddresses(svc), time.Now()
 	d, foreign := c.ledger.Decide(svc, req)
 	if foreign {
-		return c.disown(ctx, svc)
+		return 0, c.disown(ctx, svc)
 	}
+	key := kube.Key(svc)
+	if isOverwritten(svc, d) {
+		if wait := c.overwrites.delay(key, begun); wait > 0 {
+			return wait, nil
+		}
+		c.overwrites.restored(key, c.ingressWriter(ctx, svc), begun)
+		had = d.Addresses() // it has them: the record says so, and speakers announce them
+	}
+	manager, again, inConflict := c.overwrites.conflict(key, begun)
 	after := svc.DeepCopy()
 	kube.SetIngress(after, d.Addresses())
 	kube.SetRecord(after, d)
-	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
-		d.Met, d.Reason().String(), d.String(), svc.Generation)
+	if inConflict {
+		kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
+			false, lb.ReasonStatusOverwritten.String(), d.String()+"; "+overwrittenBy(manager), svc.Generation)
+	} else {
+		kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
+			d.Met, d.Reason().String(), d.String(), svc.Generation)
+	}
 	if err := c.write(ctx, svc, after); err != nil {
-		return err
+		return 0, err
 	}
 	c.ledger.Written(req.Holder)
 	if len(d.Grants) > len(had) {
 		c.metrics.Allocated(time.Since(begun))
 	}
 	c.tell(svc, after, had, d)
-	return nil
+	if inConflict && failure(svc) != failure(after) {
+		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Assign", "%s", overwrittenBy(manager))
+	}
+	return again, nil
+}
+
+// isOverwritten reports whether another controller changed status.loadBalancer since the
+// decision was written.
+func isOverwritten(svc *corev1.Service, d lb.Decision) bool {
+	return len(d.Grants) > 0 && slices.Equal(kube.RecordOf(svc).Addresses(), d.Addresses()) && !kube.IngressIs(svc, d.Addresses())
+}
+
+// ingressWriter returns the field manager that wrote status.loadBalancer last; "" if that
+// is unknown.
+func (c *Controller) ingressWriter(ctx context.Context, svc *corev1.Service) string {
+	var list corev1.ServiceList // the role has list, and no get
+	if err := c.direct.List(ctx, &list, client.InNamespace(svc.Namespace), client.MatchingFields{"metadata.name": svc.Name}); err != nil || len(list.Items) == 0 {
+		return ""
+	}
+	manager, _ := kube.IngressWriter(&list.Items[0])
+	return manager
+}
+
+func overwrittenBy(manager string) string {
+	who := "another controller"
+	if manager != "" {
+		who += fmt.Sprintf(" (field manager %q)", manager)
+	}
+	return who + " overwrites status.loadBalancer, so traffic to the address may fail; stop that controller (k3s: --disable=servicelb), " +
+		"or set spec.loadBalancerClass so that only one of the two handles the Service"
 }
 
 // refuse marks a Service whose request cannot be understood. It keeps what it
@@ -199,15 +252,20 @@ func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, req lb.Req
 	return nil
 }
 
-// disown removes what we said of a Service that waited here and was given an
-// address by somebody else. The rest of it is not ours to touch.
+// disown leaves a Service alone that has an address which Fairlead did not assign and no
+// pool has. If the Service asks for Fairlead, the condition says why nothing happens.
 func (c *Controller) disown(ctx context.Context, svc *corev1.Service) error {
-	if kube.AssignedCondition(svc) == nil {
-		return nil
-	}
 	after := svc.DeepCopy()
-	kube.SetRecord(after, lb.Decision{})
-	meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+	if kube.AssignedCondition(svc) != nil {
+		kube.SetRecord(after, lb.Decision{})
+	}
+	message := fmt.Sprintf("status.loadBalancer has %s, which no IPAddressPool has and Fairlead did not assign; add it to a pool, "+
+		"or remove it from the status, and Fairlead assigns an address", lb.Few(kube.IngressAddresses(svc), 2))
+	if c.class.AsksForFairlead(svc) {
+		kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned, false, lb.ReasonForeignAddress.String(), message, svc.Generation)
+	} else {
+		meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+	}
 	return c.write(ctx, svc, after)
 }
 

@@ -172,6 +172,7 @@ func (l *Ledger) queue(services []corev1.Service, claims []v1alpha1.IPAddressCla
 		labels[n.Name] = n.Labels
 	}
 	var lacking []lb.Request
+	recorded := map[lb.Holder][]netip.Addr{} // what other controllers removed from the status
 	for i := range claims {
 		req, err := kube.ClaimRequest(&claims[i], labels[claims[i].Namespace])
 		if err == nil && !req.Deleting && len(l.alloc.Holds(req.Holder)) < len(req.Families) {
@@ -187,11 +188,21 @@ func (l *Ledger) queue(services []corev1.Service, claims []v1alpha1.IPAddressCla
 			l.strangers[kube.Key(svc)] = svc
 		case err == nil && len(l.alloc.Holds(req.Holder)) < len(req.Families):
 			lacking = append(lacking, req)
+			if kube.Overwritten(svc) && len(req.Addresses) == 0 && req.Claim == "" {
+				recorded[req.Holder] = kube.RecordOf(svc).Addresses()
+			}
 		}
 	}
 	slices.SortFunc(lacking, func(x, y lb.Request) int {
 		return cmp.Or(x.Created.Compare(y.Created), x.Holder.Compare(y.Holder))
 	})
+	// A tenant can write a record: what it lists is asked for, like a named address.
+	for _, req := range lacking {
+		if addrs := recorded[req.Holder]; addrs != nil {
+			req.Addresses = addrs
+			l.alloc.Allocate(req, l.now())
+		}
+	}
 	for _, req := range lacking {
 		l.alloc.Allocate(req, l.now())
 	}
@@ -466,6 +477,9 @@ func (l *Ledger) Written(key lb.Holder) {
 func (l *Ledger) foreign(svc *corev1.Service) bool {
 	addrs := kube.IngressAddresses(svc)
 	if len(addrs) == 0 || len(l.alloc.Holds(kube.Key(svc).Holder())) > 0 {
+		return false
+	}
+	if kube.Overwritten(svc) {
 		return false
 	}
 	given := kube.RecordedPools(svc)

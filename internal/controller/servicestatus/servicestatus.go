@@ -260,6 +260,8 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	switch err := c.client.Get(ctx, req.NamespacedName, &svc); {
 	case client.IgnoreNotFound(err) != nil:
 		return reconcile.Result{}, fmt.Errorf("get Service %s: %w", req, err)
+	case err == nil && kube.Overwritten(&svc):
+		return reconcile.Result{}, nil // speakers keep announcing; the assign controller reports it
 	case err != nil || !c.concerns(&svc):
 		c.bear(req.NamespacedName, false)
 		c.note(req.NamespacedName, true, 0)
