@@ -515,6 +515,10 @@ const (
 	// MaxSpeakerConflicts is how many foreign hosts status.conflicts of a Speaker
 	// lists.
 	MaxSpeakerConflicts = 256
+	// MaxUnheard is how many speakers status.gossip.unheardSpeakers of a Speaker lists.
+	MaxUnheard = 5
+	// MaxMoved is how many addresses status.movedAddresses of a Speaker lists.
+	MaxMoved = 64
 	// MaxSpeakerHostAddresses is how many addresses status.hostAddresses of a Speaker
 	// lists.
 	MaxSpeakerHostAddresses = 256

@@ -108,6 +108,27 @@ type SpeakerStatus struct {
 	// +kubebuilder:validation:MaxItems=1024
 	BGPSessions []SpeakerBGPSession `json:"bgpSessions,omitempty"`
 
+	// gossip is what the speaker knows from gossip with the other speakers. Absent while
+	// the speaker looks for them.
+	//
+	// +optional
+	Gossip *SpeakerGossip `json:"gossip,omitempty"`
+
+	// clockOffset is how far the node's clock is ahead of the API server's; negative if
+	// it is behind, "0s" within 5 seconds. Absent until it is known. Example: "-1m30s".
+	//
+	// +optional
+	ClockOffset *metav1.Duration `json:"clockOffset,omitempty"`
+
+	// movedAddresses are the addresses that this speaker took over by the last order
+	// of a user (annotations fairlead.dev/take and fairlead.dev/rebalance). The last 64
+	// are listed.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	MovedAddresses []string `json:"movedAddresses,omitempty"`
+
 	// conditions: Ready is True when the speaker is a member among the others and
 	// announces what it should. Moved says what became of the last order to take
 	// addresses over, KubeProxyHealthy whether the node's kube-proxy works, ClockInSync
@@ -117,6 +138,33 @@ type SpeakerStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SpeakerGossip is what a speaker knows from gossip with the other speakers.
+type SpeakerGossip struct {
+	// speakersInTouch is how many speakers, this one included, are in touch.
+	//
+	// +required
+	SpeakersInTouch int32 `json:"speakersInTouch"`
+
+	// unheardSpeakers are nodes whose speakers are alive according to others, and from
+	// which this speaker has received nothing for 5 seconds. The first 5 are listed.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=5
+	UnheardSpeakers []string `json:"unheardSpeakers,omitempty"`
+
+	// unheardSpeakersCount is how many there are.
+	//
+	// +optional
+	UnheardSpeakersCount int32 `json:"unheardSpeakersCount,omitempty"`
+
+	// keyFault is why the speaker does not use all gossip keys in the Secret. Empty if
+	// it does.
+	//
+	// +optional
+	KeyFault string `json:"keyFault,omitempty"`
 }
 
 // SpeakerInterface is a network interface that a speaker can announce on.

@@ -372,46 +372,6 @@ func TestGossipKeys(t *testing.T) {
 	}
 }
 
-func TestClockOff(t *testing.T) {
-	for _, want := range []time.Duration{6 * time.Second, -6 * time.Second, 90 * time.Second, 10 * time.Minute, -time.Hour, 100*time.Hour + time.Minute} {
-		if got, ok := ClockOff(ClockOffMessage(want)); got != want || !ok {
-			t.Errorf("%q is read as %v, %v", ClockOffMessage(want), got, ok)
-		}
-	}
-	for _, other := range []string{"", "the node's clock is that of the API server, within 5s", "3 speakers in touch"} {
-		if got, ok := ClockOff(other); ok {
-			t.Errorf("%q is read as %v", other, got)
-		}
-	}
-}
-
-func TestInTouch(t *testing.T) {
-	if n, ok := InTouch(InTouchMessage(17)); n != 17 || !ok {
-		t.Errorf("what is written is read as %d, %t", n, ok)
-	}
-	for _, other := range []string{"", "looking for the other speakers", "3 speakers are lost"} {
-		if n, ok := InTouch(other); ok {
-			t.Errorf("%q is read as %d", other, n)
-		}
-	}
-	message := WithKeyFault(WithUnheard(InTouchMessage(3), []string{"n2", "n4"}), "data.next is short")
-	if nodes, ok := Unheard(message); nodes != "n2, n4" || !ok {
-		t.Errorf("of %q it reads %q, %t", message, nodes, ok)
-	}
-	if nodes, ok := Unheard(WithUnheard(InTouchMessage(3), nil)); ok {
-		t.Errorf("where all are heard it reads %q", nodes)
-	}
-	if n, ok := InTouch(message); n != 3 || !ok {
-		t.Errorf("%q is read as %d, %t", message, n, ok)
-	}
-	if why, ok := KeyFault(message); why != "data.next is short" || !ok {
-		t.Errorf("of %q it reads %q, %t", message, why, ok)
-	}
-	if why, ok := KeyFault(InTouchMessage(3)); ok {
-		t.Errorf("where there is no fault it reads %q", why)
-	}
-}
-
 func TestGossipAddress(t *testing.T) {
 	tests := []struct {
 		name   string

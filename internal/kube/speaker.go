@@ -3,6 +3,7 @@ package kube
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,71 +61,41 @@ func SpeakerAvoid(s *v1alpha1.Speaker) (out []lb.Reason) {
 	return out
 }
 
-// InTouchMessage is what a speaker says in its Ready condition when all is well:
-// how many speakers are alive, as far as it knows, itself included. InTouch reads
-// it.
-func InTouchMessage(alive int) string { return fmt.Sprintf("%d speakers in touch", alive) }
-
-// InTouch returns how many speakers the message of a Ready condition says are
-// alive; ok is false when it says something else.
-func InTouch(message string) (alive int, ok bool) {
-	_, err := fmt.Sscanf(message, "%d speakers in touch", &alive)
-	return alive, err == nil
-}
-
-// unheard stands before the speakers that only others hear.
-const unheard = "; only others hear "
-
-// WithUnheard adds to such a message which speakers, if any, only others hear. Unheard
-// reads it.
-func WithUnheard(message string, nodes []string) string {
-	if len(nodes) == 0 {
-		return message
+// NewSpeakerGossip returns what a speaker knows from gossip: how many speakers are in touch,
+// itself included, the nodes whose speakers only others hear, and why not all gossip keys
+// are in use ("" if they are).
+func NewSpeakerGossip(inTouch int, unheard []string, keyFault string) *v1alpha1.SpeakerGossip {
+	return &v1alpha1.SpeakerGossip{
+		SpeakersInTouch: int32(inTouch),                                                                                            //nolint:gosec // a cluster has fewer nodes
+		UnheardSpeakers: slices.Clone(unheard[:min(len(unheard), v1alpha1.MaxUnheard)]), UnheardSpeakersCount: int32(len(unheard)), //nolint:gosec // likewise
+		KeyFault: keyFault,
 	}
-	const few = 5
-	return message + unheard + Some(nodes, few)
 }
 
-// Unheard returns the speakers that the message of a Ready condition says only others
-// hear, in words; ok is false when it says of none.
-func Unheard(message string) (nodes string, ok bool) {
-	_, after, ok := strings.Cut(message, unheard)
-	nodes, _, _ = strings.Cut(after, ";")
-	return nodes, ok
+// GossipMessage says it in words, for the speaker's Ready condition.
+func GossipMessage(g *v1alpha1.SpeakerGossip) string {
+	words := fmt.Sprintf("%d speakers in touch", g.SpeakersInTouch)
+	if g.UnheardSpeakersCount > 0 {
+		words += "; only others hear " + Unheard(g)
+	}
+	if g.KeyFault != "" {
+		words += "; not all gossip keys are in use: " + g.KeyFault
+	}
+	return words
 }
 
-// keyFault stands before what is wrong with the gossip keys.
-const keyFault = "; not all gossip keys are in use: "
-
-// WithKeyFault adds to such a message that not all gossip keys are in use, and why.
-// KeyFault reads it.
-func WithKeyFault(message, why string) string { return message + keyFault + why }
-
-// KeyFault returns why the message of a Ready condition says that not all gossip keys
-// are in use; ok is false when it does not.
-func KeyFault(message string) (why string, ok bool) {
-	_, why, ok = strings.Cut(message, keyFault)
-	return why, ok
+// Unheard names the nodes whose speakers only others hear, for people.
+func Unheard(g *v1alpha1.SpeakerGossip) string {
+	words := strings.Join(g.UnheardSpeakers, ", ")
+	if more := int(g.UnheardSpeakersCount) - len(g.UnheardSpeakers); more > 0 {
+		words += fmt.Sprintf(" and %d more", more)
+	}
+	return words
 }
 
-// ClockOffMessage is what a speaker says in its ClockInSync condition when the node's
-// clock is that far ahead of the API server's, or behind. ClockOff reads it.
+// ClockOffMessage says in words, for a speaker's ClockInSync condition, that the node's
+// clock is that far ahead of the API server's, or behind.
 func ClockOffMessage(ahead time.Duration) string {
 	return "the node's clock is " + clockcheck.Words(ahead) + " the API server's; announcing does not depend on it, " +
 		"but TLS, tokens and all times in logs and status do: fix NTP on the node (chronyc tracking, timedatectl)"
-}
-
-// ClockOff returns how far the message of a ClockInSync condition says that the node's
-// clock is ahead of the API server's, or behind; ok is false when it says something
-// else.
-func ClockOff(message string) (ahead time.Duration, ok bool) {
-	var amount, way string
-	if _, err := fmt.Sscanf(message, "the node's clock is %s %s", &amount, &way); err != nil {
-		return 0, false
-	}
-	ahead, err := time.ParseDuration(amount)
-	if way == "behind" {
-		ahead = -ahead
-	}
-	return ahead, err == nil
 }

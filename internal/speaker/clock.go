@@ -3,6 +3,8 @@ package speaker
 import (
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/clockcheck"
 	"github.com/fairlead-lb/fairlead/internal/kube"
@@ -11,6 +13,9 @@ import (
 // clockIs is the condition that says whether the node's clock is right. While that is
 // not known, it says what it said before.
 func clockIs(s *v1alpha1.SpeakerStatus, v clockcheck.Verdict) {
+	if v.Known {
+		s.ClockOffset = &metav1.Duration{Duration: v.Ahead}
+	}
 	switch {
 	case !v.Known:
 	case v.Ahead == 0:

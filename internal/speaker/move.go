@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,15 +25,17 @@ type mover struct {
 	heeded map[string]string // the annotations that are done with
 	busy   bool              // with orders that are not
 	last   time.Time         // the last move began
-	taken  []string
+	taken  []string          // in words
+	addrs  []netip.Addr      // that were taken over
 	result moved
 }
 
 // moved is what became of the last orders.
 type moved struct {
-	reason  string // "" when there were none
-	message string
-	heeded  map[string]string // annotations to remove
+	reason    string // "" when there were none
+	message   string
+	addresses []netip.Addr      // that were taken over; the last v1alpha1.MaxMoved
+	heeded    map[string]string // annotations to remove
 }
 
 // next returns the address that is to be taken over now, if any, given a plan
@@ -46,7 +49,7 @@ func (m *mover) next(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) (
 		return netip.Addr{}, 0
 	}
 	if !m.busy {
-		m.busy, m.taken = true, nil
+		m.busy, m.taken, m.addrs = true, nil, nil
 	}
 	if wait := m.last.Add(moveEvery).Sub(m.now()); wait > 0 {
 		return netip.Addr{}, wait
@@ -55,12 +58,14 @@ func (m *mover) next(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) (
 	if move.From != "" {
 		m.last = m.now()
 		m.taken = append(m.taken, fmt.Sprintf("%s from %s", move.Addr, move.From))
-		m.result = moved{reason: v1alpha1.ReasonMoving, message: "taking over " + strings.Join(m.taken, ", ")}
+		m.addrs = append(m.addrs, move.Addr)
+		m.addrs = m.addrs[max(0, len(m.addrs)-v1alpha1.MaxMoved):]
+		m.result = moved{reason: v1alpha1.ReasonMoving, message: "taking over " + strings.Join(m.taken, ", "), addresses: slices.Clone(m.addrs)}
 		return move.Addr, moveEvery
 	}
 	m.busy, m.heeded = false, orders.Once
 	m.result = outcome(m.taken, refused, orders.Invalid)
-	m.result.heeded = orders.Once
+	m.result.addresses, m.result.heeded = slices.Clone(m.addrs), orders.Once
 	return netip.Addr{}, 0
 }
 

@@ -839,7 +839,6 @@ func (a *Speaker) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.Se
 	r := report{
 		interfaces: a.usable(), hostAddrs: a.hostAddrs, keys: a.keys, owned: inForce, users: users, since: a.since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
-		message:  kube.WithUnheard(kube.InTouchMessage(alive), a.unheard),
 		endpoint: a.endpointFault(),
 		moved:    a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
 		checked: a.checked, findings: a.findings, clock: a.cfg.Clock.Verdict(),
@@ -855,8 +854,9 @@ func (a *Speaker) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.Se
 	case failed != nil:
 		failure = failed
 		r.ready, r.reason, r.message = false, v1alpha1.ReasonCannotAnnounce, failed.Error()
-	case a.keyFault != "":
-		r.message = kube.WithKeyFault(r.message, a.keyFault)
+	default:
+		r.gossip = kube.NewSpeakerGossip(alive, a.unheard, a.keyFault)
+		r.message = kube.GossipMessage(r.gossip)
 	}
 	a.complain(&a.failure, failure, "cannot announce on every interface; trying again")
 	a.status.put(r, a.world.speakerIsGone())

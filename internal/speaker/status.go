@@ -50,6 +50,7 @@ type report struct {
 	ready      bool
 	reason     string
 	message    string
+	gossip     *v1alpha1.SpeakerGossip // nil while this speaker looks for the others
 	endpoint   endpointFault
 	moved      moved
 	sessions   []v1alpha1.SpeakerBGPSession
@@ -224,7 +225,9 @@ func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.Spea
 	s := v1alpha1.SpeakerStatus{
 		Version: w.version, OwnedAddresses: int32(len(r.owned)),
 		BGPSessions: r.sessions, Sessions: upOf(r.sessions), Conditions: slices.Clone(before),
+		Gossip: r.gossip, MovedAddresses: w.last.Status.MovedAddresses, ClockOffset: w.last.Status.ClockOffset,
 	}
+	kube.RemoveFormerConditions(&s)
 	if w.endpoint.Addr().IsValid() {
 		s.GossipEndpoint = w.endpoint.String()
 	}
@@ -260,6 +263,7 @@ func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.Spea
 		kube.SetCondition(&s.Conditions, v1alpha1.ConditionEndpointValid, true, v1alpha1.ReasonValid, "no other speaker has the endpoint, and all can reach it", 0)
 	}
 	if r.moved.reason != "" {
+		s.MovedAddresses = texts(r.moved.addresses)
 		kube.SetCondition(&s.Conditions, v1alpha1.ConditionMoved, r.moved.reason == v1alpha1.ReasonMoved, r.moved.reason, r.moved.message, 0)
 	}
 	if r.checked {
@@ -293,7 +297,8 @@ func (r *report) saysAs(o *report) bool {
 		return false
 	}
 	like := *r
-	like.message, like.owned, like.users, like.since = o.message, o.owned, o.users, o.since
+	like.message, like.gossip = o.message, o.gossip
+	like.owned, like.users, like.since = o.owned, o.users, o.since
 	return reflect.DeepEqual(like, *o)
 }
 

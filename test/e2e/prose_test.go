@@ -112,3 +112,29 @@ func TestNoMessageIsReadBack(t *testing.T) {
 	}
 	c.refused(t, c.service(t, "still-too-many"), "NamespaceQuota")
 }
+
+// Speakers that start after every pool was edited, with no controller and no message to
+// read, announce what is assigned.
+func TestSpeakersReadNoMessage(t *testing.T) {
+	c := cluster.corner(t)
+	pool := c.pool(t, c.freshName("lan"), "172.30.0.80-172.30.0.84")
+	c.create(t, &v1alpha1.L2Advertisement{
+		ObjectMeta: meta1(pool.Name), Spec: v1alpha1.L2AdvertisementSpec{IPAddressPools: []v1alpha1.ObjectName{v1alpha1.ObjectName(pool.Name)}},
+	})
+	svc := c.service(t, "web")
+	c.backend(t, svc, "n1")
+	c.untilService(t, svc, announced, true, "Announced")
+	a := c.addresses(t, svc)[0]
+
+	must(t, c.Process("controller").Kill())
+	t.Cleanup(func() { c.reviveController(t) })
+	c.change(t, pool, func() { pool.Spec.Addresses = []v1alpha1.AddressRange{"172.30.0.85-172.30.0.89"} })
+	c.silence(t)
+	for _, n := range c.Nodes {
+		c.restartSpeaker(t, n.Name)
+		c.owner(t, a)
+	}
+	c.reviveController(t)
+	c.until(t, pool, func() error { return retires(pool, a) })
+	c.untilService(t, svc, announced, true, "Announced", a.String())
+}

@@ -39,6 +39,10 @@ type Cluster struct {
 
 // New returns what follows from the objects.
 func New(o Objects, in Install) *Cluster {
+	o.Speakers = slices.Clone(o.Speakers)
+	for i := range o.Speakers {
+		o.Speakers[i] = *kube.UpgradeSpeaker(&o.Speakers[i])
+	}
 	c := &Cluster{
 		Objects: o, Install: in, PoolSet: kube.NewPoolSet(o.Pools), Users: map[netip.Addr][]lb.Assignment{},
 		services: map[lb.ServiceKey]*corev1.Service{}, endpoints: map[lb.ServiceKey][]discoveryv1.EndpointSlice{}, found: map[netip.Addr]Announcement{},

@@ -98,8 +98,15 @@ func (c *Cluster) AddNode(name string) {
 		Interfaces: []v1alpha1.SpeakerInterface{{Name: "eth0", MAC: fmt.Sprintf("02:00:00:00:00:%02x", i), Addresses: []string{fmt.Sprintf("172.30.0.%d/24", 10+i)}, Up: true}},
 	}})
 	for j := range c.Speakers {
-		c.Speakers[j].Status.Conditions = Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(len(c.Speakers)))
+		Gossip(&c.Speakers[j], len(c.Speakers), nil, "")
 	}
+}
+
+// Gossip has a speaker be ready, and in touch with so many, itself included. Others hear
+// those that are unheard.
+func Gossip(s *v1alpha1.Speaker, inTouch int, unheard []string, keyFault string) {
+	s.Status.Gossip = kube.NewSpeakerGossip(inTouch, unheard, keyFault)
+	s.Status.Conditions = Ready(true, v1alpha1.ReasonAnnouncing, kube.GossipMessage(s.Status.Gossip))
 }
 
 // AddPool adds a pool of these addresses.

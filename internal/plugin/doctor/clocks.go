@@ -4,11 +4,8 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/clockcheck"
-	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 	"github.com/fairlead-lb/fairlead/internal/plugin/term"
 )
@@ -40,12 +37,11 @@ func serversClock(c *cluster.Cluster) *Finding {
 	var evidence []string
 	for i := range c.Speakers {
 		s := &c.Speakers[i]
-		said := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionClockInSync)
-		if _, alive := c.View.Speakers[s.Name]; !alive || said == nil {
+		if _, alive := c.View.Speakers[s.Name]; !alive || s.Status.ClockOffset == nil {
 			continue
 		}
-		ahead, off := kube.ClockOff(said.Message)
-		if !off || len(offsets) > 0 && !clockcheck.Alike(ahead, offsets[0]) {
+		ahead := s.Status.ClockOffset.Duration
+		if ahead == 0 || len(offsets) > 0 && !clockcheck.Alike(ahead, offsets[0]) {
 			return nil
 		}
 		offsets = append(offsets, ahead)

@@ -48,38 +48,38 @@ func TestExamine(t *testing.T) {
 			c.AddNode("n4")
 			c.Speakers = c.Speakers[:3]
 			for i := range c.Speakers {
-				c.Speakers[i].Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(3))
+				clustertest.Gossip(&c.Speakers[i], 3, nil, "")
 			}
 		}, []string{"Warning speaker no speaker has ever run on it"}},
 		"speaker stopped": {func(c *clustertest.Cluster) {
 			c.Speaker("n3").Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonStopping, "the speaker has stopped")
 			for _, n := range []string{"n1", "n2"} {
-				c.Speaker(n).Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(2))
+				clustertest.Gossip(c.Speaker(n), 2, nil, "")
 			}
 		}, []string{"Problem speaker its speaker is not ready: the speaker has stopped"}},
 		"node dead": {func(c *clustertest.Cluster) {
 			c.Node("n3").Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}
 			for _, n := range []string{"n1", "n2"} {
-				c.Speaker(n).Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(2))
+				clustertest.Gossip(c.Speaker(n), 2, nil, "")
 			}
 		}, []string{"Problem speaker Kubernetes takes it for dead"}},
 		"gossip cut": {func(c *clustertest.Cluster) {
-			c.Speaker("n3").Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(1))
+			clustertest.Gossip(c.Speaker("n3"), 1, nil, "")
 		}, []string{"Problem gossip is in touch with 1 speaker, itself included, of 3 that are ready"}},
 		"speaker killed": {func(c *clustertest.Cluster) {
 			for _, n := range []string{"n1", "n2"} {
-				c.Speaker(n).Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.InTouchMessage(2))
+				clustertest.Gossip(c.Speaker(n), 2, nil, "")
 			}
 		}, []string{"Problem gossip the others do not hear it, and it has not said that it stopped"}},
 		"gossip filtered between two": {func(c *clustertest.Cluster) {
 			for node, other := range map[string]string{"n1": "n2", "n2": "n1"} {
-				c.Speaker(node).Status.Conditions = clustertest.Ready(true, v1alpha1.ReasonAnnouncing, kube.WithUnheard(kube.InTouchMessage(3), []string{other}))
+				clustertest.Gossip(c.Speaker(node), 3, []string{other}, "")
 			}
 		}, []string{"Warning gossip does not hear n2, and others do", "Warning gossip does not hear n1, and others do"}},
 		"gossip key too short": {func(c *clustertest.Cluster) {
 			for i := range c.Speakers {
 				s := &c.Speakers[i].Status
-				s.Conditions[0].Message = kube.WithKeyFault(s.Conditions[0].Message, "data.next has 5 bytes; write 32 random ones")
+				s.Gossip.KeyFault = "data.next has 5 bytes; write 32 random ones"
 				s.GossipKeys = []string{"3f9a0c51"}
 			}
 		}, []string{"Problem gossip-keys not all gossip keys are in use: data.next has 5 bytes"}},
@@ -283,5 +283,6 @@ func clockOff(c *clustertest.Cluster, ahead map[string]time.Duration) {
 		}
 		s := &c.Speaker(node).Status
 		s.Conditions = append(s.Conditions, said)
+		s.ClockOffset = &metav1.Duration{Duration: by}
 	}
 }

@@ -93,9 +93,9 @@ func gossip(c *cluster.Cluster) []Finding {
 				Fix:      "let port 7946, UDP and TCP, through between all nodes; if one was killed a moment ago, its object still says that it is ready",
 			})
 		}
-		if deafTo, is := kube.Unheard(ready.Message); is && says {
+		if says && s.Status.Gossip.UnheardSpeakersCount > 0 {
 			g.add(Finding{
-				Severity: Warning, About: []string{"speaker " + s.Name}, Says: "does not hear " + deafTo + ", and others do: something is between them",
+				Severity: Warning, About: []string{"speaker " + s.Name}, Says: "does not hear " + kube.Unheard(s.Status.Gossip) + ", and others do: something is between them",
 				Evidence: evidence, Fix: "let port 7946, UDP and TCP, through between these nodes, both ways; until then a third one has to tell that they live",
 			})
 		}
@@ -108,10 +108,8 @@ func inTouch(c *cluster.Cluster) map[string]int {
 	out := map[string]int{}
 	for i := range c.Speakers {
 		s := &c.Speakers[i]
-		ready, _ := cluster.Ready(s.Status.Conditions)
-		n, says := kube.InTouch(ready.Message)
-		if _, alive := c.View.Speakers[s.Name]; alive && says {
-			out[s.Name] = n
+		if _, alive := c.View.Speakers[s.Name]; alive && s.Status.Gossip != nil {
+			out[s.Name] = int(s.Status.Gossip.SpeakersInTouch)
 		}
 	}
 	return out
@@ -141,10 +139,9 @@ func gossipKeys(c *cluster.Cluster) []Finding {
 	var g gathered
 	for i := range c.Speakers {
 		s := &c.Speakers[i]
-		ready, _ := cluster.Ready(s.Status.Conditions)
-		if why, faulty := kube.KeyFault(ready.Message); faulty {
+		if s.Status.Gossip != nil && s.Status.Gossip.KeyFault != "" {
 			g.add(Finding{
-				Severity: Problem, About: []string{"speaker " + s.Name}, Says: "not all gossip keys are in use: " + why,
+				Severity: Problem, About: []string{"speaker " + s.Name}, Says: "not all gossip keys are in use: " + s.Status.Gossip.KeyFault,
 				Evidence: []string{fmt.Sprintf("Speaker %s: it goes on with %s", s.Name, strings.Join(s.Status.GossipKeys, ", "))},
 				Fix:      fmt.Sprintf("correct Secret %s/%s; a speaker that starts now cannot join", c.Install.Namespace, kube.GossipSecret),
 			})

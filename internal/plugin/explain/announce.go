@@ -168,7 +168,7 @@ func ordered(c *cluster.Cluster, owner string, a netip.Addr) string {
 		return ""
 	}
 	said := meta.FindStatusCondition(sp.Status.Conditions, v1alpha1.ConditionMoved)
-	if said == nil || !strings.Contains(said.Message+" ", a.String()+" ") {
+	if said == nil || !slices.Contains(sp.Status.MovedAddresses, a.String()) {
 		return ""
 	}
 	return fmt.Sprintf("%s ago: %s, as a user asked for: %s", c.Age(said.LastTransitionTime), owner, said.Message)

@@ -128,6 +128,7 @@ func TestService(t *testing.T) {
 		"moved by hand": {func(c *clustertest.Cluster) {
 			s := &c.Speaker("n1").Status
 			s.Conditions = append(s.Conditions, clustertest.Condition(v1alpha1.ConditionMoved, true, v1alpha1.ReasonMoved, "took over 172.30.0.100 from n2"))
+			s.MovedAddresses = []string{"172.30.0.100"}
 		}, Healthy, "from n1", "nothing"},
 		"drained": {func(c *clustertest.Cluster) {
 			metav1.SetMetaDataAnnotation(&c.Speaker("n2").ObjectMeta, v1alpha1.AnnotationDrain, "disk swap")
