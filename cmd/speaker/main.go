@@ -29,6 +29,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/members"
 	"github.com/fairlead-lb/fairlead/internal/metrics"
+	"github.com/fairlead-lb/fairlead/internal/routing"
 	"github.com/fairlead-lb/fairlead/internal/speaker"
 	"github.com/fairlead-lb/fairlead/internal/version"
 )
@@ -46,7 +47,7 @@ type options struct {
 	gossipFamily string
 	gossipPort   uint
 	failover     members.Failover
-	routing      speaker.Routing
+	routing      routing.Config
 }
 
 // mostDrainWait leaves room for all else within the 30 s that Kubernetes gives a

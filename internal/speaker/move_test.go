@@ -63,29 +63,3 @@ func TestMover(t *testing.T) {
 	}
 	step(netip.Addr{}, "Refused", `cannot take 192.0.2.9: no Service has it; annotation fairlead.dev/take: "x" is not an IP address`)
 }
-
-func TestProxyHealth(t *testing.T) {
-	now := time.Unix(1000, 0)
-	var h proxyHealth
-	for i, step := range []struct {
-		after  time.Duration
-		status int
-		want   string
-	}{
-		{0, 0, ""}, // there is none, or none that tells
-		{time.Hour, 0, ""},
-		{0, 200, "Healthy"},
-		{proxyMayBeAway, 0, "Healthy"}, // it restarts
-		{time.Second, 0, "NoAnswer"},
-		{time.Second, 200, "Healthy"},
-		{time.Second, 503, "Unhealthy"},
-		{time.Second, 0, "Unhealthy"},
-		{time.Second, 200, "Healthy"},
-		{time.Second, 404, "Healthy"}, // something else listens there
-	} {
-		now = now.Add(step.after)
-		if h = h.heard(step.status, now); h.reason != step.want {
-			t.Errorf("step %d: %q, want %q", i, h.reason, step.want)
-		}
-	}
-}

@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/routing"
 )
 
 // routerObjects is the part of the world that is about BGP.
@@ -40,13 +41,11 @@ type routerFacts struct {
 	adverts []lb.BGPAdvertisement
 	peersOf map[string][]string // node -> its peers, sorted
 
-	peers  []lb.BGPPeer
-	bfd    map[string]kube.BFDProfile // peer -> how its path is watched
-	faults map[string]*kube.Fault     // peers that this node should have and has not, or not as written
+	wanted routing.Wanted
 }
 
 func (o *routerObjects) facts(node string, nodes map[string]lb.Node, pools map[string]v1alpha1.IPAddressPool) routerFacts {
-	out := routerFacts{peersOf: map[string][]string{}, bfd: map[string]kube.BFDProfile{}}
+	out := routerFacts{peersOf: map[string][]string{}, wanted: routing.Wanted{BFD: map[string]kube.BFDProfile{}}}
 	if len(o.peers) == 0 {
 		return out
 	}
@@ -57,20 +56,20 @@ func (o *routerObjects) facts(node string, nodes map[string]lb.Node, pools map[s
 		out.peersOf[name] = all.Names(n.Labels)
 	}
 	mine, faults := all.Of(o.own.Labels)
-	out.faults = faults
+	out.wanted.Faults = faults
 	for _, p := range mine {
 		profile, watched := o.profiles[p.BFD]
 		as, fault := p.On(node, o.addrs, o.secrets)
 		as.Watched = watched
 		if fault == nil {
-			out.peers = append(out.peers, as)
+			out.wanted.Peers = append(out.wanted.Peers, as)
 			fault = p.ProfileFault(o.profiles)
 		}
 		if fault != nil {
-			out.faults[p.Name] = fault
+			out.wanted.Faults[p.Name] = fault
 		}
 		if watched {
-			out.bfd[p.Name] = profile
+			out.wanted.BFD[p.Name] = profile
 		}
 	}
 	return out
@@ -127,10 +126,10 @@ func (w *world) setOwnNode(n *corev1.Node, gone bool) {
 
 // routing returns what is to be had with routers, as it was when fill was last
 // called.
-func (w *world) routing() routerFacts {
+func (w *world) routing() routing.Wanted {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.told
+	return w.told.wanted
 }
 
 // ownAddresses returns the InternalIPs of this node.

@@ -25,6 +25,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/election"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/kube/apiconn"
+	"github.com/fairlead-lb/fairlead/internal/kubeproxy"
 	"github.com/fairlead-lb/fairlead/internal/layer2"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/members"
@@ -33,6 +34,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/nodecheck"
 	"github.com/fairlead-lb/fairlead/internal/notify"
 	"github.com/fairlead-lb/fairlead/internal/plan"
+	"github.com/fairlead-lb/fairlead/internal/routing"
 )
 
 const (
@@ -76,7 +78,7 @@ type Config struct {
 	Class   kube.Class
 
 	Failover members.Failover
-	Routing  Routing
+	Routing  routing.Config
 	Metrics  *metrics.Speaker
 	Clock    *clockcheck.Watch // of what API answers
 
@@ -97,8 +99,8 @@ type Speaker struct {
 	layer2  *layer2.Announcer
 	dhcp    *dhcpwatch.Watch
 	status  *statusWriter
-	proxy   *proxyWatch
-	routing *routing
+	proxy   *kubeproxy.Watch
+	routing *routing.Routes
 	links   notify.Signal // interfaces changed
 	joined  atomic.Bool
 
@@ -165,8 +167,8 @@ func New(cfg Config) *Speaker {
 		layer2:   layer2.New(m.Beating, cfg.Log.WithName("layer2")),
 		dhcp:     dhcpwatch.New(cfg.Log.WithName("dhcp")),
 		status:   newStatusWriter(cfg, cfg.Log),
-		proxy:    newProxyWatch(cfg.Bind),
-		routing:  newRouting(cfg.Routing, cfg.Log),
+		proxy:    kubeproxy.New(cfg.Bind),
+		routing:  routing.New(cfg.Routing, cfg.Log),
 		mover:    mover{now: time.Now},
 		silences: silences{now: time.Now, since: map[string]time.Time{}},
 		keys:     cfg.Keys,
@@ -190,7 +192,7 @@ func New(cfg Config) *Speaker {
 
 // Start runs the speaker until ctx ends; then it hands over what it owns.
 func (a *Speaker) Start(ctx context.Context) error {
-	a.cfg.Metrics.Sessions(a.routing.measure)
+	a.cfg.Metrics.Sessions(a.routing.Measure)
 	a.cfg.Metrics.Layer2(a.questions)
 	a.readRoutes(true)
 	a.cfg.Metrics.Gossip(a.members.Drops)
@@ -206,8 +208,8 @@ func (a *Speaker) Start(ctx context.Context) error {
 	g.Go(func() error { a.world.follow(background, a.cfg.API, a.cfg.Conn, a.cfg.Namespace); return nil })
 	g.Go(func() error { return netif.Watch(background, a.links.Poke) })
 	g.Go(func() error { a.status.run(background); return nil })
-	g.Go(func() error { a.proxy.run(background); return nil })
-	g.Go(func() error { a.routing.paths.run(background); return nil })
+	g.Go(func() error { a.proxy.Run(background); return nil })
+	g.Go(func() error { a.routing.Run(background); return nil })
 	g.Go(func() error { a.lookForLost(background); return nil })
 	err := a.work(ctx, background)
 	stop()
@@ -223,7 +225,7 @@ func (a *Speaker) work(ctx, background context.Context) error {
 	err := a.loop(ctx, background)
 	forGood, why := a.goesForGood()
 	var sessions sync.WaitGroup
-	sessions.Go(func() { a.routing.leave(context.WithoutCancel(background), forGood, why) })
+	sessions.Go(func() { a.routing.Leave(context.WithoutCancel(background), forGood, why) })
 	a.handOver(context.WithoutCancel(background))
 	sessions.Wait() // before paths are no longer watched, which would look like a fault to routers
 	return err
@@ -236,7 +238,7 @@ func (a *Speaker) goesForGood() (bool, string) {
 	switch {
 	case a.world.nodeGoes():
 		return true, a.cfg.Node + " is leaving the cluster"
-	case (a.drained || a.world.avoided()) && !a.routing.lastOfAll():
+	case (a.drained || a.world.avoided()) && !a.routing.OnlyAdvertiser():
 		return true, a.cfg.Node + " is drained"
 	default:
 		return false, ""
@@ -351,15 +353,15 @@ func (a *Speaker) loop(ctx, background context.Context) error {
 		case <-a.members.Changed():
 		case <-a.layer2.Changed():
 		case <-a.dhcp.Changed():
-		case <-a.proxy.changed:
-		case <-a.routing.engine.Changed():
-		case <-a.routing.paths.changed:
+		case <-a.proxy.Changed():
+		case <-a.routing.Changed():
+		case <-a.routing.PathsChanged():
 		case <-a.cfg.Clock.Changed():
 		case <-a.links:
 			a.readRoutes(true)
 			a.look(background)
 			a.layer2.TryAgain()
-			a.routing.engine.Readdress()
+			a.routing.Readdress()
 			a.unchecked = checkEvery
 		case <-a.members.Lapsed():
 			a.cfg.Metrics.Lapses.Inc()
@@ -603,7 +605,7 @@ func (a *Speaker) complain(last *string, err error, words string) {
 func (a *Speaker) act() plan.Plan {
 	a.rekey()
 	orders := a.world.orders()
-	if failing := a.proxy.failing(); orders.Drain != a.drained || failing != a.unproxied {
+	if failing := a.proxy.Failing(); orders.Drain != a.drained || failing != a.unproxied {
 		a.drained, a.unproxied = orders.Drain, failing
 		a.tellFacts()
 	}
@@ -640,7 +642,7 @@ func (a *Speaker) act() plan.Plan {
 		a.obey(orders, &s, plan)
 		// While the others are looked for, they are not known to announce, so what
 		// routers were told stays as it is.
-		if again := a.routing.follow(a.world.routing(), plan.Routes, s.Version, a.interfaces); again > 0 {
+		if again := a.routing.Apply(a.world.routing(), plan.Routes, s.Version, a.interfaces); again > 0 {
 			time.AfterFunc(again, a.world.changed.Poke)
 		}
 	}
@@ -840,7 +842,7 @@ func (a *Speaker) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.Se
 		interfaces: a.usable(), hostAddrs: a.hostAddrs, keys: a.keys, owned: inForce, users: users, since: a.since, conflicts: conflicts,
 		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
 		endpoint: a.endpointFault(),
-		moved:    a.mover.result, proxy: a.proxy.health(), sessions: a.routing.sessions(),
+		moved:    a.mover.result, proxy: a.proxy.Health(), sessions: a.routing.Sessions(),
 		checked: a.checked, findings: a.findings, clock: a.cfg.Clock.Verdict(),
 	}
 	var failure error

@@ -375,3 +375,17 @@ func (l *listing) names(keys []lb.ServiceKey) (out []string) {
 	}
 	return out
 }
+
+// upOf returns how many of the sessions are up, as "2/3"; "" when none is wanted.
+func upOf(sessions []v1alpha1.SpeakerBGPSession) string {
+	up := 0
+	for _, s := range sessions {
+		if s.State == v1alpha1.BGPSessionEstablished {
+			up++
+		}
+	}
+	if len(sessions) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", up, len(sessions))
+}

@@ -1,9 +1,9 @@
-package speaker
+// Package routing keeps BGP sessions and routes, and the BFD sessions beside them, as a plan wants them.
+package routing
 
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,13 +15,14 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/bfd"
 	"github.com/fairlead-lb/fairlead/internal/bgp"
+	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/metrics"
 	"github.com/fairlead-lb/fairlead/internal/netif"
 )
 
-// Routing says how routers are dealt with.
-type Routing struct {
+// Config says how routers are dealt with.
+type Config struct {
 	// DrainWait is how long routers are asked to prefer other nodes before a route is
 	// withdrawn (RFC 8326).
 	DrainWait time.Duration
@@ -31,48 +32,68 @@ type Routing struct {
 	BFD []string
 }
 
-// routing has the sessions with routers. Without peers it does nothing. The loop of
-// Start owns it.
-type routing struct {
-	cfg    Routing
+// Wanted is what this node is to have with routers.
+type Wanted struct {
+	Peers  []lb.BGPPeer
+	BFD    map[string]kube.BFDProfile // by peer: how its path is watched
+	Faults map[string]*kube.Fault     // by peer: why this node has no session, or not as written
+}
+
+// Routes has the sessions with routers and what is advertised in them. Without peers it does
+// nothing. Its methods are for one goroutine, but for Measure, Changed and Run.
+type Routes struct {
+	cfg    Config
 	log    logr.Logger
 	now    func() time.Time
 	engine *bgp.Engine
 	paths  *paths
 
 	drains  drains
-	version uint64        // of the ground on which what is announced stands
+	version uint64        // of wanted and of the plan
 	due     time.Time     // when a route is to be withdrawn; zero: none is
 	rows    []lb.BGPRoute // that are announced
-	facts   routerFacts
+	wanted  Wanted
 	refused map[string]string     // peers that the engine cannot have -> why
 	routers map[string]netip.Addr // peer -> where an unnumbered one was found
 	errors  map[string]string     // peer -> the last error of its session
 	up      map[string]bool       // peer -> its session was up when last looked at
 }
 
-func newRouting(cfg Routing, log logr.Logger) *routing {
+// New returns Routes without a session.
+func New(cfg Config, log logr.Logger) *Routes {
 	e := bgp.New(bgp.Config{Log: log.WithName("bgp"), ListenPort: cfg.ListenPort})
-	return &routing{
+	return &Routes{
 		cfg: cfg, log: log, now: time.Now, engine: e, paths: newPaths(log.WithName("bfd"), cfg.BFD, e), drains: drains{wait: cfg.DrainWait},
 		routers: map[string]netip.Addr{}, errors: map[string]string{}, up: map[string]bool{},
 	}
 }
 
-// follow makes the sessions and routes what they should be, and returns when it is
-// to be called again for what only time brings; 0 is when something changes.
-// version is another one whenever facts or plan are.
-func (r *routing) follow(facts routerFacts, plan []lb.BGPRoute, version uint64, interfaces []netif.Interface) time.Duration {
+// Run keeps the process that watches paths by BFD running while there are any, until ctx ends.
+func (r *Routes) Run(ctx context.Context) { r.paths.run(ctx) }
+
+// Changed receives after the state of a BGP session has changed.
+func (r *Routes) Changed() <-chan struct{} { return r.engine.Changed() }
+
+// PathsChanged receives after the state of a BFD session has changed.
+func (r *Routes) PathsChanged() <-chan struct{} { return r.paths.changed }
+
+// Readdress has sessions use the addresses that the interfaces have now.
+func (r *Routes) Readdress() { r.engine.Readdress() }
+
+// Apply makes the sessions and routes what they should be. It returns after which time it is
+// to be called again, to withdraw a drained route; 0 is none. version is another number
+// whenever wanted or plan changed.
+func (r *Routes) Apply(wanted Wanted, plan []lb.BGPRoute, version uint64, interfaces []netif.Interface) time.Duration {
 	var wait time.Duration
 	if now := r.now(); version != r.version || !r.due.IsZero() && !now.Before(r.due) {
 		var again time.Duration
 		r.rows, again = r.drains.step(plan, now)
-		r.version, r.facts, r.due = version, facts, time.Time{}
+		r.version, r.wanted, r.due = version, wanted, time.Time{}
 		if again > 0 {
 			r.due, wait = now.Add(again), again
 		}
 		r.refused = map[string]string{}
-		for _, refusal := range r.engine.Apply(facts.peers, r.rows) {
+		for _, refusal := range r.engine.Apply(wanted.Peers, r.rows) {
 			if refusal.Prefix.IsValid() {
 				r.log.Error(refusal.Err, "cannot announce a route", "peer", refusal.Peer, "prefix", refusal.Prefix.String())
 				continue
@@ -85,8 +106,8 @@ func (r *routing) follow(facts routerFacts, plan []lb.BGPRoute, version uint64, 
 }
 
 // watched returns the paths that are to be watched.
-func (r *routing) watched(interfaces []netif.Interface) (out []watched) {
-	if len(r.facts.bfd) == 0 {
+func (r *Routes) watched(interfaces []netif.Interface) (out []watched) {
+	if len(r.wanted.BFD) == 0 {
 		return nil
 	}
 	for _, s := range r.engine.Sessions() {
@@ -94,9 +115,9 @@ func (r *routing) watched(interfaces []netif.Interface) (out []watched) {
 			r.routers[s.Peer] = s.Router.Addr().WithZone("")
 		}
 	}
-	for i := range r.facts.peers {
-		p := &r.facts.peers[i]
-		profile, ok := r.facts.bfd[p.Name]
+	for i := range r.wanted.Peers {
+		p := &r.wanted.Peers[i]
+		profile, ok := r.wanted.BFD[p.Name]
 		if !ok || r.refused[p.Name] != "" {
 			continue
 		}
@@ -123,16 +144,16 @@ func severalHops(p *lb.BGPPeer, interfaces []netif.Interface) bool {
 	return !slices.ContainsFunc(interfaces, func(i netif.Interface) bool { return i.Has(p.Address) })
 }
 
-// lastOfAll reports whether this node announces what no better node does.
-func (r *routing) lastOfAll() bool {
+// OnlyAdvertiser reports whether this node announces what no better node does.
+func (r *Routes) OnlyAdvertiser() bool {
 	return slices.ContainsFunc(r.rows, func(row lb.BGPRoute) bool { return !row.Drain })
 }
 
-// leave ends all sessions. Of a node that goes for good routers are told to prefer
+// Leave ends all sessions. Of a node that goes for good routers are told to prefer
 // others, and then that its routes are gone. Else the routes are to be there until
 // the speaker is back, with the routers that can do that (RFC 4724).
-func (r *routing) leave(ctx context.Context, forGood bool, why string) {
-	if len(r.facts.peers) == 0 {
+func (r *Routes) Leave(ctx context.Context, forGood bool, why string) {
+	if len(r.wanted.Peers) == 0 {
 		r.engine.Close()
 		return
 	}
@@ -151,7 +172,7 @@ func (r *routing) leave(ctx context.Context, forGood bool, why string) {
 		}
 	}
 	if len(lose) > 0 && len(r.rows) > 0 {
-		r.engine.Apply(r.facts.peers, drained(r.rows, lose))
+		r.engine.Apply(r.wanted.Peers, drained(r.rows, lose))
 		select {
 		case <-ctx.Done():
 		case <-time.After(r.cfg.DrainWait):
@@ -182,8 +203,8 @@ func drained(rows []lb.BGPRoute, peers []string) []lb.BGPRoute {
 	return out
 }
 
-// sessions returns what the Speaker object says of the sessions, sorted by peer.
-func (r *routing) sessions() []v1alpha1.SpeakerBGPSession {
+// Sessions returns what the Speaker object says of the sessions, sorted by peer.
+func (r *Routes) Sessions() []v1alpha1.SpeakerBGPSession {
 	var out []v1alpha1.SpeakerBGPSession
 	seen := map[string]bool{}
 	for _, s := range r.engine.Sessions() {
@@ -199,7 +220,7 @@ func (r *routing) sessions() []v1alpha1.SpeakerBGPSession {
 		if state, watched := r.paths.stateOf(s.Peer); watched {
 			row.BFD = v1alpha1.BFDSessionState(state.String())
 		}
-		if f := r.facts.faults[s.Peer]; f != nil { // one that it is had in spite of
+		if f := r.wanted.Faults[s.Peer]; f != nil { // one that it is had in spite of
 			row.Reason, row.Note = f.Reason, strings.Join(nonEmpty(f.Message, row.Note), "; ")
 		}
 		out = append(out, row)
@@ -210,7 +231,7 @@ func (r *routing) sessions() []v1alpha1.SpeakerBGPSession {
 			out = append(out, v1alpha1.SpeakerBGPSession{Peer: peer, State: v1alpha1.BGPSessionIdle, Reason: reason, LastError: message})
 		}
 	}
-	for peer, f := range r.facts.faults {
+	for peer, f := range r.wanted.Faults {
 		idle(peer, f.Reason, f.Message)
 	}
 	for peer, why := range r.refused {
@@ -229,7 +250,7 @@ func (r *routing) sessions() []v1alpha1.SpeakerBGPSession {
 
 // lacks reports whether the routes of a family are not announced in the session
 // that should be.
-func (r *routing) lacks(s bgp.Session) bool {
+func (r *Routes) lacks(s bgp.Session) bool {
 	if s.Note == "" {
 		return false
 	}
@@ -239,8 +260,8 @@ func (r *routing) lacks(s bgp.Session) bool {
 	})
 }
 
-// measure returns what is counted of the sessions. Any goroutine may call it.
-func (r *routing) measure() []metrics.Session {
+// Measure returns what is counted of the sessions. Any goroutine may call it.
+func (r *Routes) Measure() []metrics.Session {
 	var out []metrics.Session
 	for _, s := range r.engine.Sessions() {
 		state, watched := r.paths.stateOf(s.Peer)
@@ -255,7 +276,7 @@ func (r *routing) measure() []metrics.Session {
 
 // observe remembers a session's last error, and says in the log when it came up
 // or was lost.
-func (r *routing) observe(s bgp.Session) {
+func (r *Routes) observe(s bgp.Session) {
 	if s.LastError != "" || r.errors[s.Peer] == "" {
 		r.errors[s.Peer] = s.LastError
 	}
@@ -272,18 +293,4 @@ func (r *routing) observe(s bgp.Session) {
 
 func nonEmpty(list ...string) []string {
 	return slices.DeleteFunc(list, func(s string) bool { return s == "" })
-}
-
-// upOf returns how many of the sessions are up, as "2/3"; "" when none is wanted.
-func upOf(sessions []v1alpha1.SpeakerBGPSession) string {
-	up := 0
-	for _, s := range sessions {
-		if s.State == v1alpha1.BGPSessionEstablished {
-			up++
-		}
-	}
-	if len(sessions) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%d/%d", up, len(sessions))
 }

@@ -1,4 +1,4 @@
-package speaker
+package routing
 
 import (
 	"net/netip"
