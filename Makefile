@@ -19,7 +19,7 @@ DURATION ?= 15m
 PLUGINS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo lab-up lab-down lint generate verify fuzz bench images clean deps assets unit test-install golden helm story plugins soak
+.PHONY: help build test demo lab-up lab-down lint generate verify fuzz bench images clean deps assets unit cover test-install golden helm story plugins soak
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,11 +38,15 @@ plugins: ## build the kubectl plugin for Linux, macOS and Windows into bin/plugi
 test: DEPS := --tests
 test: deps verify assets ## check everything: generated files, lint, unit, API server and lab tests
 	CGO_ENABLED=1 go test -race -timeout 20m ./api/... ./cmd/... ./hack/... ./internal/...
+	@$(MAKE) --no-print-directory cover
 	@$(MAKE) --no-print-directory test-install
 	CGO_ENABLED=1 go test -race -timeout 45m -p 1 ./test/...
 
-unit: ## run the tests that need neither root nor a lab
-	go test ./api/... ./cmd/... ./internal/...
+unit: ## run the tests that need neither root nor a lab, the long ones shortened
+	go test -short ./api/... ./cmd/... ./internal/...
+
+cover: ## print what unit tests cover of the packages that decide, and hold the figures of hack/cover.txt
+	@./hack/cover.sh
 
 story: deps assets ## the part of test that a user lives: install, upgrade, drain, uninstall, on real pods
 	go test -count=1 -timeout 20m -v ./test/story/...

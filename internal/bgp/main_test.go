@@ -65,7 +65,7 @@ func again() int {
 // root skips a test that needs a network of its own.
 func root(t testing.TB) {
 	t.Helper()
-	if os.Getenv(ownNetwork) == "" {
-		t.Skip("needs root, for network namespaces")
+	if os.Getenv(ownNetwork) == "" || testing.Short() {
+		t.Skip("needs root, for network namespaces, and time")
 	}
 }
