@@ -16,33 +16,24 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/controller/controllertest"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 func poolOf(name string, age time.Duration, addresses ...v1alpha1.AddressRange) *v1alpha1.IPAddressPool {
-	return &v1alpha1.IPAddressPool{
-		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(begin.Add(-age))},
-		Spec:       v1alpha1.IPAddressPoolSpec{Addresses: addresses},
-	}
+	p := controllertest.Pool(name, addresses...)
+	p.CreationTimestamp = metav1.NewTime(begin.Add(-age))
+	return p
 }
 
 // serviceOf returns a LoadBalancer Service of that age with these addresses in its status.
 func serviceOf(name string, age time.Duration, addrs ...string) *corev1.Service {
-	svc := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: metav1.NewTime(begin.Add(-age)), Annotations: map[string]string{}},
-		Spec: corev1.ServiceSpec{
-			Type: corev1.ServiceTypeLoadBalancer, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
-			Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}},
-		},
-	}
-	for _, a := range addrs {
-		svc.Status.LoadBalancer.Ingress = append(svc.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: a})
-	}
+	svc := controllertest.Service(name, addrs...)
+	svc.CreationTimestamp = metav1.NewTime(begin.Add(-age))
 	return svc
 }
 
@@ -74,8 +65,7 @@ type book struct {
 func open(t *testing.T, objects ...client.Object) *book {
 	t.Helper()
 	b := &book{t: t, now: begin}
-	reader := fake.NewClientBuilder().WithScheme(kube.NewScheme()).WithObjects(objects...).Build()
-	b.Ledger = New(reader, kube.Class{Classless: true}, func() time.Time { return b.now })
+	b.Ledger = New(controllertest.NewAPI(t, objects...), kube.Class{Classless: true}, func() time.Time { return b.now })
 	b.OnUse(func(pool string) { b.used = append(b.used, pool) })
 	for _, kind := range []lb.HolderKind{lb.KindService, lb.KindClaim} {
 		q := &recorded{add: func(r reconcile.Request) { b.woken = append(b.woken, r.Name) }}
