@@ -3,10 +3,15 @@ package advertisementstatus
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/controller/controllertest"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
@@ -67,4 +72,54 @@ func TestJudgeBGP(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Every advertisement gets its verdict, is written once, and again when what it names comes.
+func TestReconcile(t *testing.T) {
+	l2 := &v1alpha1.L2Advertisement{ObjectMeta: metav1.ObjectMeta{Name: "l2"}, Spec: v1alpha1.L2AdvertisementSpec{IPAddressPools: []v1alpha1.ObjectName{"lan"}}}
+	broken := &v1alpha1.L2Advertisement{ObjectMeta: metav1.ObjectMeta{Name: "broken"}, Spec: v1alpha1.L2AdvertisementSpec{
+		NodeSelectors: []v1alpha1.LabelSelector{{MatchExpressions: []v1alpha1.LabelSelectorRequirement{{Key: "k", Operator: "Nonsense"}}}},
+	}}
+	bgp := &v1alpha1.BGPAdvertisement{ObjectMeta: metav1.ObjectMeta{Name: "bgp"}, Spec: v1alpha1.BGPAdvertisementSpec{
+		Peers: []v1alpha1.ObjectName{"r1"}, Communities: []v1alpha1.CommunityReference{"backup"},
+	}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+	api := controllertest.NewAPI(t, l2, broken, bgp, node)
+	c := New(api)
+	expect := func(why string, writes int, l2Reason, bgpReason string) {
+		t.Helper()
+		before := api.Writes
+		if _, err := c.Reconcile(t.Context(), reconcile.Request{}); err != nil {
+			t.Fatal(err)
+		}
+		if n := api.Writes - before; n != writes {
+			t.Errorf("%s: %d writes, want %d", why, n, writes)
+		}
+		api.Read(l2)
+		api.Read(bgp)
+		api.Read(broken)
+		for got, want := range map[*metav1.Condition]string{
+			meta.FindStatusCondition(l2.Status.Conditions, v1alpha1.ConditionReady):     l2Reason,
+			meta.FindStatusCondition(bgp.Status.Conditions, v1alpha1.ConditionReady):    bgpReason,
+			meta.FindStatusCondition(broken.Status.Conditions, v1alpha1.ConditionReady): "Invalid",
+		} {
+			if got == nil || got.Reason != want {
+				t.Errorf("%s: the condition is %+v, want %s", why, got, want)
+			}
+		}
+	}
+	create := func(o client.Object) {
+		t.Helper()
+		if err := api.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect("nothing is there", 3, "PoolNotFound", "PeerNotFound")
+	expect("nothing has changed", 0, "PoolNotFound", "PeerNotFound")
+	create(controllertest.Pool("lan", "192.0.2.0/24"))
+	expect("the pool has come", 1, "Accepted", "PeerNotFound")
+	create(&v1alpha1.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: "r1"}})
+	expect("the peer has come", 1, "Accepted", "CommunityNotFound")
+	create(&v1alpha1.Community{ObjectMeta: metav1.ObjectMeta{Name: "names"}, Spec: v1alpha1.CommunitySpec{Communities: []v1alpha1.CommunityAlias{{Name: "backup", Value: "1:2"}}}})
+	expect("the community has come", 1, "Accepted", "Accepted")
 }

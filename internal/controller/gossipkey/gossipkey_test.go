@@ -3,6 +3,7 @@ package gossipkey
 import (
 	"bytes"
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/fairlead-lb/fairlead/internal/kube"
 )
@@ -41,6 +43,38 @@ func TestTheSecretIsMadeWheneverItIsNotThere(t *testing.T) {
 		}
 		if _, second, later := read(); bytes.Equal(second, first) || later <= term {
 			t.Errorf("after the Secret was deleted the key is the same, or the term is %d, and was %d", later, term)
+		}
+	})
+}
+
+// A Secret that cannot be created is tried again, sooner than one is looked for.
+func TestCreatingFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		api := interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
+			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+				if tries++; tries < 3 {
+					return errors.New("away")
+				}
+				return c.Create(ctx, o, opts...)
+			},
+		})
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		c := New(api, "ns")
+		go func() { done <- c.Start(ctx) }()
+		time.Sleep(2*retryEvery + time.Millisecond)
+		synctest.Wait()
+		if tries != 3 {
+			t.Errorf("%d tries within %v, want 3", tries, 2*retryEvery)
+		}
+		var s corev1.Secret
+		if err := api.Get(ctx, client.ObjectKey{Namespace: "ns", Name: kube.GossipSecret}, &s); err != nil {
+			t.Error(err)
+		}
+		end()
+		if err := <-done; err != nil {
+			t.Errorf("%s ends with %v", c.Name(), err)
 		}
 	})
 }
