@@ -126,14 +126,6 @@ func (e *Engine) start(name string, s *session) {
 	e.changed.Poke()
 }
 
-// routerKey is which router a session is with. A router tells sessions apart by
-// the address that they come from.
-type routerKey struct {
-	address, source netip.Addr
-	iface, vrf      string
-	port            uint16
-}
-
 // admit returns the peers that can be had together: one session with each router.
 // Who has a session already keeps it.
 func (e *Engine) admit(peers []lb.BGPPeer) (map[string]lb.BGPPeer, []Refusal) {
@@ -146,19 +138,20 @@ func (e *Engine) admit(peers []lb.BGPPeer) (map[string]lb.BGPPeer, []Refusal) {
 	peers = slices.SortedFunc(slices.Values(peers), func(a, b lb.BGPPeer) int {
 		return cmp.Or(cmp.Compare(isNew(a), isNew(b)), cmp.Compare(a.Name, b.Name))
 	})
-	wanted, routers := map[string]lb.BGPPeer{}, map[routerKey]string{}
+	wanted, routers := map[string]lb.BGPPeer{}, lb.BGPRouters{}
 	var refusals []Refusal
 	for _, p := range peers {
-		k := routerKey{p.Address, p.Source, p.Interface, p.VRF, port(&p)}
 		err := validate(&p)
-		if other, ok := routers[k]; ok && err == nil {
-			err = fmt.Errorf("peer %q is the same router, %s; delete one of them, or let nodeSelectors give each its own nodes", other, routerName(&p))
+		if err == nil {
+			if other, taken := routers.Take(&p); taken {
+				err = fmt.Errorf("peer %q is the same router, %s; delete one of them, or let nodeSelectors give each its own nodes", other, routerName(&p))
+			}
 		}
 		if err != nil {
 			refusals = append(refusals, Refusal{Peer: p.Name, Err: err})
 			continue
 		}
-		wanted[p.Name], routers[k] = p, p.Name
+		wanted[p.Name] = p
 	}
 	slices.SortFunc(refusals, func(a, b Refusal) int { return cmp.Compare(a.Peer, b.Peer) })
 	return wanted, refusals

@@ -16,7 +16,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
-const bgpPort = 179
+const bgpPort = lb.BGPPort
 
 // session is one peer of this node: it connects, and connects again.
 type session struct {

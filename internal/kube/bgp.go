@@ -32,16 +32,18 @@ func faultf(reason, format string, args ...any) *Fault {
 	return &Fault{Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
-// Oldest sorts objects by age: where two of them cannot both have their way, the
-// older one does.
+// Oldest sorts objects by age, then namespace and name: of two that exclude each other,
+// the older one is in effect.
 func Oldest[T any, P interface {
 	*T
 	GetCreationTimestamp() metav1.Time
+	GetNamespace() string
 	GetName() string
 }](list []T) {
 	slices.SortFunc(list, func(x, y T) int {
 		a, b := P(&x), P(&y)
-		return cmp.Or(a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), cmp.Compare(a.GetName(), b.GetName()))
+		return cmp.Or(a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time),
+			cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
 	})
 }
 
@@ -204,18 +206,6 @@ func duration(d *metav1.Duration, otherwise time.Duration) time.Duration {
 	return d.Duration
 }
 
-// router is which router a peer is: routers tell sessions apart by the address
-// that they come from.
-type router struct {
-	address, source netip.Addr
-	iface, vrf      string
-	port            uint16
-}
-
-func (p *Peer) router() router {
-	return router{p.Address, p.Source, p.Interface, p.VRF, cmp.Or(p.Port, 179)}
-}
-
 // Peers are the BGPPeers that can be understood, the oldest first.
 type Peers []Peer
 
@@ -241,13 +231,13 @@ func NewPeers(list []v1alpha1.BGPPeer) (Peers, map[string]*Fault) {
 // that it should: of two that are the same router the older one is had.
 func (ps Peers) Of(labels lb.Labels) ([]Peer, map[string]*Fault) {
 	var out []Peer
-	faults, taken := map[string]*Fault{}, map[router]string{}
+	faults, routers := map[string]*Fault{}, lb.BGPRouters{}
 	for i := range ps {
 		p := &ps[i]
 		if !p.SelectsNode(labels) {
 			continue
 		}
-		if older, ok := taken[p.router()]; ok {
+		if older, taken := routers.Take(&p.BGPPeer); taken {
 			field := "spec.peerAddress"
 			if p.Interface != "" {
 				field = "spec.interface"
@@ -256,10 +246,21 @@ func (ps Peers) Of(labels lb.Labels) ([]Peer, map[string]*Fault) {
 				"%s: the older BGPPeer %q is the same router; delete one of them, or let nodeSelectors give each its own nodes", field, older)
 			continue
 		}
-		taken[p.router()] = p.Name
 		out = append(out, *p)
 	}
 	return out, faults
+}
+
+// Selects reports whether the peer selects a node with these labels, and why the node has
+// no session with it all the same.
+func (ps Peers) Selects(peer string, labels map[string]string) (bool, *Fault) {
+	i := slices.IndexFunc(ps, func(p Peer) bool { return p.Name == peer })
+	of := lb.LabelsOf(labels)
+	if i < 0 || !ps[i].SelectsNode(of) {
+		return false, nil
+	}
+	_, faults := ps.Of(of)
+	return true, faults[peer]
 }
 
 // Names returns the sorted names of the peers that a node with these labels has.

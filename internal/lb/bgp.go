@@ -53,6 +53,31 @@ func (p *BGPPeer) Internal() bool {
 	return p.Dynamic == DynamicInternal || p.Dynamic == DynamicNone && p.PeerASN == p.ShownASN()
 }
 
+// BGPPort is the port of a router whose peer names none (RFC 4271, section 8.2.1).
+const BGPPort = 179
+
+// bgpRouter identifies a router. A router tells the sessions of one node apart by the
+// address that they come from.
+type bgpRouter struct {
+	address, source netip.Addr
+	iface, vrf      string
+	port            uint16
+}
+
+// BGPRouters are routers, each with the name of the peer that has the one session that a
+// node can have with it.
+type BGPRouters map[bgpRouter]string
+
+// Take gives the peer's router to the peer, unless another peer has it: then it returns
+// the name of that one.
+func (r BGPRouters) Take(p *BGPPeer) (other string, taken bool) {
+	key := bgpRouter{p.Address, p.Source, p.Interface, p.VRF, cmp.Or(p.Port, BGPPort)}
+	if other, taken = r[key]; !taken {
+		r[key] = p.Name
+	}
+	return other, taken
+}
+
 // DynamicASN is which AS numbers are taken from a router's OPEN. The zero
 // DynamicASN takes none: it must be the one that is configured.
 type DynamicASN uint8

@@ -42,3 +42,33 @@ func TestUniteCommunities(t *testing.T) {
 		t.Errorf("got %s", s)
 	}
 }
+
+// A router tells sessions apart by the address that they come from, so two peers of one
+// node are the same router unless one of these differs.
+func TestBGPRouters(t *testing.T) {
+	base := BGPPeer{Name: "first", Address: netip.MustParseAddr("192.0.2.1")}
+	for name, tt := range map[string]struct {
+		edit func(*BGPPeer)
+		same bool
+	}{
+		"equal":                     {func(*BGPPeer) {}, true},
+		"the default port by name":  {func(p *BGPPeer) { p.Port = 179 }, true},
+		"another password and ASN":  {func(p *BGPPeer) { p.Password, p.PeerASN = "secret", 64513 }, true},
+		"another port":              {func(p *BGPPeer) { p.Port = 1179 }, false},
+		"another address":           {func(p *BGPPeer) { p.Address = netip.MustParseAddr("192.0.2.2") }, false},
+		"another source":            {func(p *BGPPeer) { p.Source = netip.MustParseAddr("192.0.2.9") }, false},
+		"another VRF":               {func(p *BGPPeer) { p.VRF = "red" }, false},
+		"found behind an interface": {func(p *BGPPeer) { p.Interface = "eth0" }, false},
+	} {
+		routers := BGPRouters{}
+		first, second := base, base
+		second.Name = "second"
+		tt.edit(&second)
+		if other, taken := routers.Take(&first); taken {
+			t.Fatalf("%s: the router of the first peer is taken by %q", name, other)
+		}
+		if other, taken := routers.Take(&second); taken != tt.same || taken && other != "first" {
+			t.Errorf("%s: taken %v by %q, want %v", name, taken, other, tt.same)
+		}
+	}
+}

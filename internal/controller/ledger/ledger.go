@@ -125,7 +125,7 @@ func (l *Ledger) Restore(ctx context.Context) error {
 			retiring[a] = pools.Items[i].Name
 		}
 	}
-	oldestFirst(claims.Items, func(c *v1alpha1.IPAddressClaim) *metav1.ObjectMeta { return &c.ObjectMeta })
+	kube.Oldest(claims.Items)
 	for i := range claims.Items {
 		l.adoptClaim(&claims.Items[i], retiring)
 	}
@@ -133,7 +133,7 @@ func (l *Ledger) Restore(ctx context.Context) error {
 	// One that is no longer ours and says that it has an address of ours is to be
 	// cleaned first.
 	ours := slices.DeleteFunc(services.Items, func(s corev1.Service) bool { return !l.class.Handles(&s) && kube.AssignedCondition(&s) == nil })
-	oldestFirst(ours, metaOfService)
+	kube.Oldest(ours)
 	for i := range ours {
 		l.adopt(&ours[i], retiring)
 	}
@@ -206,17 +206,6 @@ func (l *Ledger) queue(services []corev1.Service, claims []v1alpha1.IPAddressCla
 	for _, req := range lacking {
 		l.alloc.Allocate(req, l.now())
 	}
-}
-
-func metaOfService(s *corev1.Service) *metav1.ObjectMeta { return &s.ObjectMeta }
-
-// oldestFirst sorts by creation, then namespace and name: of two that have the
-// same address the older one keeps it.
-func oldestFirst[T any](list []T, meta func(*T) *metav1.ObjectMeta) {
-	slices.SortFunc(list, func(x, y T) int {
-		a, b := meta(&x), meta(&y)
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
 }
 
 // adopt records the addresses that the Service has in its status.
@@ -301,7 +290,7 @@ func (l *Ledger) welcome() []lb.Holder {
 	for _, svc := range l.strangers {
 		oldest = append(oldest, *svc)
 	}
-	oldestFirst(oldest, metaOfService)
+	kube.Oldest(oldest)
 	var known []lb.Holder
 	for i := range oldest {
 		if key := kube.Key(&oldest[i]); !l.foreign(&oldest[i]) {
