@@ -42,15 +42,15 @@ type Controller struct {
 	ledger   *ledger.Ledger
 	recorder events.EventRecorder
 	now      func() time.Time
+	writes   *kube.WriteLimit // by pool
 
-	mu      sync.Mutex           // guards the fields below
-	seen    map[string]string    // pool -> the version whose spec the ledger has
-	written map[string]time.Time // pool -> last write of its status
+	mu   sync.Mutex        // guards the field below
+	seen map[string]string // pool -> the version whose spec the ledger has
 }
 
 // New returns a Controller that does nothing until it is registered.
 func New(c client.Client, l *ledger.Ledger, r events.EventRecorder, now func() time.Time) *Controller {
-	return &Controller{client: c, ledger: l, recorder: r, now: now, seen: map[string]string{}, written: map[string]time.Time{}}
+	return &Controller{client: c, ledger: l, recorder: r, now: now, seen: map[string]string{}, writes: kube.NewWriteLimit(writeEvery)}
 }
 
 // Name names the controller in logs and metrics.
@@ -97,7 +97,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err := c.hold(ctx, &pool, inUse(usage)); err != nil {
 		return reconcile.Result{}, ignoreOutdated(err)
 	}
-	if wait := c.tooSoon(pool.Name); wait > 0 {
+	if wait := c.writes.Wait(pool.Name, c.now()); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	after := pool.DeepCopy()
@@ -140,16 +140,9 @@ func (c *Controller) refresh(ctx context.Context, name string, pool *v1alpha1.IP
 	c.seen[name] = version
 	if gone {
 		delete(c.seen, name)
-		delete(c.written, name)
+		c.writes.Forget(name)
 	}
 	return nil
-}
-
-// tooSoon returns how long to wait until the pool may be written again.
-func (c *Controller) tooSoon(name string) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.written[name].Add(writeEvery).Sub(c.now())
 }
 
 // write sends the change of status, if there is one, and tells the Services whose
@@ -161,9 +154,7 @@ func (c *Controller) write(ctx context.Context, pool, after *v1alpha1.IPAddressP
 	if err := c.client.Status().Patch(ctx, after, client.MergeFrom(pool)); err != nil {
 		return fmt.Errorf("write status of IPAddressPool %s: %w", pool.Name, err)
 	}
-	c.mu.Lock()
-	c.written[pool.Name] = c.now()
-	c.mu.Unlock()
+	c.writes.Written(pool.Name, c.now())
 	retiring := map[string][]string{} // Service -> addresses
 	for _, r := range after.Status.Retiring {
 		if !slices.Contains(pool.Status.Retiring, r) {
