@@ -9,8 +9,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
@@ -80,8 +78,7 @@ func New(o Objects) View {
 // add takes in what a speaker says. Of two that say they have an address the
 // one that took it later is right: the other is dead and cannot say so.
 func (v *View) add(s *v1alpha1.Speaker) {
-	ready := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionReady)
-	if ready == nil || ready.Status != metav1.ConditionTrue && ready.Reason != v1alpha1.ReasonCannotAnnounce { // not everything, that is
+	if !SpeakerAlive(s) {
 		return
 	}
 	v.Speakers[s.Name] = plan.Speaker{Joined: true, Avoid: kube.SpeakerAvoid(s), Interfaces: interfaces(s)}
@@ -148,16 +145,4 @@ func protocolOf(f lb.Family) string {
 		return "NDP"
 	}
 	return "ARP"
-}
-
-// SessionsUp returns the peers with which the speaker says it has a session that is
-// up, sorted.
-func SessionsUp(s *v1alpha1.Speaker) (up []string) {
-	for _, session := range s.Status.BGPSessions {
-		if session.State == v1alpha1.BGPSessionEstablished {
-			up = append(up, session.Peer)
-		}
-	}
-	slices.Sort(up)
-	return up
 }

@@ -8,12 +8,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -27,7 +25,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/kube/apiconn"
-	"github.com/fairlead-lb/fairlead/internal/lb"
+	"github.com/fairlead-lb/fairlead/internal/view"
 )
 
 // writeEvery is the least time between two writes of one peer's status: sessions
@@ -38,14 +36,12 @@ const writeEvery = time.Second
 type Controller struct {
 	client client.Client
 	now    func() time.Time
-
-	mu      sync.Mutex           // guards the field below
-	written map[string]time.Time // peer -> when its status was last written
+	writes *kube.WriteLimit // by peer
 }
 
 // New returns a Controller that does nothing until it is registered.
 func New(c client.Client, now func() time.Time) *Controller {
-	return &Controller{client: c, now: now, written: map[string]time.Time{}}
+	return &Controller{client: c, now: now, writes: kube.NewWriteLimit(writeEvery)}
 }
 
 // Name names the controller in logs and metrics.
@@ -84,7 +80,7 @@ func (c *Controller) all(ctx context.Context, _ client.Object) (out []reconcile.
 var sessionsChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, after := e.ObjectOld.(*v1alpha1.Speaker), e.ObjectNew.(*v1alpha1.Speaker)
-		return alive(before) != alive(after) || !slices.EqualFunc(before.Status.BGPSessions, after.Status.BGPSessions, func(x, y v1alpha1.SpeakerBGPSession) bool {
+		return view.SpeakerAlive(before) != view.SpeakerAlive(after) || !slices.EqualFunc(before.Status.BGPSessions, after.Status.BGPSessions, func(x, y v1alpha1.SpeakerBGPSession) bool {
 			x.Prefixes, y.Prefixes = 0, 0
 			return equality.Semantic.DeepEqual(x, y)
 		})
@@ -99,11 +95,6 @@ var nodesChanged = predicate.Funcs{
 	},
 }
 
-// alive reports whether the speaker says that it works.
-func alive(s *v1alpha1.Speaker) bool {
-	return meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady)
-}
-
 // Reconcile writes one peer's status.
 func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	var peers v1alpha1.BGPPeerList
@@ -116,40 +107,25 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	i := slices.IndexFunc(peers.Items, func(p v1alpha1.BGPPeer) bool { return p.Name == req.Name })
 	if i < 0 {
-		c.forget(req.Name)
+		c.writes.Forget(req.Name)
 		return reconcile.Result{}, nil
 	}
 	before := &peers.Items[i]
 	after := before.DeepCopy()
-	st := judge(before.Name, peers.Items, nodes.Items, speakers.Items)
+	st := statusOf(before.Name, peers.Items, nodes.Items, speakers.Items)
 	after.Status.SessionsWanted, after.Status.SessionsEstablished = int32(st.wanted), int32(st.up)
 	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionReady, st.ready, st.reason, st.message, before.Generation)
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return reconcile.Result{}, nil
 	}
-	if wait := c.tooSoon(before.Name); wait > 0 {
+	if wait := c.writes.Wait(before.Name, c.now()); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	if err := c.client.Status().Patch(ctx, after, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("write status of BGPPeer %s: %w", before.Name, err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.written[before.Name] = c.now()
+	c.writes.Written(before.Name, c.now())
 	return reconcile.Result{}, nil
-}
-
-// tooSoon returns how long to wait until the peer may be written again.
-func (c *Controller) tooSoon(name string) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.written[name].Add(writeEvery).Sub(c.now())
-}
-
-func (c *Controller) forget(name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.written, name)
 }
 
 // state is the status to be.
@@ -159,40 +135,30 @@ type state struct {
 	reason, message string
 }
 
-// judge says how the sessions of a peer are. They are wanted on the nodes that it
-// selects and that have a speaker, or had one.
-func judge(name string, peers []v1alpha1.BGPPeer, nodes []corev1.Node, speakers []v1alpha1.Speaker) state {
+// statusOf returns the status of a peer from the sessions that it should have.
+func statusOf(name string, peers []v1alpha1.BGPPeer, nodes []corev1.Node, speakers []v1alpha1.Speaker) state {
 	all, faults := kube.NewPeers(peers)
 	if f := faults[name]; f != nil {
 		return state{reason: f.Reason, message: f.Message}
 	}
-	speakerOf := map[string]*v1alpha1.Speaker{}
-	for i := range speakers {
-		speakerOf[speakers[i].Name] = &speakers[i]
-	}
-	i := slices.IndexFunc(all, func(p kube.Peer) bool { return p.Name == name })
 	var st state
-	why := map[string][]string{} // words -> nodes
+	why, notes := map[string][]string{}, map[string][]string{} // words -> nodes
 	reasons := map[string]bool{}
-	notes := map[string][]string{}
-	for j := range nodes {
-		n := &nodes[j]
-		sp, labels := speakerOf[n.Name], lb.LabelsOf(n.Labels)
-		if sp == nil || !all[i].SelectsNode(labels) {
+	for _, s := range view.Sessions(name, all, nodes, speakers) {
+		if !s.Wanted {
 			continue
 		}
 		st.wanted++
-		_, faults := all.Of(labels)
-		up, reason, words := session(name, n, sp, faults[name])
-		if up {
+		if s.Up() {
 			st.up++
-		} else {
-			why[words] = append(why[words], n.Name)
-			reasons[reason] = true
 		}
-		if up && words != "" {
-			notes[words] = append(notes[words], n.Name)
-			reasons[reason] = true
+		switch {
+		case !s.Up():
+			why[s.Words] = append(why[s.Words], s.Node)
+			reasons[s.Reason] = true
+		case s.Words != "":
+			notes[s.Words] = append(notes[s.Words], s.Node)
+			reasons[s.Reason] = true
 		}
 	}
 	st.message = fmt.Sprintf("Established %d/%d", st.up, st.wanted)
@@ -216,32 +182,6 @@ func judge(name string, peers []v1alpha1.BGPPeer, nodes []corev1.Node, speakers 
 		}
 	}
 	return st
-}
-
-// session reports whether the node has its session, or why it has not; words may
-// also say what a session that is up lacks.
-func session(peer string, n *corev1.Node, sp *v1alpha1.Speaker, fault *kube.Fault) (up bool, reason, words string) {
-	switch {
-	case kube.NodeDown(n) || !alive(sp):
-		return false, "", "its speaker is not alive"
-	case fault != nil:
-		return false, fault.Reason, fault.Message
-	}
-	i := slices.IndexFunc(sp.Status.BGPSessions, func(s v1alpha1.SpeakerBGPSession) bool { return s.Peer == peer })
-	if i < 0 {
-		return false, "", "its speaker has not said anything yet"
-	}
-	s := &sp.Status.BGPSessions[i]
-	switch {
-	case s.State == v1alpha1.BGPSessionEstablished && s.Note == "" && s.BFD != "" && s.BFD != v1alpha1.BFDSessionUp:
-		return true, s.Reason, "BFD is not up, so nothing watches the path; is it on for this node on the router?"
-	case s.State == v1alpha1.BGPSessionEstablished:
-		return true, s.Reason, s.Note
-	case s.LastError != "":
-		return false, s.Reason, s.LastError
-	default:
-		return false, s.Reason, "connecting"
-	}
 }
 
 // grouped names nodes by what they say, in the order of the nodes.

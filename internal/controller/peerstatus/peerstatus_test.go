@@ -17,7 +17,7 @@ func speakerOf(name string, sessions ...v1alpha1.SpeakerBGPSession) v1alpha1.Spe
 	return s
 }
 
-func TestJudge(t *testing.T) {
+func TestStatusOf(t *testing.T) {
 	up := v1alpha1.SpeakerBGPSession{Peer: "r1", State: v1alpha1.BGPSessionEstablished, LastError: "of long ago"}
 	noSecret := v1alpha1.SpeakerBGPSession{Peer: "r1", State: v1alpha1.BGPSessionIdle, Reason: v1alpha1.ReasonSecretNotFound, LastError: "there is no Secret"}
 	refused := v1alpha1.SpeakerBGPSession{Peer: "r1", State: v1alpha1.BGPSessionActive, LastError: "connection refused by 192.0.2.1:179"}
@@ -63,7 +63,7 @@ func TestJudge(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := judge("r1", append(tt.peers, peer), nodes, tt.speakers)
+			got := statusOf("r1", append(tt.peers, peer), nodes, tt.speakers)
 			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(state{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

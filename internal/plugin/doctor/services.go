@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/plan"
 	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
+	"github.com/fairlead-lb/fairlead/internal/view"
 )
 
 // The checks of Services and routers.
@@ -228,7 +229,7 @@ func peers(c *cluster.Cluster) (out []Finding) {
 	for i := range c.BGPPeers {
 		name := c.BGPPeers[i].Name
 		about := []string{"BGPPeer " + name}
-		sessions := slices.DeleteFunc(c.Sessions(name), func(s cluster.Session) bool { return !s.Wanted })
+		sessions := slices.DeleteFunc(c.Sessions(name), func(s view.Session) bool { return !s.Wanted })
 		if len(sessions) == 0 {
 			out = append(out, Finding{Severity: Warning, About: about, Says: "no node with a speaker has a session with it", Fix: "let spec.nodeSelectors choose nodes that run a speaker"})
 		}
@@ -255,7 +256,7 @@ func peers(c *cluster.Cluster) (out []Finding) {
 }
 
 // said returns what is said of sessions, each once.
-func said(sessions []cluster.Session) (out []string) {
+func said(sessions []view.Session) (out []string) {
 	for _, s := range sessions {
 		if s.Words != "" && !slices.Contains(out, s.Words) {
 			out = append(out, s.Words)
