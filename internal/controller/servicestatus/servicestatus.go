@@ -239,7 +239,7 @@ func speakerOf(o client.Object) speakerFacts {
 		return speakerFacts{}
 	}
 	f := speakerFacts{
-		able:       meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady),
+		able:       view.SpeakerAlive(s),
 		avoid:      kube.SpeakerAvoid(s),
 		interfaces: s.Status.Interfaces,
 		layer2:     map[string]v1alpha1.SpeakerAddress{},
@@ -394,7 +394,7 @@ type gathered struct {
 	version uint64
 	pools   kube.PoolSet
 	view    view.View
-	ways    map[lb.Grant][]way // by layer 2 and by BGP
+	known   map[lb.Grant]announced
 }
 
 // gather returns what speakers know of the Service, as the API server has it.
@@ -407,9 +407,9 @@ func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (serviceVi
 	if err != nil {
 		return serviceView{}, lb.Assignment{}, err
 	}
-	v := serviceView{View: all.view, sharers: map[netip.Addr][]lb.Assignment{}, ways: all.ways}
+	v := serviceView{View: all.view, sharers: map[netip.Addr][]lb.Assignment{}, known: all.known}
 	for _, g := range as.Grants {
-		if _, known := v.ways[g]; known {
+		if _, known := v.known[g]; known {
 			continue
 		}
 		sharers, err := c.sharers(ctx, g.Addr, all.pools)
@@ -418,7 +418,7 @@ func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (serviceVi
 		}
 		if len(sharers) == 0 { // the Service has left it since it was read; it comes again
 			v.sharers[g.Addr] = []lb.Assignment{as}
-			v.ways = maps.Clone(v.ways) // not to be kept
+			v.known = maps.Clone(v.known) // not to be kept
 			continue
 		}
 		v.sharers[g.Addr] = sharers
@@ -446,7 +446,7 @@ func (c *Controller) objects(ctx context.Context) (*gathered, error) {
 			return nil, fmt.Errorf("list %T: %w", list, err)
 		}
 	}
-	all := &gathered{version: version, pools: kube.NewPoolSet(pools.Items), ways: map[lb.Grant][]way{}, view: view.New(view.Objects{
+	all := &gathered{version: version, pools: kube.NewPoolSet(pools.Items), known: map[lb.Grant]announced{}, view: view.New(view.Objects{
 		Pools: pools.Items, L2Advertisements: adverts.Items, BGPAdvertisements: routes.Items, BGPPeers: peers.Items,
 		Nodes: nodes.Items, Speakers: speakers.Items,
 	})}
@@ -489,19 +489,20 @@ func (c *Controller) assignment(ctx context.Context, svc *corev1.Service, pools 
 type serviceView struct {
 	view.View
 	sharers map[netip.Addr][]lb.Assignment // the Services that have the address
-	ways    map[lb.Grant][]way             // what was found out before; nil when it is not to be kept
+	known   map[lb.Grant]announced         // what was found out before; nil when it is not to be kept
 }
 
-// waysOf returns what comes of the ways to announce the address: layer 2, then BGP.
-func (v *serviceView) waysOf(g lb.Grant) []way {
-	if known, ok := v.ways[g]; ok {
+// announcementOf returns who announces the address, and what there is to say of it.
+func (v *serviceView) announcementOf(g lb.Grant) announced {
+	if known, ok := v.known[g]; ok {
 		return known
 	}
-	found := []way{v.layer2(g), v.bgp(g)}
-	if v.ways == nil {
-		v.ways = map[lb.Grant][]way{}
+	a := v.Announcement(v.sharers[g.Addr], g)
+	found := announced{a, layer2(&v.View, &a), bgp(&a)}
+	if v.known == nil {
+		v.known = map[lb.Grant]announced{}
 	}
-	v.ways[g] = found
+	v.known[g] = found
 	return found
 }
 
@@ -530,29 +531,25 @@ func judge(v serviceView, as lb.Assignment) state {
 	st := state{announced: true, reason: lb.ReasonAnnounced}
 	var parts []string
 	for _, g := range as.Grants {
-		ways := v.waysOf(g)
-		l2, bgp := ways[0], ways[1]
-		if bgp.reason == lb.ReasonNoAdvertisement {
-			ways = []way{l2}
-		} else if l2.reason == lb.ReasonNoAdvertisement {
-			ways = []way{bgp}
+		found := v.announcementOf(g)
+		why := found.announcement.Why()
+		if why != 0 {
+			st.announced, st.reason = false, why
 		}
-		announced := slices.ContainsFunc(ways, func(w way) bool { return w.reason == 0 })
+		ways := found.chosen()
 		for _, w := range ways {
 			st.pending = st.pending || w.pending
 			st.taken = append(st.taken, w.taken...)
 			st.free = append(st.free, w.free...)
 			st.contested = st.contested || w.contested
 			switch {
-			case w.reason == 0:
+			case w.announced:
 				parts = append(parts, w.words)
-			case announced:
+			case why == 0:
 				parts = append(parts, fmt.Sprintf("not by %s: %s", w.name, w.words))
 			case len(ways) > 1:
-				st.announced, st.reason = false, w.reason
 				parts = append(parts, fmt.Sprintf("%s is not announced by %s: %s", g.Addr, w.name, w.words))
 			default:
-				st.announced, st.reason = false, w.reason
 				parts = append(parts, fmt.Sprintf("%s is not announced: %s", g.Addr, w.words))
 			}
 		}
@@ -575,13 +572,31 @@ func (s *state) add(blocked []lb.Blocked) {
 // fewNodes is how many nodes or routers a condition names.
 const fewNodes = 10
 
-// way is what comes of one way to announce an address.
+// announced is what there is to say of an address.
+type announced struct {
+	announcement view.Announcement
+	layer2, bgp  way
+}
+
+// chosen returns the ways for which there is an advertisement; layer 2 if there is none.
+func (a *announced) chosen() []way {
+	switch lb.ReasonNoAdvertisement {
+	case a.announcement.BGP.Reason:
+		return []way{a.layer2}
+	case a.announcement.Layer2.Reason:
+		return []way{a.bgp}
+	default:
+		return []way{a.layer2, a.bgp}
+	}
+}
+
+// way is what there is to say of one way to announce an address.
 type way struct {
-	name    string
-	reason  lb.Reason // why it is not announced, or 0
-	words   string
-	pending bool    // should be announced in a moment
-	taken   []taken // a foreign host had it first
+	name      string
+	announced bool
+	words     string
+	pending   bool    // should be announced in a moment
+	taken     []taken // a foreign host had it first
 
 	free      []netip.Addr // no foreign host had it first
 	contested bool         // a foreign host claims it too
@@ -594,88 +609,70 @@ type taken struct {
 }
 
 // layer2 says who announces the address by layer 2, or why nobody does.
-func (v *serviceView) layer2(g lb.Grant) way {
+func layer2(v *view.View, a *view.Announcement) way {
 	w := way{name: "layer 2"}
-	c := v.Candidates(v.sharers[g.Addr], g)
-	o, ok := v.Owners[g.Addr.String()]
-	conflicts := credible(v.Conflicts[g.Addr.String()], c)
-	if _, able := c.Able[o.Node]; ok && able {
-		w.words = fmt.Sprintf("%s by layer 2 from %s (%s)", g.Addr, o.Node, strings.Join(o.Interfaces, ", ")) + strain(c.Strained, o.Node)
-		for _, f := range conflicts {
+	l, addr, family := &a.Layer2, a.Grant.Addr, lb.FamilyOf(a.Grant.Addr)
+	switch why := l.Why(); why {
+	case 0:
+		w.announced, w.contested = true, len(l.Conflicts) > 0
+		w.words = fmt.Sprintf("%s by layer 2 from %s (%s)", addr, l.Owner.Node, strings.Join(l.Owner.Interfaces, ", ")) + strain(l.Strained, l.Owner.Node)
+		for _, f := range l.Conflicts {
 			w.words += "; " + foreign(f)
-			w.contested = true
 		}
-		if len(conflicts) == 0 {
-			w.free = append(w.free, g.Addr)
+		if !w.contested {
+			w.free = []netip.Addr{addr}
 		}
-		return w
-	}
-	w.reason, w.words = c.Reason, c.Reason.WordsFor(lb.FamilyOf(g.Addr))
-	if w.reason == 0 && len(conflicts) > 0 {
-		w.reason, w.words = lb.ReasonConflict, foreign(conflicts[0])
-		if !conflicts[0].Announced {
-			w.taken = append(w.taken, taken{g.Addr, conflicts[0].MAC})
+	case lb.ReasonConflict:
+		w.words = foreign(l.Conflicts[0])
+		if !l.Conflicts[0].Announced {
+			w.taken = []taken{{addr, l.Conflicts[0].MAC}}
 		}
-	} else if w.reason == 0 {
+	case lb.ReasonNotOwner:
 		w.pending = true
-		w.reason, w.words = lb.ReasonNotOwner, "no node has said so yet; can: "+strings.Join(c.Good, ", ")
-	} else if w.reason == lb.ReasonNoSubnet {
-		w.words = v.NoSubnet(g.Addr) + "; " + view.NoSubnetFix
-		if others := slices.DeleteFunc(c.Rejected, plan.Rejection.LacksInterface); len(others) > 0 {
-			w.words += "; " + rejections(others, lb.FamilyOf(g.Addr))
+		w.words = "no node has said so yet; can: " + strings.Join(l.Good, ", ")
+	case lb.ReasonNoSubnet:
+		w.words = v.NoSubnet(addr) + "; " + view.NoSubnetFix
+		if others := slices.DeleteFunc(slices.Clone(l.Rejected), plan.Rejection.LacksInterface); len(others) > 0 {
+			w.words += "; " + rejections(others, family)
 		}
-	} else if len(c.Rejected) > 0 {
-		w.words += ": " + rejections(c.Rejected, lb.FamilyOf(g.Addr))
+	default:
+		w.words = because(why, l.Rejected, family)
 	}
 	return w
-}
-
-// credible are the conflicts that nodes report which can announce the address on that
-// interface: only those ask the network for it. With a stolen token any node can report
-// a conflict for any address, and the Service would get another address.
-func credible(reported []view.Conflict, c plan.Candidates) []view.Conflict {
-	return slices.DeleteFunc(slices.Clone(reported), func(r view.Conflict) bool {
-		return !slices.Contains(c.Able[r.Node], r.Interface)
-	})
 }
 
 // bgp says who announces the address by BGP, and to whom, or why nobody does.
-func (v *serviceView) bgp(g lb.Grant) way {
+func bgp(a *view.Announcement) way {
 	w := way{name: "BGP"}
-	a := v.Announcers(v.sharers[g.Addr], g)
-	if a.Reason != 0 {
-		w.reason, w.words = a.Reason, a.Reason.WordsFor(lb.FamilyOf(g.Addr))
-		if len(a.Rejected) > 0 {
-			w.words += ": " + rejections(a.Rejected, lb.FamilyOf(g.Addr))
+	b := &a.BGP
+	switch why := b.Why(); why {
+	case 0:
+		w.announced = true
+		w.words = fmt.Sprintf("%s by BGP from %s to %s", a.Grant.Addr, kube.Some(b.From, fewNodes), kube.Some(b.To, fewNodes))
+		for _, node := range b.From {
+			w.words += strain(b.Strained, node)
 		}
-		return w
-	}
-	var from, to, silent []string
-	strained := ""
-	for _, node := range a.Nodes {
-		up := slices.DeleteFunc(slices.Clone(a.Peers[node]), func(p string) bool { return !slices.Contains(v.Up[node], p) })
-		if len(up) == 0 {
-			silent = append(silent, node)
-			continue
+		if len(b.Silent) > 0 {
+			w.words += fmt.Sprintf(" (not from %s: %s)", kube.Some(b.Silent, fewNodes), lb.ReasonNotEstablished.Words())
 		}
-		from, to = append(from, node), append(to, up...)
-		strained += strain(a.Strained, node)
-	}
-	slices.Sort(to)
-	to = slices.Compact(to)
-	if len(from) == 0 {
+		if len(b.Contradictions) > 0 {
+			w.words += "; " + lb.Contradictions(b.Contradictions)
+		}
+	case lb.ReasonNotEstablished:
 		w.pending = true
-		w.reason, w.words = lb.ReasonNotEstablished, kube.Some(silent, fewNodes)+" "+lb.ReasonNotEstablished.Words()+"; see the BGPPeers"
-		return w
-	}
-	w.words = fmt.Sprintf("%s by BGP from %s to %s%s", g.Addr, kube.Some(from, fewNodes), kube.Some(to, fewNodes), strained)
-	if len(silent) > 0 {
-		w.words += fmt.Sprintf(" (not from %s: %s)", kube.Some(silent, fewNodes), lb.ReasonNotEstablished.Words())
-	}
-	if len(a.Contradictions) > 0 {
-		w.words += "; " + lb.Contradictions(a.Contradictions)
+		w.words = kube.Some(b.Silent, fewNodes) + " " + why.Words() + "; see the BGPPeers"
+	default:
+		w.words = because(why, b.Rejected, lb.FamilyOf(a.Grant.Addr))
 	}
 	return w
+}
+
+// because says why an address is not announced, and what of it holds for which nodes.
+func because(why lb.Reason, rejected []plan.Rejection, f lb.Family) string {
+	if len(rejected) == 0 {
+		return why.WordsFor(f)
+	}
+	return why.WordsFor(f) + ": " + rejections(rejected, f)
 }
 
 // strain says why another node would announce, if there were a better one.

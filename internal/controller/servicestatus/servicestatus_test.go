@@ -53,9 +53,10 @@ func TestConflictThatMovesAnAddress(t *testing.T) {
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			v := serviceView{View: view.New(tt.objects), sharers: map[netip.Addr][]lb.Assignment{addr: {service}}}
-			got := v.layer2(grant)
-			if moves := slices.Equal(got.taken, []taken{{addr, "02:00:00:00:00:99"}}); got.reason != tt.reason || moves != tt.moves {
-				t.Errorf("reason %v, moves %v: %s; want %v, %v", got.reason, got.taken, got.words, tt.reason, tt.moves)
+			found := v.announcementOf(grant)
+			got, why := found.layer2, found.announcement.Layer2.Why()
+			if moves := slices.Equal(got.taken, []taken{{addr, "02:00:00:00:00:99"}}); why != tt.reason || moves != tt.moves {
+				t.Errorf("reason %v, moves %v: %s; want %v, %v", why, got.taken, got.words, tt.reason, tt.moves)
 			}
 		})
 	}

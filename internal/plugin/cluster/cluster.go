@@ -33,8 +33,8 @@ type Cluster struct {
 	endpoints map[lb.ServiceKey][]discoveryv1.EndpointSlice
 
 	mu    sync.Mutex
-	book  *ledger.Ledger              // guarded by mu: restored from the objects; nil before it is asked
-	found map[netip.Addr]Announcement // guarded by mu: several reports of one cluster ask for the same
+	book  *ledger.Ledger                   // guarded by mu: restored from the objects; nil before it is asked
+	found map[netip.Addr]view.Announcement // guarded by mu: several reports of one cluster ask for the same
 }
 
 // New returns what follows from the objects.
@@ -45,7 +45,7 @@ func New(o Objects, in Install) *Cluster {
 	}
 	c := &Cluster{
 		Objects: o, Install: in, PoolSet: kube.NewPoolSet(o.Pools), Users: map[netip.Addr][]lb.Assignment{},
-		services: map[lb.ServiceKey]*corev1.Service{}, endpoints: map[lb.ServiceKey][]discoveryv1.EndpointSlice{}, found: map[netip.Addr]Announcement{},
+		services: map[lb.ServiceKey]*corev1.Service{}, endpoints: map[lb.ServiceKey][]discoveryv1.EndpointSlice{}, found: map[netip.Addr]view.Announcement{},
 	}
 	c.View = view.New(view.Objects{
 		Pools: o.Pools, L2Advertisements: o.L2Advertisements, BGPAdvertisements: o.BGPAdvertisements, BGPPeers: o.BGPPeers,
@@ -162,6 +162,19 @@ func (c *Cluster) ClaimOf(a netip.Addr) *v1alpha1.IPAddressClaim {
 		}
 	}
 	return nil
+}
+
+// Announcement finds who announces an address that Services of ours have. Callers must not
+// change it: it is kept for the next one.
+func (c *Cluster) Announcement(g lb.Grant) view.Announcement {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a, known := c.found[g.Addr]
+	if !known {
+		a = c.View.Announcement(c.Users[g.Addr], g)
+		c.found[g.Addr] = a
+	}
+	return a
 }
 
 // Plan returns what the speaker of a node would do now.

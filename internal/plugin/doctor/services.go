@@ -128,7 +128,7 @@ func announced(c *cluster.Cluster) []Finding {
 			// The first is told of by another check, the second is a matter of a moment.
 		default:
 			g.add(Finding{
-				Severity: Problem, About: about, Says: "is not announced: " + joined(c.WhyWords(&found), rejections(told(&found), lb.FamilyOf(a))),
+				Severity: Problem, About: about, Says: "is not announced: " + joined(c.View.WhyWords(&found), rejections(told(&found), lb.FamilyOf(a))),
 				Evidence: evidence(a, &found), Fix: fix(&found),
 			})
 		}
@@ -151,7 +151,7 @@ func assignedAt(c *cluster.Cluster, users []lb.Assignment) (last time.Time) {
 }
 
 // strained are the nodes that announce for want of a better one.
-func strained(a *cluster.Announcement) (out []plan.Rejection) {
+func strained(a *view.Announcement) (out []plan.Rejection) {
 	for _, s := range a.Layer2.Strained {
 		if s.Node == a.Layer2.Owner.Node {
 			out = append(out, s)
@@ -165,7 +165,7 @@ func strained(a *cluster.Announcement) (out []plan.Rejection) {
 	return out
 }
 
-func evidence(addr netip.Addr, a *cluster.Announcement) (out []string) {
+func evidence(addr netip.Addr, a *view.Announcement) (out []string) {
 	s := fmt.Sprintf("%s of pool %q", addr, a.Grant.Pool)
 	if names := slices.Concat(a.Layer2.Adverts, a.BGP.Adverts); len(names) > 0 {
 		s += ", chosen by " + kube.Some(names, few)
@@ -180,7 +180,7 @@ func evidence(addr netip.Addr, a *cluster.Announcement) (out []string) {
 }
 
 // told are the rejections that the reason does not say of all nodes already.
-func told(a *cluster.Announcement) []plan.Rejection {
+func told(a *view.Announcement) []plan.Rejection {
 	list := a.Rejected()
 	if a.Why() == lb.ReasonNoSubnet {
 		list = slices.DeleteFunc(slices.Clone(list), plan.Rejection.LacksInterface)
@@ -213,7 +213,7 @@ func reasons(list []plan.Rejection) (out []lb.Reason) {
 }
 
 // fix says what to do so that the address is announced.
-func fix(a *cluster.Announcement) string {
+func fix(a *view.Announcement) string {
 	if a.Why() != lb.ReasonNoCandidate {
 		return advice.For(a.Why())
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 	"github.com/fairlead-lb/fairlead/internal/plugin/term"
+	"github.com/fairlead-lb/fairlead/internal/view"
 )
 
 // Advert is an advertisement and whether it chooses an address.
@@ -123,7 +124,7 @@ func wayOf(f lb.Family, why lb.Reason, rejected []plan.Rejection, chosen bool) W
 	return w
 }
 
-func layer2(c *cluster.Cluster, a *cluster.Announcement) Way {
+func layer2(c *cluster.Cluster, a *view.Announcement) Way {
 	l := &a.Layer2
 	w := wayOf(lb.FamilyOf(a.Grant.Addr), l.Why(), l.Rejected, len(l.Adverts) > 0)
 	for i := range c.View.Advertisements {
@@ -174,7 +175,7 @@ func ordered(c *cluster.Cluster, owner string, a netip.Addr) string {
 	return fmt.Sprintf("%s ago: %s, as a user asked for: %s", c.Age(said.LastTransitionTime), owner, said.Message)
 }
 
-func routes(c *cluster.Cluster, a *cluster.Announcement) Way {
+func routes(c *cluster.Cluster, a *view.Announcement) Way {
 	b := &a.BGP
 	w := wayOf(lb.FamilyOf(a.Grant.Addr), b.Why(), b.Rejected, len(b.Adverts) > 0)
 	for i := range c.View.BGPAdvertisements {

@@ -1,11 +1,10 @@
-package cluster
+package view
 
 import (
 	"slices"
 
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/plan"
-	"github.com/fairlead-lb/fairlead/internal/view"
 )
 
 // Announcement is who announces an address, in each way, and why others do not.
@@ -19,9 +18,9 @@ type Announcement struct {
 // Layer2 is who announces an address by ARP or NDP.
 type Layer2 struct {
 	plan.Candidates
-	Adverts   []string   // names of the advertisements that choose the address
-	Owner     view.Owner // who says that it announces it; none where Node is ""
-	Conflicts []view.Conflict
+	Adverts   []string // names of the advertisements that choose the address
+	Owner     Owner    // who says that it announces it; none where Node is ""
+	Conflicts []Conflict
 }
 
 // BGP is who announces an address to routers.
@@ -33,51 +32,46 @@ type BGP struct {
 	Silent  []string // those of Nodes that have none
 }
 
-// Announcement finds who announces an address that Services of ours have. It is not to
-// be changed: others are given the same.
-func (c *Cluster) Announcement(g lb.Grant) Announcement {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	a, known := c.found[g.Addr]
-	if !known {
-		a = c.announcement(g)
-		c.found[g.Addr] = a
-	}
-	return a
+// Announcement finds who announces an address for the Services that have it.
+func (v *View) Announcement(users []lb.Assignment, g lb.Grant) Announcement {
+	return Announcement{Grant: g, Users: users, Layer2: v.layer2(users, g), BGP: v.bgp(users, g)}
 }
 
-func (c *Cluster) announcement(g lb.Grant) Announcement {
-	a := Announcement{Grant: g, Users: c.Users[g.Addr]}
-	a.Layer2 = c.layer2(a.Users, g)
-	a.BGP = c.bgp(a.Users, g)
-	return a
-}
-
-func (c *Cluster) layer2(users []lb.Assignment, g lb.Grant) Layer2 {
-	l := Layer2{Candidates: c.View.Candidates(users, g), Conflicts: c.View.Conflicts[g.Addr.String()]}
-	for i := range c.View.Advertisements {
-		if a := &c.View.Advertisements[i]; chosenBy(&a.Scope, users, g) {
+func (v *View) layer2(users []lb.Assignment, g lb.Grant) Layer2 {
+	l := Layer2{Candidates: v.Candidates(users, g)}
+	l.Conflicts = credible(v.Conflicts[g.Addr.String()], l.Able)
+	for i := range v.Advertisements {
+		if a := &v.Advertisements[i]; chosenBy(&a.Scope, users, g) {
 			l.Adverts = append(l.Adverts, a.Name)
 		}
 	}
-	owner := c.View.Owners[g.Addr.String()]
+	owner := v.Owners[g.Addr.String()]
 	if _, able := l.Able[owner.Node]; able {
 		l.Owner = owner
 	}
 	return l
 }
 
-func (c *Cluster) bgp(users []lb.Assignment, g lb.Grant) BGP {
-	b := BGP{Announcers: c.View.Announcers(users, g)}
-	for i := range c.View.BGPAdvertisements {
-		if a := &c.View.BGPAdvertisements[i]; chosenBy(&a.Scope, users, g) {
+// credible are the conflicts that nodes report which can announce the address on that
+// interface: only those ask the network for it. With a stolen token any node can report
+// a conflict for any address, and the Service would get another address.
+func credible(reported []Conflict, able map[string][]string) []Conflict {
+	return slices.DeleteFunc(slices.Clone(reported), func(c Conflict) bool {
+		return !slices.Contains(able[c.Node], c.Interface)
+	})
+}
+
+func (v *View) bgp(users []lb.Assignment, g lb.Grant) BGP {
+	b := BGP{Announcers: v.Announcers(users, g)}
+	for i := range v.BGPAdvertisements {
+		if a := &v.BGPAdvertisements[i]; chosenBy(&a.Scope, users, g) {
 			b.Adverts = append(b.Adverts, a.Name)
 		}
 	}
 	for _, node := range b.Nodes {
 		told := 0
 		for _, p := range b.Peers[node] {
-			if slices.Contains(c.View.Up[node], p) {
+			if slices.Contains(v.Up[node], p) {
 				b.To = append(b.To, p)
 				told++
 			}
@@ -140,10 +134,10 @@ func (a *Announcement) Why() lb.Reason {
 }
 
 // WhyWords says why no node announces the address.
-func (c *Cluster) WhyWords(a *Announcement) string {
+func (v *View) WhyWords(a *Announcement) string {
 	why := a.Why()
 	if why == lb.ReasonNoSubnet {
-		return c.View.NoSubnet(a.Grant.Addr)
+		return v.NoSubnet(a.Grant.Addr)
 	}
 	return why.WordsFor(lb.FamilyOf(a.Grant.Addr))
 }
