@@ -17,7 +17,7 @@ var lines = [][]string{
 	{"internal/lb", "internal/version", "internal/notify"},
 	{"api/v1alpha1", "internal/config", "internal/clockcheck", "internal/allocator", "internal/election", "internal/netif", "internal/bfd/session"},
 	{"internal/kube", "internal/kube/apiconn", "internal/plan", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics", "internal/nodecheck", "internal/dhcpwatch"},
-	{"internal/controller/controllertest", "internal/controller/ledger", "internal/view", "internal/kubeproxy", "internal/routing"},
+	{"internal/controller/controllertest", "internal/controller/ledger", "internal/view", "internal/kubeproxy", "internal/mirror", "internal/routing"},
 	{
 		"internal/controller/assign", "internal/controller/claims", "internal/controller/gossipkey", "internal/speaker", "internal/controller/eventqueue",
 		"internal/controller/blocked", "internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/advertisementstatus", "internal/controller/servicestatus",
@@ -47,7 +47,7 @@ var onlyIn = map[string][]string{
 }
 
 // kubernetes may be known to these and what is below them.
-var kubernetes = []string{"api/", "internal/speaker", "internal/routing", "internal/kube", "internal/view", "internal/controller/", "internal/plugin", "cmd/", "hack/docs", "test/"}
+var kubernetes = []string{"api/", "internal/speaker", "internal/mirror", "internal/routing", "internal/kube", "internal/view", "internal/controller/", "internal/plugin", "cmd/", "hack/docs", "test/"}
 
 // pure packages know no clock but the times they are given, and do no I/O.
 var pure = map[string][]string{

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
@@ -27,69 +25,9 @@ var ErrAddressChanged = errors.New("the Node has another InternalIP")
 // addressInterval is how often a speaker without a usable address looks for one.
 const addressInterval = time.Second
 
-// gossipPlaces is where the speakers take part in the gossip.
-type gossipPlaces struct {
-	family lb.Family                // preferred
-	own    netip.Addr               // that this node should use, as its Node says
-	down   map[string]bool          // nodes
-	places map[string]plan.Endpoint // by node; Away says that the speaker has stopped
-}
-
-func newGossipPlaces() gossipPlaces {
-	return gossipPlaces{family: lb.IPv4, down: map[string]bool{}, places: map[string]plan.Endpoint{}}
-}
-
-func (g *gossipPlaces) setNode(n *corev1.Node, gone bool) (matters bool) {
-	down := !gone && kube.NodeDown(n)
-	matters = g.down[n.Name] != down
-	g.down[n.Name] = down
-	if gone {
-		delete(g.down, n.Name)
-	}
-	return matters
-}
-
-func (g *gossipPlaces) setSpeaker(s *v1alpha1.Speaker, gone bool) (matters bool) {
-	before, had := g.places[s.Name]
-	addr, err := netip.ParseAddrPort(s.Status.GossipEndpoint)
-	if gone || err != nil {
-		delete(g.places, s.Name)
-		return had
-	}
-	e := plan.Endpoint{Node: s.Name, Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Created: s.CreationTimestamp.Unix()}
-	if c := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionReady); c != nil {
-		e.Away = c.Reason == v1alpha1.ReasonStopping
-	}
-	g.places[s.Name] = e
-	return e != before
-}
-
-// standing returns whether the speaker of this node, with this endpoint, may take part.
-func (w *world) standing(endpoint netip.AddrPort) plan.Standing {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	self := plan.Endpoint{Node: w.node, Addr: endpoint, Created: math.MaxInt64}
-	if known, ok := w.gossip.places[w.node]; ok {
-		self.Created = known.Created
-	}
-	all := make([]plan.Endpoint, 0, len(w.gossip.places))
-	for node, e := range w.gossip.places {
-		e.Away = e.Away || w.gossip.down[node]
-		all = append(all, e)
-	}
-	return plan.StandingOf(self, all)
-}
-
-// ownGossipAddress returns the address that this node should use for the gossip, or none.
-func (w *world) ownGossipAddress() netip.Addr {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.gossip.own
-}
-
 // assess decides again whether this speaker may take part.
 func (a *Speaker) assess(ctx context.Context) {
-	s := a.world.standing(a.cfg.endpoint())
+	s := a.cluster.Standing(a.cfg.endpoint())
 	if s.Equal(a.standing) {
 		return
 	}
@@ -106,10 +44,9 @@ func (a *Speaker) assess(ctx context.Context) {
 	}
 }
 
-// hasMoved reports whether this speaker is to be started again with another address. As
-// long as the machine does not have that one, the speaker keeps using its own.
-func (a *Speaker) hasMoved() bool {
-	own := a.world.ownGossipAddress()
+// hasMoved reports whether this speaker is to be started again with this address, which its
+// Node has for the gossip. As long as the machine does not have that one, the speaker keeps using its own.
+func (a *Speaker) hasMoved(own netip.Addr) bool {
 	a.misplaced = endpointFault{}
 	if !a.cfg.Follow || !own.IsValid() || own == a.cfg.Bind {
 		return false

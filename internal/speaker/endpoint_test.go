@@ -5,78 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
-	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/plan"
 )
-
-func speakerAt(name, endpoint string, created int64, reason string) *v1alpha1.Speaker {
-	s := &v1alpha1.Speaker{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.Unix(created, 0)}}
-	s.Status.GossipEndpoint = endpoint
-	kube.SetCondition(&s.Status.Conditions, v1alpha1.ConditionReady, reason == v1alpha1.ReasonAnnouncing, reason, "", 0)
-	return s
-}
-
-func nodeThatIs(name string, ready corev1.ConditionStatus) *corev1.Node {
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}
-	return n
-}
-
-// A speaker stays out while an older one has its endpoint, and takes part when that has
-// stopped, has another endpoint, is gone, or is on a node that is down.
-func TestADuplicateEndpointHeals(t *testing.T) {
-	const same, other = "10.0.2.15:7946", "192.0.2.1:7946"
-	out := plan.Standing{Out: true, Same: []string{"n1"}}
-	tests := []struct {
-		name  string
-		heals func(w *world) bool
-		again func(w *world) bool
-	}{
-		{
-			"the address is corrected",
-			func(w *world) bool { return w.setSpeaker(speakerAt("n1", other, 1, v1alpha1.ReasonAnnouncing), false) },
-			func(w *world) bool { return w.setSpeaker(speakerAt("n1", same, 1, v1alpha1.ReasonAnnouncing), false) },
-		},
-		{
-			"the older one stops",
-			func(w *world) bool { return w.setSpeaker(speakerAt("n1", same, 1, v1alpha1.ReasonStopping), false) },
-			func(w *world) bool { return w.setSpeaker(speakerAt("n1", same, 1, v1alpha1.ReasonJoining), false) },
-		},
-		{
-			"the older one's node is down",
-			func(w *world) bool { return w.setNode(nodeThatIs("n1", corev1.ConditionUnknown), false) },
-			func(w *world) bool { return w.setNode(nodeThatIs("n1", corev1.ConditionTrue), false) },
-		},
-		{
-			"the older one is gone",
-			func(w *world) bool { return w.setSpeaker(speakerAt("n1", "", 1, ""), true) },
-			func(w *world) bool { return w.setSpeaker(speakerAt("n1", same, 1, v1alpha1.ReasonAnnouncing), false) },
-		},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(kube.Class{}, "n2")
-			w.setNode(nodeThatIs("n1", corev1.ConditionTrue), false)
-			w.setSpeaker(speakerAt("n1", same, 1, v1alpha1.ReasonAnnouncing), false)
-			w.setSpeaker(speakerAt("n2", same, 2, v1alpha1.ReasonAnnouncing), false)
-			endpoint := netip.MustParseAddrPort(same)
-			if diff := cmp.Diff(out, w.standing(endpoint)); diff != "" {
-				t.Fatalf("at first (-want +got)\n%s", diff)
-			}
-			if matters := tt.heals(w); !matters || w.standing(endpoint).Out {
-				t.Errorf("still out, woken %v", matters)
-			}
-			if matters := tt.again(w); !matters || !w.standing(endpoint).Out {
-				t.Errorf("not out again, woken %v", matters)
-			}
-		})
-	}
-}
 
 // Both say which the other is, and what to do.
 func TestADuplicateIsNamedOnBoth(t *testing.T) {
@@ -107,9 +38,8 @@ func TestAnAddressThatTheMachineLacksChangesNothing(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a := &Speaker{cfg: Config{Node: "n1", Bind: netip.MustParseAddr("127.0.0.1"), Port: 7946, Follow: tt.follow}, world: newWorld(kube.Class{}, "n1")}
-			a.world.gossip.own = netip.MustParseAddr(tt.own)
-			if moves := a.hasMoved(); moves != tt.moves {
+			a := &Speaker{cfg: Config{Node: "n1", Bind: netip.MustParseAddr("127.0.0.1"), Port: 7946, Follow: tt.follow}}
+			if moves := a.hasMoved(netip.MustParseAddr(tt.own)); moves != tt.moves {
 				t.Errorf("moves: %v", moves)
 			}
 			if got := a.endpointFault().reason; got != tt.reason {

@@ -30,6 +30,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/members"
 	"github.com/fairlead-lb/fairlead/internal/metrics"
+	"github.com/fairlead-lb/fairlead/internal/mirror"
 	"github.com/fairlead-lb/fairlead/internal/netif"
 	"github.com/fairlead-lb/fairlead/internal/nodecheck"
 	"github.com/fairlead-lb/fairlead/internal/notify"
@@ -94,7 +95,7 @@ func (c Config) endpoint() netip.AddrPort { return netip.AddrPortFrom(c.Bind, c.
 type Speaker struct {
 	cfg     Config
 	log     logr.Logger
-	world   *world
+	cluster *mirror.Cluster
 	members *members.Members
 	layer2  *layer2.Announcer
 	dhcp    *dhcpwatch.Watch
@@ -102,6 +103,7 @@ type Speaker struct {
 	proxy   *kubeproxy.Watch
 	routing *routing.Routes
 	links   notify.Signal // interfaces changed
+	timer   notify.Signal // something that only time brings is due
 	joined  atomic.Bool
 
 	// The others are searched for after a cable was back, or a lapse.
@@ -157,12 +159,10 @@ func New(cfg Config) *Speaker {
 		Node: cfg.Node, Bind: cfg.Bind, Port: cfg.Port, Keys: cfg.Keys, Term: cfg.Term,
 		Generation: uint64(time.Now().UnixNano()), Failover: cfg.Failover, Log: cfg.Log.WithName("gossip"),
 	})
-	w := newWorld(cfg.Class, cfg.Node)
-	w.gossip.family = cfg.Family
 	return &Speaker{
 		cfg:      cfg,
 		log:      cfg.Log,
-		world:    w,
+		cluster:  mirror.New(cfg.Class, cfg.Node, cfg.Family),
 		members:  m,
 		layer2:   layer2.New(m.Beating, cfg.Log.WithName("layer2")),
 		dhcp:     dhcpwatch.New(cfg.Log.WithName("dhcp")),
@@ -174,6 +174,7 @@ func New(cfg Config) *Speaker {
 		keys:     cfg.Keys,
 		keyring:  keyring{now: time.Now, target: cfg.Keys},
 		links:    notify.New(),
+		timer:    notify.New(),
 		rejoined: notify.New(),
 		since:    map[netip.Addr]time.Time{},
 		disputed: map[netip.Addr]bool{},
@@ -182,12 +183,8 @@ func New(cfg Config) *Speaker {
 	}
 }
 
-// +kubebuilder:rbac:groups="",resources=services;nodes,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get
-// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch
-// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;bgpadvertisements;bgppeers;bfdprofiles;communities,verbs=list;watch
-// +kubebuilder:rbac:groups="",namespace=fairlead-system,resources=secrets,verbs=list;watch
-// +kubebuilder:rbac:groups=fairlead.dev,resources=speakers,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=speakers,verbs=get;list;create;patch
 // +kubebuilder:rbac:groups=fairlead.dev,resources=speakers/status,verbs=patch
 
 // Start runs the speaker until ctx ends; then it hands over what it owns.
@@ -205,7 +202,7 @@ func (a *Speaker) Start(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, background := errgroup.WithContext(background)
-	g.Go(func() error { a.world.follow(background, a.cfg.API, a.cfg.Conn, a.cfg.Namespace); return nil })
+	g.Go(func() error { a.cluster.Follow(background, a.cfg.API, a.cfg.Conn, a.cfg.Namespace); return nil })
 	g.Go(func() error { return netif.Watch(background, a.links.Poke) })
 	g.Go(func() error { a.status.run(background); return nil })
 	g.Go(func() error { a.proxy.Run(background); return nil })
@@ -236,9 +233,9 @@ func (a *Speaker) work(ctx, background context.Context) error {
 // the same node, nor when no other node announces it.
 func (a *Speaker) goesForGood() (bool, string) {
 	switch {
-	case a.world.nodeGoes():
+	case a.cluster.NodeLeaving():
 		return true, a.cfg.Node + " is leaving the cluster"
-	case (a.drained || a.world.avoided()) && !a.routing.OnlyAdvertiser():
+	case (a.drained || a.cluster.NodeDeprioritized()) && !a.routing.OnlyAdvertiser():
 		return true, a.cfg.Node + " is drained"
 	default:
 		return false, ""
@@ -253,7 +250,7 @@ func (a *Speaker) Joined() bool { return a.joined.Load() }
 // make itself known finds the other.
 func (a *Speaker) join(ctx context.Context) error {
 	select {
-	case <-a.world.listed:
+	case <-a.cluster.Listed():
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -296,7 +293,7 @@ func (a *Speaker) hasJoined() {
 		return
 	}
 	a.joined.Store(!a.standing.Out)
-	others := a.world.others()
+	others := a.cluster.Others()
 	a.members.Revive(func(node string) bool { _, there := others[node]; return !there })
 	a.tellFacts()
 }
@@ -340,8 +337,8 @@ func (a *Speaker) loop(ctx, background context.Context) error {
 		began := time.Now()
 		a.yieldNodeName(background)
 		a.assess(background)
-		if a.hasMoved() {
-			return fmt.Errorf("%w: %s instead of %s", ErrAddressChanged, a.world.ownGossipAddress(), a.cfg.Bind)
+		if own := a.cluster.GossipAddress(); a.hasMoved(own) {
+			return fmt.Errorf("%w: %s instead of %s", ErrAddressChanged, own, a.cfg.Bind)
 		}
 		a.act()
 		select {
@@ -349,7 +346,8 @@ func (a *Speaker) loop(ctx, background context.Context) error {
 			return nil
 		case <-background.Done():
 			return context.Cause(background)
-		case <-a.world.changed:
+		case <-a.cluster.Changed():
+		case <-a.timer:
 		case <-a.members.Changed():
 		case <-a.layer2.Changed():
 		case <-a.dhcp.Changed():
@@ -400,7 +398,7 @@ func (a *Speaker) look(ctx context.Context) {
 	// the host's ends of its pods' interfaces, which may also have an address each. They count
 	// if they are named. Network managers may remove addresses when the carrier is lost, and
 	// add them again one by one.
-	named := a.world.namedInterfaces()
+	named := a.cluster.NamedInterfaces()
 	interfaces = slices.DeleteFunc(interfaces, func(i netif.Interface) bool {
 		addressed := len(i.Prefixes)+len(i.OnLink) > 0
 		counts := slices.Contains(named, i.Name) || addressed && (!i.Internal || i.MatchesAny(named))
@@ -478,7 +476,7 @@ func (a *Speaker) check() {
 // announce them.
 func (a *Speaker) hear() {
 	could := slices.DeleteFunc(slices.Clone(a.interfaces), func(i netif.Interface) bool { return !i.Up || !slices.Contains(a.standby, i.Name) })
-	leases, err := a.dhcp.Follow(could, a.world.poolSet())
+	leases, err := a.dhcp.Follow(could, a.cluster.PoolSet())
 	a.complain(&a.deaf, err, "cannot hear DHCP on every interface; trying again")
 	if !slices.Equal(leases, a.leases) {
 		a.leases = leases
@@ -490,7 +488,7 @@ func (a *Speaker) hear() {
 // heard.
 func (a *Speaker) judge() {
 	facts := a.kernel
-	facts.Leases, facts.Rival, facts.Own = a.leases, a.rival, slices.Concat(a.world.ownAddresses(), []netip.Addr{a.cfg.Bind})
+	facts.Leases, facts.Rival, facts.Own = a.leases, a.rival, slices.Concat(a.cluster.NodeAddresses(), []netip.Addr{a.cfg.Bind})
 	a.findings = nodecheck.Check(facts, &a.planner, a.standby)
 }
 
@@ -504,7 +502,7 @@ func (a *Speaker) rejoin(ctx context.Context) {
 	a.searches.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, rejoinWithin)
 		defer cancel()
-		a.find(ctx, slices.Collect(maps.Values(a.world.others())))
+		a.find(ctx, slices.Collect(maps.Values(a.cluster.Others())))
 		if a.searching.Add(-1) == 0 {
 			a.rejoined.Poke()
 		}
@@ -545,7 +543,7 @@ func (a *Speaker) lookForLost(ctx context.Context) {
 			continue
 		}
 		var lost []netip.AddrPort
-		for node, endpoint := range a.world.others() {
+		for node, endpoint := range a.cluster.Others() {
 			if _, found := slices.BinarySearch(alive, node); !found {
 				lost = append(lost, endpoint)
 			}
@@ -560,7 +558,7 @@ func (a *Speaker) lookForLost(ctx context.Context) {
 // rekey has the gossip use the keys and the term that are in the Secret now. While they are not
 // as they should be, or the Secret is gone, those before stay in use.
 func (a *Speaker) rekey() {
-	data, annotation := a.world.gossipSecret()
+	data, annotation := a.cluster.GossipSecret()
 	keys, term, err := a.keyring.target, a.cfg.Term, error(nil)
 	if data != nil {
 		var keyErr, termErr error
@@ -577,7 +575,7 @@ func (a *Speaker) rekey() {
 		err = errors.Join(err, a.members.SetKeys(use))
 		a.keys = use
 		if again > 0 {
-			time.AfterFunc(again, a.world.changed.Poke)
+			time.AfterFunc(again, a.timer.Poke)
 		}
 	}
 	if term != a.cfg.Term {
@@ -604,7 +602,7 @@ func (a *Speaker) complain(last *string, err error, words string) {
 // act gathers, decides and acts, once.
 func (a *Speaker) act() plan.Plan {
 	a.rekey()
-	orders := a.world.orders()
+	orders := a.cluster.Orders()
 	if failing := a.proxy.Failing(); orders.Drain != a.drained || failing != a.unproxied {
 		a.drained, a.unproxied = orders.Drain, failing
 		a.tellFacts()
@@ -614,7 +612,7 @@ func (a *Speaker) act() plan.Plan {
 	speakers, edition := a.crowd.of(view)
 	s := plan.Snapshot{
 		Node: a.cfg.Node, Joined: a.joined.Load(), Claims: view.Claims, Moved: view.Moved, Fresh: view.Fresh, Speakers: speakers,
-		Known: a.world.knownSpeakers(), CutOff: view.CutOff, Severed: a.severed, Disputed: a.inDispute(view), AnnouncedOn: a.on, Take: a.take,
+		Known: a.cluster.SpeakerCount(), CutOff: view.CutOff, Severed: a.severed, Disputed: a.inDispute(view), AnnouncedOn: a.on, Take: a.take,
 	}
 	if a.members.Beating() { // else others may have it: what they claimed is not to be claimed back
 		s.Announced = a.announced
@@ -624,7 +622,7 @@ func (a *Speaker) act() plan.Plan {
 		a.judge()
 	}
 	a.befriend(view)
-	s.Version = a.ground.stand(a.world.fill(&s), edition)
+	s.Version = a.ground.stand(a.cluster.Fill(&s), edition)
 	plan := a.planner.Make(s)
 	a.standby = plan.Standby
 	if len(plan.Claims) > 0 {
@@ -642,8 +640,8 @@ func (a *Speaker) act() plan.Plan {
 		a.obey(orders, &s, plan)
 		// While the others are looked for, they are not known to announce, so what
 		// routers were told stays as it is.
-		if again := a.routing.Apply(a.world.routing(), plan.Routes, s.Version, a.interfaces); again > 0 {
-			time.AfterFunc(again, a.world.changed.Poke)
+		if again := a.routing.Apply(routing.Wanted(a.cluster.Routers()), plan.Routes, s.Version, a.interfaces); again > 0 {
+			time.AfterFunc(again, a.timer.Poke)
 		}
 	}
 	a.tell(inForce, plan.Users, len(view.Alive), err)
@@ -653,7 +651,7 @@ func (a *Speaker) act() plan.Plan {
 // inDispute returns the addresses that speakers leave to foreign hosts, as their Speaker
 // objects have it, and as they tell by gossip while the API server is away.
 func (a *Speaker) inDispute(v members.View) map[netip.Addr]bool {
-	out := a.world.inDispute()
+	out := a.cluster.DisputedAddresses()
 	for _, f := range v.Facts {
 		for _, addr := range f.Disputed {
 			out[addr] = true
@@ -710,16 +708,16 @@ func (a *Speaker) noteFailures() error {
 // befriend tells layer 2 of the nodes' hardware addresses, if they are not those of
 // the last time.
 func (a *Speaker) befriend(v members.View) {
-	versions := [...]uint64{v.FactsVersion, a.world.macsVersion()}
+	versions := [...]uint64{v.FactsVersion, a.cluster.MACsVersion()}
 	if versions == a.befriended {
 		return
 	}
 	a.befriended = versions
 	macs := map[string]bool{}
-	for _, mac := range a.world.nodesMACs() {
+	for _, mac := range a.cluster.NodeMACs() {
 		macs[mac] = true
 	}
-	others := a.world.others()
+	others := a.cluster.Others()
 	for node, f := range v.Facts { // also of those that are not alive any more, but not of those that left the cluster
 		if _, there := others[node]; !there && node != a.cfg.Node {
 			continue
@@ -777,11 +775,11 @@ func avoid(f members.Facts) (out []lb.Reason) {
 func (a *Speaker) obey(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) {
 	var again time.Duration
 	if a.take, again = a.mover.next(orders, s, p); again > 0 {
-		time.AfterFunc(again, a.world.changed.Poke)
+		time.AfterFunc(again, a.timer.Poke)
 	}
 	if a.take.IsValid() {
 		a.log.Info("taking over, as was asked for", "address", a.take.String())
-		a.world.changed.Poke()
+		a.timer.Poke()
 	}
 }
 
@@ -817,14 +815,14 @@ func (c *crowd) of(v members.View) (map[string]plan.Speaker, uint64) {
 
 // ground is what a plan stands on and that seldom changes.
 type ground struct {
-	version      uint64 // another one with each change
-	world, crowd uint64
+	version        uint64 // another one with each change
+	cluster, crowd uint64
 }
 
 // stand returns the version of what the plan stands on now.
-func (g *ground) stand(world, crowd uint64) uint64 {
-	if g.version == 0 || g.world != world || g.crowd != crowd {
-		*g = ground{version: g.version + 1, world: world, crowd: crowd}
+func (g *ground) stand(cluster, crowd uint64) uint64 {
+	if g.version == 0 || g.cluster != cluster || g.crowd != crowd {
+		*g = ground{version: g.version + 1, cluster: cluster, crowd: crowd}
 	}
 	return g.version
 }
@@ -861,7 +859,7 @@ func (a *Speaker) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.Se
 		r.message = kube.GossipMessage(r.gossip)
 	}
 	a.complain(&a.failure, failure, "cannot announce on every interface; trying again")
-	a.status.put(r, a.world.speakerIsGone())
+	a.status.put(r, a.cluster.SpeakerMissing())
 }
 
 // note takes in what is announced now. Mostly it is what was.

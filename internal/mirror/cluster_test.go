@@ -1,4 +1,4 @@
-package speaker
+package mirror
 
 import (
 	"fmt"
@@ -53,7 +53,7 @@ var compared = cmp.Options{
 // has another version when it is another.
 func TestFillKeepsUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		kept := newWorld(kube.Class{Classless: true}, "n1")
+		kept := New(kube.Class{Classless: true}, "n1", lb.IPv4)
 		kept.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
 		services := map[string]*corev1.Service{}
 		slices := map[string]*discoveryv1.EndpointSlice{}
@@ -92,7 +92,7 @@ func TestFillKeepsUp(t *testing.T) {
 			if rapid.Bool().Draw(t, "not yet") {
 				continue // several changes at once
 			}
-			anew := newWorld(kube.Class{Classless: true}, "n1")
+			anew := New(kube.Class{Classless: true}, "n1", lb.IPv4)
 			anew.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
 			for _, s := range services {
 				anew.setService(s, false)
@@ -104,13 +104,13 @@ func TestFillKeepsUp(t *testing.T) {
 				anew.setNode(n, false)
 			}
 			var want, got plan.Snapshot
-			anew.fill(&want)
-			v := kept.fill(&got)
+			anew.Fill(&want)
+			v := kept.Fill(&got)
 			if diff := cmp.Diff(want, got, compared); diff != "" {
 				t.Fatalf("(-anew +kept)\n%s", diff)
 			}
 			if v == version && !cmp.Equal(last, got, compared) {
-				t.Fatalf("it is another world, with the same version\n%s", cmp.Diff(last, got, compared))
+				t.Fatalf("it is another cluster, with the same version\n%s", cmp.Diff(last, got, compared))
 			}
 			last, version = got, v
 		}
@@ -126,7 +126,7 @@ func TestPodsThatComeAndGoChangeNothing(t *testing.T) {
 		{serviceOf("web", nil, "192.0.2.1"), false},
 		{local(serviceOf("web", nil, "192.0.2.1")), true},
 	} {
-		w := newWorld(kube.Class{Classless: true}, "n1")
+		w := New(kube.Class{Classless: true}, "n1", lb.IPv4)
 		w.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
 		w.setService(tc.svc, false)
 		if w.setEndpoints(sliceOf("web", "web-x", "n1"), false); len(assigned(w)["web"]) == 0 {
@@ -154,9 +154,9 @@ func recorded(svc *corev1.Service, addrs ...string) *corev1.Service {
 }
 
 // grantsOf returns the grants of the first Service.
-func (w *world) grantsOf() []lb.Grant {
+func (w *Cluster) grantsOf() []lb.Grant {
 	var s plan.Snapshot
-	if w.fill(&s); len(s.Assignments) == 0 {
+	if w.Fill(&s); len(s.Assignments) == 0 {
 		return nil
 	}
 	return s.Assignments[0].Grants
@@ -166,7 +166,7 @@ func (w *world) grantsOf() []lb.Grant {
 // status lists it as retiring; also in a speaker that starts after the edit.
 func TestAnAddressOutlivesAPoolEdit(t *testing.T) {
 	for _, first := range []string{"192.0.2.0/24", "192.0.2.128/25"} {
-		w := newWorld(kube.Class{Classless: true}, "n1")
+		w := New(kube.Class{Classless: true}, "n1", lb.IPv4)
 		w.setPool(poolOf("lan", 1, v1alpha1.AddressRange(first)), false)
 		w.setService(recorded(serviceOf("web", nil, "192.0.2.7"), "192.0.2.7"), false)
 		want := []lb.Grant{{Addr: netip.MustParseAddr("192.0.2.7"), Pool: "lan"}}
@@ -216,7 +216,7 @@ func TestAddressesOfOverwrittenStatus(t *testing.T) {
 		}(), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(kube.Class{Classless: true}, "n1")
+			w := New(kube.Class{Classless: true}, "n1", lb.IPv4)
 			w.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
 			w.setService(tt.before, false)
 			w.grantsOf()
@@ -232,10 +232,10 @@ func TestAddressesOfOverwrittenStatus(t *testing.T) {
 	}
 }
 
-// BenchmarkFill is the world of 10,000 Services, when one of them has changed or
+// BenchmarkFill measures Fill with 10,000 Services, when one of them has changed or
 // nothing has.
 func BenchmarkFill(b *testing.B) {
-	w := newWorld(kube.Class{Classless: true}, "n1")
+	w := New(kube.Class{Classless: true}, "n1", lb.IPv4)
 	w.setPool(poolOf("lan", 1, "10.200.0.0/16"), false)
 	for i := range 10000 {
 		name := fmt.Sprint("svc-", i)
@@ -255,7 +255,7 @@ func BenchmarkFill(b *testing.B) {
 					w.setPool(poolOf("lan", int64(n)+2, "10.200.0.0/16"), false)
 				}
 				var s plan.Snapshot
-				w.fill(&s)
+				w.Fill(&s)
 			}
 		})
 	}

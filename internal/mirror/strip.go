@@ -1,4 +1,4 @@
-package speaker
+package mirror
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -9,7 +9,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/kube"
 )
 
-// strip leaves out what the world does not look at, of the kinds of which there
+// strip leaves out what Cluster does not read, of the kinds of which there
 // are many: all are in memory at once when they are listed.
 func strip(obj any) (any, error) {
 	switch o := obj.(type) {

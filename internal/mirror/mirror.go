@@ -1,4 +1,4 @@
-package speaker
+package mirror
 
 import (
 	"context"
@@ -18,10 +18,16 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/kube/apiconn"
 )
 
-// follow keeps the world in line with the API server until ctx ends: with every
+// +kubebuilder:rbac:groups="",resources=services;nodes,verbs=list;watch
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=ipaddresspools;l2advertisements;bgpadvertisements;bgppeers;bfdprofiles;communities,verbs=list;watch
+// +kubebuilder:rbac:groups="",namespace=fairlead-system,resources=secrets,verbs=list;watch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=speakers,verbs=list;watch
+
+// Follow keeps the Cluster in line with the API server until ctx ends: with every
 // kind that it is made of; of Secrets, those in the namespace of the install. When
 // the first lists are in it closes w.listed.
-func (w *world) follow(ctx context.Context, api client.WithWatch, conn *apiconn.Conn, namespace string) {
+func (w *Cluster) Follow(ctx context.Context, api client.WithWatch, conn *apiconn.Conn, namespace string) {
 	secrets := []client.ListOption{
 		client.InNamespace(namespace),
 		client.MatchingFieldsSelector{Selector: fields.ParseSelectorOrDie("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token")},
@@ -56,13 +62,13 @@ type reflected interface {
 	run(ctx context.Context, api client.WithWatch, conn *apiconn.Conn, listed func())
 }
 
-// mirror tells the world of the objects of one kind. It keeps none itself, as
+// mirror keeps the Cluster in line with the objects of one kind. It keeps none itself, as
 // informers do: only their names, to know which are gone when all are listed anew.
 type mirror[T any, P interface {
 	*T
 	client.Object
 }] struct {
-	world   *world
+	cluster *Cluster
 	list    client.ObjectList
 	options []client.ListOption
 	set     func(obj P, gone bool) (matters bool)
@@ -75,8 +81,8 @@ var _ toolscache.TransformingStore = (*mirror[corev1.Service, *corev1.Service])(
 func newMirror[T any, P interface {
 	*T
 	client.Object
-}](w *world, list client.ObjectList, set func(P, bool) bool, options ...client.ListOption) *mirror[T, P] {
-	return &mirror[T, P]{world: w, list: list, options: options, set: set}
+}](w *Cluster, list client.ObjectList, set func(P, bool) bool, options ...client.ListOption) *mirror[T, P] {
+	return &mirror[T, P]{cluster: w, list: list, options: options, set: set}
 }
 
 // run lists and watches until ctx ends. It calls listed when the first list is in.
@@ -151,11 +157,11 @@ func (m *mirror[T, P]) drop(name types.NamespacedName) {
 }
 
 func (m *mirror[T, P]) tell(obj P, gone bool) {
-	m.world.mu.Lock()
+	m.cluster.mu.Lock()
 	matters := m.set(obj, gone)
-	m.world.mu.Unlock()
+	m.cluster.mu.Unlock()
 	if matters {
-		m.world.changed.Poke()
+		m.cluster.changed.Poke()
 	}
 }
 

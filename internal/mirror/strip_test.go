@@ -1,4 +1,4 @@
-package speaker
+package mirror
 
 import (
 	"testing"
@@ -11,10 +11,11 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
-// The cache leaves out nothing that the world looks at.
+// The cache leaves out nothing that Cluster reads.
 func TestStrippedObjectsMakeTheSameWorld(t *testing.T) {
 	meta := func(name string, labels map[string]string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{
@@ -48,8 +49,8 @@ func TestStrippedObjectsMakeTheSameWorld(t *testing.T) {
 	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue, Reason: "x"}}
 	node.Status.Images = []corev1.ContainerImage{{Names: []string{"x"}}}
 
-	tell := func(through func(any) (any, error)) (*world, plan.Snapshot) {
-		w := newWorld(kube.Class{Name: "ours"}, "n1")
+	tell := func(through func(any) (any, error)) (*Cluster, plan.Snapshot) {
+		w := New(kube.Class{Name: "ours"}, "n1", lb.IPv4)
 		w.setPool(poolOf("lan", 1, "192.0.2.0/24", "2001:db8::/64"), false)
 		for _, o := range []any{web, leaving, foreign, endpoints, serving, node} {
 			o, err := through(o)
@@ -66,7 +67,7 @@ func TestStrippedObjectsMakeTheSameWorld(t *testing.T) {
 			}
 		}
 		var s plan.Snapshot
-		w.fill(&s)
+		w.Fill(&s)
 		return w, s
 	}
 	whole, want := tell(func(o any) (any, error) { return o, nil })

@@ -1,4 +1,4 @@
-package speaker
+package mirror
 
 import (
 	"testing"
@@ -8,13 +8,14 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
-// assigned are the Services that the world knows, with the nodes of their endpoints.
-func assigned(w *world) map[string][]string {
+// assigned are the Services that the Cluster has, with the nodes of their endpoints.
+func assigned(w *Cluster) map[string][]string {
 	var s plan.Snapshot
-	w.fill(&s)
+	w.Fill(&s)
 	out := map[string][]string{}
 	for _, a := range s.Assignments {
 		out[a.Service.Name] = a.Ready.IPv4
@@ -29,7 +30,7 @@ func local(s *corev1.Service) *corev1.Service {
 
 // What a new list lacks is gone, as if it had been deleted: a watch may have missed that.
 func TestWhatIsNotListedAgainIsGone(t *testing.T) {
-	w := newWorld(kube.Class{Classless: true}, "n1")
+	w := New(kube.Class{Classless: true}, "n1", lb.IPv4)
 	w.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
 	services, endpoints := newMirror(w, &corev1.ServiceList{}, w.setService), newMirror(w, &discoveryv1.EndpointSliceList{}, w.setEndpoints)
 	lists := 0
@@ -60,7 +61,7 @@ func TestWhatIsNotListedAgainIsGone(t *testing.T) {
 
 // An EndpointSlice whose label changes is its former Service's no longer.
 func TestAnEndpointSliceChangesItsService(t *testing.T) {
-	w := newWorld(kube.Class{Classless: true}, "n1")
+	w := New(kube.Class{Classless: true}, "n1", lb.IPv4)
 	w.setPool(poolOf("lan", 1, "192.0.2.0/24"), false)
 	w.setService(local(serviceOf("a", nil, "192.0.2.1")), false)
 	w.setService(local(serviceOf("b", nil, "192.0.2.2")), false)

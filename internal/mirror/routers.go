@@ -1,4 +1,4 @@
-package speaker
+package mirror
 
 import (
 	"maps"
@@ -11,10 +11,9 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/routing"
 )
 
-// routerObjects is the part of the world that is about BGP.
+// routerObjects is the part of the Cluster that is about BGP.
 type routerObjects struct {
 	peers       map[string]v1alpha1.BGPPeer
 	adverts     map[string]v1alpha1.BGPAdvertisement
@@ -36,16 +35,23 @@ func newRouterObjects() routerObjects {
 	}
 }
 
+// Routers is what this node is to have with routers.
+type Routers struct {
+	Peers  []lb.BGPPeer
+	BFD    map[string]kube.BFDProfile // by peer: how its path is watched
+	Faults map[string]*kube.Fault     // by peer: why this node has no session, or not as written
+}
+
 // routerFacts is what follows from that for this node.
 type routerFacts struct {
 	adverts []lb.BGPAdvertisement
 	peersOf map[string][]string // node -> its peers, sorted
 
-	wanted routing.Wanted
+	Routers
 }
 
 func (o *routerObjects) facts(node string, nodes map[string]lb.Node, pools map[string]v1alpha1.IPAddressPool) routerFacts {
-	out := routerFacts{peersOf: map[string][]string{}, wanted: routing.Wanted{BFD: map[string]kube.BFDProfile{}}}
+	out := routerFacts{peersOf: map[string][]string{}, Routers: Routers{BFD: map[string]kube.BFDProfile{}}}
 	if len(o.peers) == 0 {
 		return out
 	}
@@ -56,47 +62,47 @@ func (o *routerObjects) facts(node string, nodes map[string]lb.Node, pools map[s
 		out.peersOf[name] = all.Names(n.Labels)
 	}
 	mine, faults := all.Of(o.own.Labels)
-	out.wanted.Faults = faults
+	out.Faults = faults
 	for _, p := range mine {
 		profile, watched := o.profiles[p.BFD]
 		as, fault := p.On(node, o.addrs, o.secrets)
 		as.Watched = watched
 		if fault == nil {
-			out.wanted.Peers = append(out.wanted.Peers, as)
+			out.Peers = append(out.Peers, as)
 			fault = p.ProfileFault(o.profiles)
 		}
 		if fault != nil {
-			out.wanted.Faults[p.Name] = fault
+			out.Faults[p.Name] = fault
 		}
 		if watched {
-			out.wanted.BFD[p.Name] = profile
+			out.BFD[p.Name] = profile
 		}
 	}
 	return out
 }
 
-func (w *world) routersChanged(matters bool) bool {
+func (w *Cluster) routersChanged(matters bool) bool {
 	w.changes.routers = w.changes.routers || matters
 	return matters
 }
 
-func (w *world) setBGPPeer(p *v1alpha1.BGPPeer, gone bool) bool {
+func (w *Cluster) setBGPPeer(p *v1alpha1.BGPPeer, gone bool) bool {
 	return w.routersChanged(noteSpec(w.routers.peers, p, gone))
 }
 
-func (w *world) setBGPAdvertisement(a *v1alpha1.BGPAdvertisement, gone bool) bool {
+func (w *Cluster) setBGPAdvertisement(a *v1alpha1.BGPAdvertisement, gone bool) bool {
 	return w.routersChanged(noteSpec(w.routers.adverts, a, gone))
 }
 
-func (w *world) setCommunity(c *v1alpha1.Community, gone bool) bool {
+func (w *Cluster) setCommunity(c *v1alpha1.Community, gone bool) bool {
 	return w.routersChanged(noteSpec(w.routers.communities, c, gone))
 }
 
-func (w *world) setBFDProfile(p *v1alpha1.BFDProfile, gone bool) bool {
+func (w *Cluster) setBFDProfile(p *v1alpha1.BFDProfile, gone bool) bool {
 	return w.routersChanged(note(w.routers.profiles, p.Name, kube.Profile(p), gone, func(x, y kube.BFDProfile) bool { return x == y }))
 }
 
-func (w *world) setSecret(s *corev1.Secret, gone bool) bool {
+func (w *Cluster) setSecret(s *corev1.Secret, gone bool) bool {
 	w.routers.secrets.Namespace = s.Namespace
 	matters := w.routersChanged(note(w.routers.secrets.Data, s.Name, s.Data, gone, func(x, y map[string][]byte) bool { return reflect.DeepEqual(x, y) }))
 	if term := s.Annotations[kube.GossipTermAnnotation]; s.Name == kube.GossipSecret && !gone && term != w.gossipTerm {
@@ -105,7 +111,7 @@ func (w *world) setSecret(s *corev1.Secret, gone bool) bool {
 	return matters
 }
 
-func (w *world) setOwnNode(n *corev1.Node, gone bool) {
+func (w *Cluster) setOwnNode(n *corev1.Node, gone bool) {
 	w.routers.goes = gone || n.DeletionTimestamp != nil || kube.NodeDown(n)
 	if gone {
 		return
@@ -124,31 +130,31 @@ func (w *world) setOwnNode(n *corev1.Node, gone bool) {
 	w.routers.own, w.routers.addrs = own, addrs
 }
 
-// routing returns what is to be had with routers, as it was when fill was last
+// Routers returns what is to be had with routers, as it was when fill was last
 // called.
-func (w *world) routing() routing.Wanted {
+func (w *Cluster) Routers() Routers {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.told.wanted
+	return w.told.Routers
 }
 
-// ownAddresses returns the InternalIPs of this node.
-func (w *world) ownAddresses() []netip.Addr {
+// NodeAddresses returns the InternalIPs of this node.
+func (w *Cluster) NodeAddresses() []netip.Addr {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.routers.addrs
 }
 
-// nodeGoes reports whether this node is on its way out for good, and not only for
+// NodeLeaving reports whether this node is on its way out for good, and not only for
 // a restart of what runs on it.
-func (w *world) nodeGoes() bool {
+func (w *Cluster) NodeLeaving() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.routers.goes || slices.Contains(w.routers.own.Avoid, lb.ReasonNodeShutdown)
 }
 
-// avoided reports whether Kubernetes says that the node is better left out.
-func (w *world) avoided() bool {
+// NodeDeprioritized reports whether Kubernetes says that the node is better left out.
+func (w *Cluster) NodeDeprioritized() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.routers.own.Avoid) > 0

@@ -1,4 +1,5 @@
-package speaker
+// Package mirror keeps what the API server says about the cluster, as a plan needs it.
+package mirror
 
 import (
 	"maps"
@@ -19,9 +20,9 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/plan"
 )
 
-// world is what the API server told. It stays as it is while the API server is
+// Cluster is what the API server said last. It stays as it is while the API server is
 // away.
-type world struct {
+type Cluster struct {
 	class   kube.Class
 	node    string // this node
 	changed notify.Signal
@@ -78,8 +79,9 @@ type endpointSlice struct {
 	kube.EndpointNodes
 }
 
-func newWorld(class kube.Class, node string) *world {
-	return &world{
+// New returns the Cluster for the speaker of this node, which prefers this family for the gossip.
+func New(class kube.Class, node string, family lb.Family) *Cluster {
+	return &Cluster{
 		class:     class,
 		node:      node,
 		changed:   notify.New(),
@@ -91,7 +93,7 @@ func newWorld(class kube.Class, node string) *world {
 		adverts:   map[string]v1alpha1.L2Advertisement{},
 		nodes:     map[string]lb.Node{},
 		speakers:  map[string]netip.AddrPort{},
-		gossip:    newGossipPlaces(),
+		gossip:    newGossipPlaces(family),
 		macs:      macs{of: map[string][]string{}},
 		disputed:  map[string][]netip.Addr{},
 		names:     map[string]string{},
@@ -102,11 +104,17 @@ func newWorld(class kube.Class, node string) *world {
 	}
 }
 
+// Changed receives after a change that can alter what is announced.
+func (w *Cluster) Changed() <-chan struct{} { return w.changed }
+
+// Listed is closed when all kinds of objects were listed once.
+func (w *Cluster) Listed() <-chan struct{} { return w.listed }
+
 // The setters take in an object, of which only the name is known when it is gone,
 // and report whether that can change what is announced: most of what happens in a
 // cluster cannot.
 
-func (w *world) setService(svc *corev1.Service, gone bool) bool {
+func (w *Cluster) setService(svc *corev1.Service, gone bool) bool {
 	key := kube.Key(svc)
 	before, had := w.services[key]
 	record := kube.RecordOf(svc)
@@ -137,7 +145,7 @@ func assignedAddresses(svc *corev1.Service, record kube.Record, before []netip.A
 	return addrs
 }
 
-func (w *world) setEndpoints(s *discoveryv1.EndpointSlice, gone bool) (matters bool) {
+func (w *Cluster) setEndpoints(s *discoveryv1.EndpointSlice, gone bool) (matters bool) {
 	name := nameOf(s)
 	key := lb.ServiceKey{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
 	if before, had := w.serviceOf[name]; had && (gone || before != key) {
@@ -151,7 +159,7 @@ func (w *world) setEndpoints(s *discoveryv1.EndpointSlice, gone bool) (matters b
 	return matters
 }
 
-func (w *world) dropSlice(of lb.ServiceKey, name string) bool {
+func (w *Cluster) dropSlice(of lb.ServiceKey, name string) bool {
 	if left := slices.DeleteFunc(w.endpoints[of], func(e endpointSlice) bool { return e.name == name }); len(left) > 0 {
 		w.endpoints[of] = left
 	} else {
@@ -160,7 +168,7 @@ func (w *world) dropSlice(of lb.ServiceKey, name string) bool {
 	return w.endpointsChanged(of)
 }
 
-func (w *world) putSlice(of lb.ServiceKey, s *discoveryv1.EndpointSlice) bool {
+func (w *Cluster) putSlice(of lb.ServiceKey, s *discoveryv1.EndpointSlice) bool {
 	all := w.endpoints[of]
 	after := endpointSlice{name: s.Name, EndpointNodes: kube.Endpoints(s)}
 	w.intern(after.Ready)
@@ -179,7 +187,7 @@ func (w *world) putSlice(of lb.ServiceKey, s *discoveryv1.EndpointSlice) bool {
 // endpointsChanged notes that the endpoints of a Service are not what they were,
 // and reports whether that matters: under externalTrafficPolicy Cluster, pods come
 // and go without a difference to what is announced.
-func (w *world) endpointsChanged(of lb.ServiceKey) bool {
+func (w *Cluster) endpointsChanged(of lb.ServiceKey) bool {
 	svc, ours := w.services[of]
 	if !ours {
 		return false
@@ -195,7 +203,7 @@ func (w *world) endpointsChanged(of lb.ServiceKey) bool {
 var anywhere = []string{lb.AnyNode}
 
 // readyNodes returns Assignment.Ready of a Service.
-func (w *world) readyNodes(of lb.ServiceKey, policy lb.TrafficPolicy) lb.ReadyNodes {
+func (w *Cluster) readyNodes(of lb.ServiceKey, policy lb.TrafficPolicy) lb.ReadyNodes {
 	nodes := make([]kube.EndpointNodes, len(w.endpoints[of]))
 	for i, e := range w.endpoints[of] {
 		nodes[i] = e.EndpointNodes
@@ -213,7 +221,7 @@ func (w *world) readyNodes(of lb.ServiceKey, policy lb.TrafficPolicy) lb.ReadyNo
 
 // intern has the names share the memory of those seen before: there are many
 // endpoints, and few nodes.
-func (w *world) intern(names []string) {
+func (w *Cluster) intern(names []string) {
 	for i, n := range names {
 		if _, ok := w.names[n]; !ok {
 			w.names[n] = n
@@ -222,7 +230,7 @@ func (w *world) intern(names []string) {
 	}
 }
 
-func (w *world) setNode(n *corev1.Node, gone bool) bool {
+func (w *Cluster) setNode(n *corev1.Node, gone bool) bool {
 	matters := note(w.nodes, n.Name, kube.Node(n), gone, func(x, y lb.Node) bool { return reflect.DeepEqual(x, y) })
 	if n.Name == w.node {
 		w.setOwnNode(n, gone)
@@ -231,7 +239,7 @@ func (w *world) setNode(n *corev1.Node, gone bool) bool {
 	return w.gossip.setNode(n, gone) || matters
 }
 
-func (w *world) setPool(p *v1alpha1.IPAddressPool, gone bool) bool {
+func (w *Cluster) setPool(p *v1alpha1.IPAddressPool, gone bool) bool {
 	matters := note(w.pools, p.Name, *p, gone, func(x, y v1alpha1.IPAddressPool) bool {
 		return sameSpec(&x, &y) && maps.Equal(x.Labels, y.Labels) && slices.Equal(x.Status.Retiring, y.Status.Retiring)
 	})
@@ -239,7 +247,7 @@ func (w *world) setPool(p *v1alpha1.IPAddressPool, gone bool) bool {
 	return matters
 }
 
-func (w *world) setAdvertisement(a *v1alpha1.L2Advertisement, gone bool) bool {
+func (w *Cluster) setAdvertisement(a *v1alpha1.L2Advertisement, gone bool) bool {
 	matters := noteSpec(w.adverts, a, gone)
 	w.changes.adverts = w.changes.adverts || matters
 	return matters
@@ -276,8 +284,8 @@ func (c *changes) service(key lb.ServiceKey) bool {
 	return true
 }
 
-// gossipSecret returns the data of the gossip Secret, nil if it is not there, and its term.
-func (w *world) gossipSecret() (data map[string][]byte, term string) {
+// GossipSecret returns the data of the gossip Secret, nil if it is not there, and its term.
+func (w *Cluster) GossipSecret() (data map[string][]byte, term string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.routers.secrets.Data[kube.GossipSecret], w.gossipTerm
@@ -285,7 +293,7 @@ func (w *world) gossipSecret() (data map[string][]byte, term string) {
 
 // setSpeaker matters where a user wants something of this one. Who looks for lost
 // speakers looks by itself.
-func (w *world) setSpeaker(s *v1alpha1.Speaker, gone bool) bool {
+func (w *Cluster) setSpeaker(s *v1alpha1.Speaker, gone bool) bool {
 	matters := false
 	if s.Name == w.node {
 		orders := kube.SpeakerOrders{}
@@ -308,7 +316,7 @@ func (w *world) setSpeaker(s *v1alpha1.Speaker, gone bool) bool {
 }
 
 // setDisputed notes what a speaker has not announced for a foreign host's sake.
-func (w *world) setDisputed(s *v1alpha1.Speaker) {
+func (w *Cluster) setDisputed(s *v1alpha1.Speaker) {
 	delete(w.disputed, s.Name)
 	for _, c := range s.Status.Conflicts {
 		if a, err := netip.ParseAddr(c.Address); err == nil && !c.Announced {
@@ -317,9 +325,9 @@ func (w *world) setDisputed(s *v1alpha1.Speaker) {
 	}
 }
 
-// inDispute returns the addresses that speakers do not announce, as foreign hosts
+// DisputedAddresses returns the addresses that speakers do not announce, as foreign hosts
 // have them.
-func (w *world) inDispute() map[netip.Addr]bool {
+func (w *Cluster) DisputedAddresses() map[netip.Addr]bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := map[netip.Addr]bool{}
@@ -331,15 +339,15 @@ func (w *world) inDispute() map[netip.Addr]bool {
 	return out
 }
 
-// orders returns what a user wants of this speaker.
-func (w *world) orders() kube.SpeakerOrders {
+// Orders returns what a user wants of this speaker.
+func (w *Cluster) Orders() kube.SpeakerOrders {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.wanted
 }
 
-// others returns where the speakers of other nodes are to be reached.
-func (w *world) others() map[string]netip.AddrPort {
+// Others returns where the speakers of other nodes are to be reached.
+func (w *Cluster) Others() map[string]netip.AddrPort {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := maps.Clone(w.speakers)
@@ -347,8 +355,8 @@ func (w *world) others() map[string]netip.AddrPort {
 	return out
 }
 
-// knownSpeakers returns how many speakers there are, this one too, alive or not.
-func (w *world) knownSpeakers() int {
+// SpeakerCount returns how many speakers there are, this one too, alive or not.
+func (w *Cluster) SpeakerCount() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := 1
@@ -362,20 +370,20 @@ func (w *world) knownSpeakers() int {
 
 // isOther reports whether a Speaker object is another node's. One that gives this
 // node's own endpoint is left over from a renamed node.
-func (w *world) isOther(node string, endpoint netip.AddrPort) bool {
+func (w *Cluster) isOther(node string, endpoint netip.AddrPort) bool {
 	return node != w.node && endpoint != w.speakers[w.node]
 }
 
-// nodesMACs returns the hardware addresses that speakers have written down: also
+// NodeMACs returns the hardware addresses that speakers have written down: also
 // those that are not in touch yet.
-func (w *world) nodesMACs() []string {
+func (w *Cluster) NodeMACs() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Concat(slices.Collect(maps.Values(w.macs.of))...)
 }
 
-// macsVersion is another one when nodesMACs returns others.
-func (w *world) macsVersion() uint64 {
+// MACsVersion is another one when nodesMACs returns others.
+func (w *Cluster) MACsVersion() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.macs.version
@@ -398,18 +406,18 @@ func (m *macs) set(s *v1alpha1.Speaker) {
 	}
 }
 
-// speakerIsGone reports whether this node has no Speaker object, as after its
+// SpeakerMissing reports whether this node has no Speaker object, as after its
 // Node was deleted and made anew.
-func (w *world) speakerIsGone() bool {
+func (w *Cluster) SpeakerMissing() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	_, there := w.speakers[w.node]
 	return !there
 }
 
-// fill adds to the snapshot what the world knows, and returns which version of it
+// Fill adds to the snapshot what the cluster has, and returns which version of it
 // that is. It works out anew what has changed since the last time.
-func (w *world) fill(s *plan.Snapshot) uint64 {
+func (w *Cluster) Fill(s *plan.Snapshot) uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := w.changes
@@ -434,15 +442,15 @@ func (w *world) fill(s *plan.Snapshot) uint64 {
 	return w.version
 }
 
-// poolSet returns the pools as fill last found them.
-func (w *world) poolSet() kube.PoolSet {
+// PoolSet returns the pools as fill last found them.
+func (w *Cluster) PoolSet() kube.PoolSet {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.set
 }
 
-// namedInterfaces returns the names of interfaces that advertisements have, and patterns.
-func (w *world) namedInterfaces() (out []string) {
+// NamedInterfaces returns the names of interfaces that advertisements have, and patterns.
+func (w *Cluster) NamedInterfaces() (out []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range w.parsed {
@@ -452,7 +460,7 @@ func (w *world) namedInterfaces() (out []string) {
 }
 
 // parse reads the pools and the advertisements.
-func (w *world) parse() {
+func (w *Cluster) parse() {
 	pools := slices.Collect(maps.Values(w.pools))
 	w.set = kube.NewPoolSet(pools)
 	w.parsed = nil
@@ -467,7 +475,7 @@ func (w *world) parse() {
 
 // assign brings the assignments, which are sorted, in line with the changes: of
 // the Services that changed, or of all when the pools did.
-func (w *world) assign() {
+func (w *Cluster) assign() {
 	keys := w.changes.services
 	if w.changes.pools {
 		keys = make(map[lb.ServiceKey]bool, len(w.services))
@@ -499,7 +507,7 @@ func (w *world) assign() {
 }
 
 // assignment returns what speakers are to do for the Service.
-func (w *world) assignment(key lb.ServiceKey, svc service) lb.Assignment {
+func (w *Cluster) assignment(key lb.ServiceKey, svc service) lb.Assignment {
 	as := lb.Assignment{Service: key, Labels: svc.labels, Policy: svc.policy}
 	for i, a := range svc.addrs {
 		pool, ok := w.set.Of(a)
