@@ -12,7 +12,7 @@ gen rbac:roleName=fairlead-controller \
 	"paths={$controllers/assign,$controllers/claims,$controllers/gossipkey,$controllers/peerstatus,$controllers/poolstatus,$controllers/advertisementstatus,$controllers/servicestatus,./cmd/controller}" \
 	output:rbac:dir=config/rbac/controller
 gen rbac:roleName=fairlead-speaker \
-	"paths={./internal/speaker,./internal/mirror,./cmd/speaker}" \
+	"paths={./internal/speaker,./internal/mirror,./internal/speakerstatus,./cmd/speaker}" \
 	output:rbac:dir=config/rbac/speaker
 go run -C hack/chart .
 go run ./hack/docs

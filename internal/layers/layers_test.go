@@ -17,7 +17,7 @@ var lines = [][]string{
 	{"internal/lb", "internal/version", "internal/notify"},
 	{"api/v1alpha1", "internal/config", "internal/clockcheck", "internal/allocator", "internal/election", "internal/netif", "internal/bfd/session"},
 	{"internal/kube", "internal/kube/apiconn", "internal/plan", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics", "internal/nodecheck", "internal/dhcpwatch"},
-	{"internal/controller/controllertest", "internal/controller/ledger", "internal/view", "internal/kubeproxy", "internal/mirror", "internal/routing"},
+	{"internal/controller/controllertest", "internal/controller/ledger", "internal/view", "internal/kubeproxy", "internal/mirror", "internal/routing", "internal/speakerstatus"},
 	{
 		"internal/controller/assign", "internal/controller/claims", "internal/controller/gossipkey", "internal/speaker", "internal/controller/eventqueue",
 		"internal/controller/blocked", "internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/advertisementstatus", "internal/controller/servicestatus",

@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/plan"
+	"github.com/fairlead-lb/fairlead/internal/speakerstatus"
 )
 
 // ErrAddressChanged is returned by Start when the Node has another address for the
@@ -35,7 +36,7 @@ func (a *Speaker) assess(ctx context.Context) {
 	a.standing = s
 	switch {
 	case s.Out:
-		a.log.Info("this speaker takes no part", "cause", standingFault(a.cfg.endpoint(), s).message)
+		a.log.Info("this speaker takes no part", "cause", standingFault(a.cfg.endpoint(), s).Message)
 		a.joined.Store(false)
 		a.tellFacts()
 	case wasOut:
@@ -47,30 +48,27 @@ func (a *Speaker) assess(ctx context.Context) {
 // hasMoved reports whether this speaker is to be started again with this address, which its
 // Node has for the gossip. As long as the machine does not have that one, the speaker keeps using its own.
 func (a *Speaker) hasMoved(own netip.Addr) bool {
-	a.misplaced = endpointFault{}
+	a.misplaced = speakerstatus.EndpointFault{}
 	if !a.cfg.Follow || !own.IsValid() || own == a.cfg.Bind {
 		return false
 	}
 	if !isLocal(own) {
 		a.misplaced = notLocal(a.cfg.Node, own)
-		a.misplaced.message += fmt.Sprintf("; the speaker still uses %s", a.cfg.Bind)
+		a.misplaced.Message += fmt.Sprintf("; the speaker still uses %s", a.cfg.Bind)
 		return false
 	}
 	return true
 }
 
-// endpointFault is what is wrong with a speaker's endpoint; reason is "" for nothing.
-type endpointFault struct{ reason, message string }
-
 // endpointFault returns what is wrong with the endpoint in use.
-func (a *Speaker) endpointFault() endpointFault {
-	if f := standingFault(a.cfg.endpoint(), a.standing); f.reason != "" {
+func (a *Speaker) endpointFault() speakerstatus.EndpointFault {
+	if f := standingFault(a.cfg.endpoint(), a.standing); f.Reason != "" {
 		return f
 	}
 	return a.misplaced
 }
 
-func standingFault(endpoint netip.AddrPort, s plan.Standing) endpointFault {
+func standingFault(endpoint netip.AddrPort, s plan.Standing) speakerstatus.EndpointFault {
 	const few = 5
 	consequence := "this node announces, and they do not"
 	if s.Out {
@@ -78,26 +76,26 @@ func standingFault(endpoint netip.AddrPort, s plan.Standing) endpointFault {
 	}
 	switch {
 	case len(s.Same) > 0:
-		return endpointFault{v1alpha1.ReasonDuplicateEndpoint, fmt.Sprintf(
+		return speakerstatus.EndpointFault{Reason: v1alpha1.ReasonDuplicateEndpoint, Message: fmt.Sprintf(
 			"the endpoint %s is also that of node %s, so that the speakers cannot talk to each other; of these, only the one with the oldest Speaker announces: %s; "+
 				"set kubelet's --node-ip on each of them to an address that the others reach, or the speaker's --gossip-bind-address",
 			endpoint, kube.Some(s.Same, few), consequence)}
 	case len(s.Unreachable) > 0:
-		return endpointFault{v1alpha1.ReasonAddressFamilyDiffers, fmt.Sprintf(
+		return speakerstatus.EndpointFault{Reason: v1alpha1.ReasonAddressFamilyDiffers, Message: fmt.Sprintf(
 			"the endpoint %s is %s, and the speakers of these nodes cannot reach it with theirs: %s; only the family of more speakers announces: %s; "+
 				"give all nodes an InternalIP of one family (kubelet's --node-ip), or set the speakers' --gossip-ip-family to one that all have",
 			endpoint, lb.FamilyOf(endpoint.Addr()), kube.Some(s.Unreachable, few), consequence)}
 	}
-	return endpointFault{}
+	return speakerstatus.EndpointFault{}
 }
 
-func notLocal(node string, addr netip.Addr) endpointFault {
-	return endpointFault{v1alpha1.ReasonAddressNotLocal, fmt.Sprintf(
+func notLocal(node string, addr netip.Addr) speakerstatus.EndpointFault {
+	return speakerstatus.EndpointFault{Reason: v1alpha1.ReasonAddressNotLocal, Message: fmt.Sprintf(
 		"the InternalIP %s of Node %s is on no interface of this machine; set kubelet's --node-ip to an address that it has, or the speaker's --gossip-bind-address", addr, node)}
 }
 
-func noUsableAddress(node string) endpointFault {
-	return endpointFault{v1alpha1.ReasonNoUsableAddress, fmt.Sprintf(
+func noUsableAddress(node string) speakerstatus.EndpointFault {
+	return speakerstatus.EndpointFault{Reason: v1alpha1.ReasonNoUsableAddress, Message: fmt.Sprintf(
 		"Node %s has no InternalIP on which other nodes can reach it (loopback and link-local addresses do not count); set kubelet's --node-ip, or the speaker's --gossip-bind-address", node)}
 }
 
@@ -115,8 +113,8 @@ func isLocal(a netip.Addr) bool {
 // there is none that can be used, the Speaker says why.
 func AwaitAddress(ctx context.Context, cfg Config) (netip.Addr, error) {
 	log := cfg.Log
-	status := newStatusWriter(cfg, log)
-	var last endpointFault
+	status := newStatusWriter(cfg)
+	var last speakerstatus.EndpointFault
 	var unread string // why the Node cannot be read, logged once
 	for {
 		addr, fault, err := usableAddress(ctx, cfg)
@@ -126,13 +124,13 @@ func AwaitAddress(ctx context.Context, cfg Config) (netip.Addr, error) {
 				log.Error(err, "cannot read the Node; retrying")
 			}
 			unread = err.Error()
-		case fault.reason == "":
+		case fault.Reason == "":
 			return addr, nil
 		case fault != last:
-			log.Info("waiting for an address for the gossip", "cause", fault.message)
-			if err := status.write(ctx, report{reason: fault.reason, message: fault.message, endpoint: fault}); err != nil {
+			log.Info("waiting for an address for the gossip", "cause", fault.Message)
+			if err := status.Write(ctx, speakerstatus.Report{Reason: fault.Reason, Message: fault.Message, Endpoint: fault}); err != nil {
 				log.Error(err, "cannot write the Speaker's status; retrying")
-				fault = endpointFault{}
+				fault = speakerstatus.EndpointFault{}
 			}
 			last = fault
 		}
@@ -144,10 +142,10 @@ func AwaitAddress(ctx context.Context, cfg Config) (netip.Addr, error) {
 	}
 }
 
-func usableAddress(ctx context.Context, cfg Config) (netip.Addr, endpointFault, error) {
+func usableAddress(ctx context.Context, cfg Config) (netip.Addr, speakerstatus.EndpointFault, error) {
 	var node corev1.Node
 	if err := cfg.API.Get(ctx, client.ObjectKey{Name: cfg.Node}, &node); err != nil {
-		return netip.Addr{}, endpointFault{}, fmt.Errorf("get Node %s (is --node-name right?): %w", cfg.Node, err)
+		return netip.Addr{}, speakerstatus.EndpointFault{}, fmt.Errorf("get Node %s (is --node-name right?): %w", cfg.Node, err)
 	}
 	addr, ok := kube.GossipAddress(&node, cfg.Family)
 	switch {
@@ -156,5 +154,5 @@ func usableAddress(ctx context.Context, cfg Config) (netip.Addr, endpointFault, 
 	case !isLocal(addr):
 		return addr, notLocal(cfg.Node, addr), nil
 	}
-	return addr, endpointFault{}, nil
+	return addr, speakerstatus.EndpointFault{}, nil
 }

@@ -15,8 +15,8 @@ func TestADuplicateIsNamedOnBoth(t *testing.T) {
 	for _, s := range []plan.Standing{{Same: []string{"n2"}}, {Out: true, Same: []string{"n2"}}} {
 		f := standingFault(endpoint, s)
 		for _, words := range []string{"10.0.2.15:7946", "n2", "--node-ip"} {
-			if f.reason != v1alpha1.ReasonDuplicateEndpoint || !strings.Contains(f.message, words) {
-				t.Errorf("%s: %q lacks %q", f.reason, f.message, words)
+			if f.Reason != v1alpha1.ReasonDuplicateEndpoint || !strings.Contains(f.Message, words) {
+				t.Errorf("%s: %q lacks %q", f.Reason, f.Message, words)
 			}
 		}
 	}
@@ -42,7 +42,7 @@ func TestAnAddressThatTheMachineLacksChangesNothing(t *testing.T) {
 			if moves := a.hasMoved(netip.MustParseAddr(tt.own)); moves != tt.moves {
 				t.Errorf("moves: %v", moves)
 			}
-			if got := a.endpointFault().reason; got != tt.reason {
+			if got := a.endpointFault().Reason; got != tt.reason {
 				t.Errorf("reason %q, want %q", got, tt.reason)
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/plan"
+	"github.com/fairlead-lb/fairlead/internal/speakerstatus"
 )
 
 // moveEvery is the least time between two addresses that are taken over because a
@@ -27,22 +28,14 @@ type mover struct {
 	last   time.Time         // the last move began
 	taken  []string          // in words
 	addrs  []netip.Addr      // that were taken over
-	result moved
-}
-
-// moved is what became of the last orders.
-type moved struct {
-	reason    string // "" when there were none
-	message   string
-	addresses []netip.Addr      // that were taken over; the last v1alpha1.MaxMoved
-	heeded    map[string]string // annotations to remove
+	result speakerstatus.Moved
 }
 
 // next returns the address that is to be taken over now, if any, given a plan
 // and what it was made from; and how long to wait before it is asked again, 0 for when something happens.
 func (m *mover) next(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) (netip.Addr, time.Duration) {
 	if len(orders.Once) == 0 {
-		m.heeded, m.result.heeded = nil, nil
+		m.heeded, m.result.Heeded = nil, nil
 		return netip.Addr{}, 0
 	}
 	if maps.Equal(orders.Once, m.heeded) {
@@ -60,32 +53,32 @@ func (m *mover) next(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) (
 		m.taken = append(m.taken, fmt.Sprintf("%s from %s", move.Addr, move.From))
 		m.addrs = append(m.addrs, move.Addr)
 		m.addrs = m.addrs[max(0, len(m.addrs)-v1alpha1.MaxMoved):]
-		m.result = moved{reason: v1alpha1.ReasonMoving, message: "taking over " + strings.Join(m.taken, ", "), addresses: slices.Clone(m.addrs)}
+		m.result = speakerstatus.Moved{Reason: v1alpha1.ReasonMoving, Message: "taking over " + strings.Join(m.taken, ", "), Addresses: slices.Clone(m.addrs)}
 		return move.Addr, moveEvery
 	}
 	m.busy, m.heeded = false, orders.Once
 	m.result = outcome(m.taken, refused, orders.Invalid)
-	m.result.addresses, m.result.heeded = slices.Clone(m.addrs), orders.Once
+	m.result.Addresses, m.result.Heeded = slices.Clone(m.addrs), orders.Once
 	return netip.Addr{}, 0
 }
 
 // outcome says what became of orders that are done with.
-func outcome(taken []string, refused []plan.Refusal, invalid error) moved {
-	out := moved{reason: v1alpha1.ReasonMoved, message: "there was nothing to take over"}
+func outcome(taken []string, refused []plan.Refusal, invalid error) speakerstatus.Moved {
+	out := speakerstatus.Moved{Reason: v1alpha1.ReasonMoved, Message: "there was nothing to take over"}
 	var parts []string
 	if len(taken) > 0 {
 		parts = append(parts, "took over "+strings.Join(taken, ", "))
 	}
 	for _, r := range refused {
-		out.reason = v1alpha1.ReasonRefused
+		out.Reason = v1alpha1.ReasonRefused
 		parts = append(parts, fmt.Sprintf("cannot take %s: %s", r.Addr, r.Reason.WordsFor(lb.FamilyOf(r.Addr))))
 	}
 	if invalid != nil {
-		out.reason = v1alpha1.ReasonRefused
+		out.Reason = v1alpha1.ReasonRefused
 		parts = append(parts, invalid.Error())
 	}
 	if len(parts) > 0 {
-		out.message = strings.Join(parts, "; ")
+		out.Message = strings.Join(parts, "; ")
 	}
 	return out
 }

@@ -33,8 +33,8 @@ func TestMover(t *testing.T) {
 	step := func(want netip.Addr, reason, message string) {
 		t.Helper()
 		got, _ := m.next(orders, &s, plan)
-		if got != want || m.result.reason != reason || m.result.message != message {
-			t.Errorf("takes %v, says %s %q; want %v, %s %q", got, m.result.reason, m.result.message, want, reason, message)
+		if got != want || m.result.Reason != reason || m.result.Message != message {
+			t.Errorf("takes %v, says %s %q; want %v, %s %q", got, m.result.Reason, m.result.Message, want, reason, message)
 		}
 	}
 	step(one, "Moving", "taking over 192.0.2.1 from n2")
@@ -46,7 +46,7 @@ func TestMover(t *testing.T) {
 	now = now.Add(moveEvery)
 	done := "took over 192.0.2.1 from n2, 192.0.2.2 from n3"
 	step(netip.Addr{}, "Moved", done)
-	if diff := cmp.Diff(orders.Once, m.result.heeded); diff != "" {
+	if diff := cmp.Diff(orders.Once, m.result.Heeded); diff != "" {
 		t.Errorf("annotations to remove (-want +got):\n%s", diff)
 	}
 	plan.Outcomes[0].Owner = "n2" // it fails over before the annotation is gone
@@ -54,8 +54,8 @@ func TestMover(t *testing.T) {
 	step(netip.Addr{}, "Moved", done)
 	orders = kube.SpeakerOrders{}
 	step(netip.Addr{}, "Moved", done)
-	if m.result.heeded != nil {
-		t.Errorf("still to remove %v, which is not there any more", m.result.heeded)
+	if m.result.Heeded != nil {
+		t.Errorf("still to remove %v, which is not there any more", m.result.Heeded)
 	}
 	orders = kube.SpeakerOrders{
 		Take: []netip.Addr{netip.MustParseAddr("192.0.2.9")}, Invalid: errors.New(`annotation fairlead.dev/take: "x" is not an IP address`),

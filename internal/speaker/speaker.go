@@ -36,6 +36,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/notify"
 	"github.com/fairlead-lb/fairlead/internal/plan"
 	"github.com/fairlead-lb/fairlead/internal/routing"
+	"github.com/fairlead-lb/fairlead/internal/speakerstatus"
 )
 
 const (
@@ -91,6 +92,10 @@ type Config struct {
 
 func (c Config) endpoint() netip.AddrPort { return netip.AddrPortFrom(c.Bind, c.Port) }
 
+func newStatusWriter(cfg Config) *speakerstatus.Writer {
+	return speakerstatus.New(speakerstatus.Config{API: cfg.API, Node: cfg.Node, Endpoint: cfg.endpoint(), Version: cfg.Version, Log: cfg.Log})
+}
+
 // Speaker runs one node's speaker.
 type Speaker struct {
 	cfg     Config
@@ -99,7 +104,7 @@ type Speaker struct {
 	members *members.Members
 	layer2  *layer2.Announcer
 	dhcp    *dhcpwatch.Watch
-	status  *statusWriter
+	status  *speakerstatus.Writer
 	proxy   *kubeproxy.Watch
 	routing *routing.Routes
 	links   notify.Signal // interfaces changed
@@ -122,7 +127,7 @@ type Speaker struct {
 	keyring    keyring                // which of them are in use
 	keyFault   string                 // why they are not those in the Secret
 	standing   plan.Standing
-	misplaced  endpointFault // the Node has an address that this machine does not have
+	misplaced  speakerstatus.EndpointFault // the Node has an address that this machine does not have
 	silences   silences
 	unheard    []string // speakers that only others hear, and not for a moment
 	planner    plan.Planner
@@ -166,7 +171,7 @@ func New(cfg Config) *Speaker {
 		members:  m,
 		layer2:   layer2.New(m.Beating, cfg.Log.WithName("layer2")),
 		dhcp:     dhcpwatch.New(cfg.Log.WithName("dhcp")),
-		status:   newStatusWriter(cfg, cfg.Log),
+		status:   newStatusWriter(cfg),
 		proxy:    kubeproxy.New(cfg.Bind),
 		routing:  routing.New(cfg.Routing, cfg.Log),
 		mover:    mover{now: time.Now},
@@ -184,8 +189,7 @@ func New(cfg Config) *Speaker {
 }
 
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get
-// +kubebuilder:rbac:groups=fairlead.dev,resources=speakers,verbs=get;list;create;patch
-// +kubebuilder:rbac:groups=fairlead.dev,resources=speakers/status,verbs=patch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=speakers,verbs=get;list
 
 // Start runs the speaker until ctx ends; then it hands over what it owns.
 func (a *Speaker) Start(ctx context.Context) error {
@@ -204,7 +208,7 @@ func (a *Speaker) Start(ctx context.Context) error {
 	g, background := errgroup.WithContext(background)
 	g.Go(func() error { a.cluster.Follow(background, a.cfg.API, a.cfg.Conn, a.cfg.Namespace); return nil })
 	g.Go(func() error { return netif.Watch(background, a.links.Poke) })
-	g.Go(func() error { a.status.run(background); return nil })
+	g.Go(func() error { a.status.Run(background); return nil })
 	g.Go(func() error { a.proxy.Run(background); return nil })
 	g.Go(func() error { a.routing.Run(background); return nil })
 	g.Go(func() error { a.lookForLost(background); return nil })
@@ -257,10 +261,10 @@ func (a *Speaker) join(ctx context.Context) error {
 	if err := a.claimNodeName(ctx); err != nil {
 		return err
 	}
-	me := report{interfaces: a.interfaces, hostAddrs: a.hostAddrs, keys: a.keys, reason: v1alpha1.ReasonJoining, message: "looking for the other speakers"}
+	me := speakerstatus.Report{Interfaces: a.interfaces, HostAddresses: a.hostAddrs, Keys: a.keys, Reason: v1alpha1.ReasonJoining, Message: "looking for the other speakers"}
 	var others []netip.AddrPort
 	for {
-		err := a.status.write(ctx, me)
+		err := a.status.Write(ctx, me)
 		if err == nil {
 			others, err = a.known(ctx)
 		}
@@ -836,30 +840,30 @@ func (a *Speaker) tell(inForce []lb.L2Announcement, users map[netip.Addr][]lb.Se
 	conflicts := a.layer2.Conflicts()
 	a.shareDisputes(conflicts)
 	a.count(alive, len(a.since), conflicts)
-	r := report{
-		interfaces: a.usable(), hostAddrs: a.hostAddrs, keys: a.keys, owned: inForce, users: users, since: a.since, conflicts: conflicts,
-		ready: a.joined.Load(), reason: v1alpha1.ReasonAnnouncing,
-		endpoint: a.endpointFault(),
-		moved:    a.mover.result, proxy: a.proxy.Health(), sessions: a.routing.Sessions(),
-		checked: a.checked, findings: a.findings, clock: a.cfg.Clock.Verdict(),
+	r := speakerstatus.Report{
+		Interfaces: a.usable(), HostAddresses: a.hostAddrs, Keys: a.keys, Owned: inForce, Users: users, Since: a.since, Conflicts: conflicts,
+		Ready: a.joined.Load(), Reason: v1alpha1.ReasonAnnouncing,
+		Endpoint: a.endpointFault(),
+		Moved:    a.mover.result, KubeProxy: a.proxy.Health(), Sessions: a.routing.Sessions(),
+		Checked: a.checked, Findings: a.findings, Clock: a.cfg.Clock.Verdict(),
 	}
 	var failure error
 	switch {
 	case a.leaving:
-		r.ready, r.reason, r.message = false, v1alpha1.ReasonStopping, "handing over"
+		r.Ready, r.Reason, r.Message = false, v1alpha1.ReasonStopping, "handing over"
 	case a.standing.Out:
-		r.ready, r.reason, r.message = false, r.endpoint.reason, r.endpoint.message
-	case !r.ready:
-		r.reason, r.message = v1alpha1.ReasonJoining, "looking for the other speakers"
+		r.Ready, r.Reason, r.Message = false, r.Endpoint.Reason, r.Endpoint.Message
+	case !r.Ready:
+		r.Reason, r.Message = v1alpha1.ReasonJoining, "looking for the other speakers"
 	case failed != nil:
 		failure = failed
-		r.ready, r.reason, r.message = false, v1alpha1.ReasonCannotAnnounce, failed.Error()
+		r.Ready, r.Reason, r.Message = false, v1alpha1.ReasonCannotAnnounce, failed.Error()
 	default:
-		r.gossip = kube.NewSpeakerGossip(alive, a.unheard, a.keyFault)
-		r.message = kube.GossipMessage(r.gossip)
+		r.Gossip = kube.NewSpeakerGossip(alive, a.unheard, a.keyFault)
+		r.Message = kube.GossipMessage(r.Gossip)
 	}
 	a.complain(&a.failure, failure, "cannot announce on every interface; trying again")
-	a.status.put(r, a.cluster.SpeakerMissing())
+	a.status.Put(r, a.cluster.SpeakerMissing())
 }
 
 // note takes in what is announced now. Mostly it is what was.
@@ -951,8 +955,8 @@ func (a *Speaker) sayGoodbye(ctx context.Context) {
 	if a.duplicate {
 		return
 	}
-	goodbye := report{interfaces: a.interfaces, hostAddrs: a.hostAddrs, reason: v1alpha1.ReasonStopping, message: "the speaker has stopped"}
-	if err := a.status.write(ctx, goodbye); err != nil {
+	goodbye := speakerstatus.Report{Interfaces: a.interfaces, HostAddresses: a.hostAddrs, Reason: v1alpha1.ReasonStopping, Message: "the speaker has stopped"}
+	if err := a.status.Write(ctx, goodbye); err != nil {
 		a.log.Error(err, "cannot write the Speaker's last status")
 	}
 }

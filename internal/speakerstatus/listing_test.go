@@ -1,4 +1,4 @@
-package speaker
+package speakerstatus
 
 import (
 	"encoding/json"
@@ -29,11 +29,11 @@ func TestSpeakerStatusIsBounded(t *testing.T) {
 		for i := range tt.sharers {
 			users = append(users, lb.ServiceKey{Namespace: long, Name: fmt.Sprintf("%s%04d", long[4:], i)})
 		}
-		r := report{users: map[netip.Addr][]lb.ServiceKey{}, since: map[netip.Addr]time.Time{}}
+		r := Report{Users: map[netip.Addr][]lb.ServiceKey{}, Since: map[netip.Addr]time.Time{}}
 		a := netip.MustParseAddr("2001:db8::1")
 		for range tt.addresses {
-			r.owned = append(r.owned, lb.L2Announcement{Addr: a, Interfaces: []string{"eth0"}})
-			r.users[a] = users
+			r.Owned = append(r.Owned, lb.L2Announcement{Addr: a, Interfaces: []string{"eth0"}})
+			r.Users[a] = users
 			a = a.Next()
 		}
 		got := r.layer2()

@@ -1,4 +1,5 @@
-package speaker
+// Package speakerstatus writes the Speaker object of a node.
+package speakerstatus
 
 import (
 	"context"
@@ -38,56 +39,82 @@ const (
 	writeTimeout = 5 * time.Second
 )
 
-// report is what this speaker is to say about itself.
-type report struct {
-	interfaces []netif.Interface
-	hostAddrs  []v1alpha1.SpeakerHostAddress
-	keys       [][]byte            // of the gossip
-	owned      []lb.L2Announcement // sorted by address
-	users      map[netip.Addr][]lb.ServiceKey
-	since      map[netip.Addr]time.Time
-	conflicts  []layer2.Conflict
-	ready      bool
-	reason     string
-	message    string
-	gossip     *v1alpha1.SpeakerGossip // nil while this speaker looks for the others
-	endpoint   endpointFault
-	moved      moved
-	sessions   []v1alpha1.SpeakerBGPSession
-	proxy      string // the reason of ConditionKubeProxyHealthy, or ""
-	checked    bool   // findings are known
-	findings   []nodecheck.Finding
-	clock      clockcheck.Verdict
-	anew       bool // the object may not be there any more
+// Report is what a speaker reports about itself.
+type Report struct {
+	Interfaces    []netif.Interface
+	HostAddresses []v1alpha1.SpeakerHostAddress
+	Keys          [][]byte            // of the gossip
+	Owned         []lb.L2Announcement // sorted by address
+	Users         map[netip.Addr][]lb.ServiceKey
+	Since         map[netip.Addr]time.Time
+	Conflicts     []layer2.Conflict
+	Ready         bool
+	Reason        string
+	Message       string
+	Gossip        *v1alpha1.SpeakerGossip // nil while this speaker looks for the others
+	Endpoint      EndpointFault
+	Moved         Moved
+	Sessions      []v1alpha1.SpeakerBGPSession
+	KubeProxy     string // the reason of ConditionKubeProxyHealthy, or ""
+	Checked       bool   // Findings are known
+	Findings      []nodecheck.Finding
+	Clock         clockcheck.Verdict
+
+	recreate bool // the object may have been deleted
 }
 
-// statusWriter writes this node's Speaker object. It works beside the loop that
+// EndpointFault is what is wrong with a speaker's endpoint; Reason is "" for nothing.
+type EndpointFault struct{ Reason, Message string }
+
+// Moved is what became of the last orders to take addresses over.
+type Moved struct {
+	Reason    string // "" when there were none
+	Message   string
+	Addresses []netip.Addr      // that were taken over; the last v1alpha1.MaxMoved
+	Heeded    map[string]string // annotations to remove
+}
+
+// Config is what a Writer needs.
+type Config struct {
+	API      client.Client
+	Node     string
+	Endpoint netip.AddrPort // for the gossip; not valid while there is none
+	Version  string
+	Log      logr.Logger
+}
+
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get
+// +kubebuilder:rbac:groups=fairlead.dev,resources=speakers,verbs=get;create;patch
+// +kubebuilder:rbac:groups=fairlead.dev,resources=speakers/status,verbs=patch
+
+// Writer writes this node's Speaker object. It works beside the loop that
 // announces, so that the API server's troubles do not reach it.
-type statusWriter struct {
+type Writer struct {
 	api      client.Client
 	node     string
 	endpoint netip.AddrPort
 	version  string
 	log      logr.Logger
-	next     chan report // has room for one: the latest
+	next     chan Report // has room for one: the latest
 
 	// last is the object as last written or read, nil when that is unknown.
 	// Nobody else writes it, and a cache could be behind our own writes.
 	last *v1alpha1.Speaker
-	told *report // that last says, nil when that is unknown
+	told *Report // that last says, nil when that is unknown
 }
 
-func newStatusWriter(cfg Config, log logr.Logger) *statusWriter {
-	return &statusWriter{
-		api: cfg.API, node: cfg.Node, endpoint: cfg.endpoint(), version: cfg.Version,
-		log: log, next: make(chan report, 1),
+// New returns a Writer that writes nothing until Run or Write.
+func New(cfg Config) *Writer {
+	return &Writer{
+		api: cfg.API, node: cfg.Node, endpoint: cfg.Endpoint, version: cfg.Version,
+		log: cfg.Log, next: make(chan Report, 1),
 	}
 }
 
-// put makes r what is to be written, in place of what was not written yet. gone
-// says that somebody deleted the object.
-func (w *statusWriter) put(r report, gone bool) {
-	r.anew = gone
+// Put makes r what Run writes next, in place of what it has not written yet. gone says that
+// the object was deleted.
+func (w *Writer) Put(r Report, gone bool) {
+	r.recreate = gone
 	for {
 		select {
 		case w.next <- r:
@@ -101,15 +128,15 @@ func (w *statusWriter) put(r report, gone bool) {
 	}
 }
 
-// run writes what is put, at most once a second, until ctx ends.
-func (w *statusWriter) run(ctx context.Context) {
+// Run writes what is Put, at most once a second, until ctx ends.
+func (w *Writer) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case r := <-w.next:
 			r = w.gather(ctx, r)
-			if err := w.write(ctx, r); err != nil && ctx.Err() == nil {
+			if err := w.Write(ctx, r); err != nil && ctx.Err() == nil {
 				w.log.Error(err, "cannot write the Speaker's status; trying again")
 				select {
 				case w.next <- r: // unless there is a later one
@@ -126,7 +153,7 @@ func (w *statusWriter) run(ctx context.Context) {
 }
 
 // gather returns the report, or a later one that says more than it.
-func (w *statusWriter) gather(ctx context.Context, r report) report {
+func (w *Writer) gather(ctx context.Context, r Report) Report {
 	enough := time.After(gatherFor)
 	for w.told != nil && r.saysAs(w.told) {
 		select {
@@ -140,11 +167,11 @@ func (w *statusWriter) gather(ctx context.Context, r report) report {
 	return r
 }
 
-// write makes the Speaker's status what r says, if it is not that already.
-func (w *statusWriter) write(ctx context.Context, r report) error {
+// Write makes the Speaker's status what r says, if it is not that already.
+func (w *Writer) Write(ctx context.Context, r Report) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	if w.last == nil || r.anew {
+	if w.last == nil || r.recreate {
 		sp, err := w.ensure(ctx)
 		if err != nil {
 			return err
@@ -162,7 +189,7 @@ func (w *statusWriter) write(ctx context.Context, r report) error {
 		w.last = spare(after)
 	}
 	w.told = &r
-	return w.remove(ctx, r.moved.heeded)
+	return w.remove(ctx, r.Moved.Heeded)
 }
 
 // spare leaves out what the API server says of who wrote which field: it is as long as
@@ -174,7 +201,7 @@ func spare(sp *v1alpha1.Speaker) *v1alpha1.Speaker {
 
 // remove removes annotations, those that still have these values: a user may have
 // written another meanwhile.
-func (w *statusWriter) remove(ctx context.Context, annotations map[string]string) error {
+func (w *Writer) remove(ctx context.Context, annotations map[string]string) error {
 	if len(annotations) == 0 {
 		return nil
 	}
@@ -198,7 +225,7 @@ func (w *statusWriter) remove(ctx context.Context, annotations map[string]string
 
 // ensure returns this node's Speaker object, made if it is not there. It goes
 // with its Node.
-func (w *statusWriter) ensure(ctx context.Context) (*v1alpha1.Speaker, error) {
+func (w *Writer) ensure(ctx context.Context) (*v1alpha1.Speaker, error) {
 	sp := &v1alpha1.Speaker{}
 	err := w.api.Get(ctx, client.ObjectKey{Name: w.node}, sp)
 	if !apierrors.IsNotFound(err) {
@@ -221,20 +248,20 @@ func (w *statusWriter) ensure(ctx context.Context) (*v1alpha1.Speaker, error) {
 }
 
 // status is what the report says, with the times of conditions that are as before.
-func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.SpeakerStatus {
+func (w *Writer) status(r Report, before []metav1.Condition) v1alpha1.SpeakerStatus {
 	s := v1alpha1.SpeakerStatus{
-		Version: w.version, OwnedAddresses: int32(len(r.owned)),
-		BGPSessions: r.sessions, Sessions: upOf(r.sessions), Conditions: slices.Clone(before),
-		Gossip: r.gossip, MovedAddresses: w.last.Status.MovedAddresses, ClockOffset: w.last.Status.ClockOffset,
+		Version: w.version, OwnedAddresses: int32(len(r.Owned)),
+		BGPSessions: r.Sessions, Sessions: upOf(r.Sessions), Conditions: slices.Clone(before),
+		Gossip: r.Gossip, MovedAddresses: w.last.Status.MovedAddresses, ClockOffset: w.last.Status.ClockOffset,
 	}
 	kube.RemoveFormerConditions(&s)
 	if w.endpoint.Addr().IsValid() {
 		s.GossipEndpoint = w.endpoint.String()
 	}
-	for _, k := range r.keys {
+	for _, k := range r.Keys {
 		s.GossipKeys = append(s.GossipKeys, kube.Fingerprint(k))
 	}
-	for _, i := range r.interfaces {
+	for _, i := range r.Interfaces {
 		s.Interfaces = append(s.Interfaces, v1alpha1.SpeakerInterface{
 			Name: i.Name, MAC: i.MAC, Up: i.Up, Internal: i.Internal,
 			Addresses: texts(i.Prefixes), OnLink: texts(i.OnLink[:min(len(i.OnLink), v1alpha1.MaxSpeakerOnLink)]),
@@ -242,37 +269,37 @@ func (w *statusWriter) status(r report, before []metav1.Condition) v1alpha1.Spea
 			Fails: families(i.Fails),
 		})
 	}
-	s.HostAddresses = r.hostAddrs
+	s.HostAddresses = r.HostAddresses
 	if r.ownsAs(w.told) {
 		s.Layer2 = w.last.Status.Layer2 // there may be hundreds
 	} else {
 		s.Layer2 = r.layer2()
 	}
 	l := listing{left: conflictServiceBytes}
-	for _, c := range r.conflicts[:min(len(r.conflicts), v1alpha1.MaxSpeakerConflicts)] {
-		users := r.users[c.Addr]
+	for _, c := range r.Conflicts[:min(len(r.Conflicts), v1alpha1.MaxSpeakerConflicts)] {
+		users := r.Users[c.Addr]
 		s.Conflicts = append(s.Conflicts, v1alpha1.SpeakerConflict{
 			Address: c.Addr.String(), Interface: c.Interface, MAC: c.MAC, Defended: c.Defended, Announced: c.Announced, Answers: c.Answers,
 			Services: l.names(users), ServiceCount: int32(len(users)), //nolint:gosec // an API server holds fewer
 		})
 	}
-	kube.SetCondition(&s.Conditions, v1alpha1.ConditionReady, r.ready, r.reason, r.message, 0)
-	if r.endpoint.reason != "" {
-		kube.SetCondition(&s.Conditions, v1alpha1.ConditionEndpointValid, false, r.endpoint.reason, r.endpoint.message, 0)
+	kube.SetCondition(&s.Conditions, v1alpha1.ConditionReady, r.Ready, r.Reason, r.Message, 0)
+	if r.Endpoint.Reason != "" {
+		kube.SetCondition(&s.Conditions, v1alpha1.ConditionEndpointValid, false, r.Endpoint.Reason, r.Endpoint.Message, 0)
 	} else if meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionEndpointValid) != nil {
 		kube.SetCondition(&s.Conditions, v1alpha1.ConditionEndpointValid, true, v1alpha1.ReasonValid, "no other speaker has the endpoint, and all can reach it", 0)
 	}
-	if r.moved.reason != "" {
-		s.MovedAddresses = texts(r.moved.addresses)
-		kube.SetCondition(&s.Conditions, v1alpha1.ConditionMoved, r.moved.reason == v1alpha1.ReasonMoved, r.moved.reason, r.moved.message, 0)
+	if r.Moved.Reason != "" {
+		s.MovedAddresses = texts(r.Moved.Addresses)
+		kube.SetCondition(&s.Conditions, v1alpha1.ConditionMoved, r.Moved.Reason == v1alpha1.ReasonMoved, r.Moved.Reason, r.Moved.Message, 0)
 	}
-	if r.checked {
-		sound(&s, r.findings)
+	if r.Checked {
+		sound(&s, r.Findings)
 	}
-	if r.proxy != "" {
-		kube.SetCondition(&s.Conditions, v1alpha1.ConditionKubeProxyHealthy, r.proxy == v1alpha1.ReasonHealthy, r.proxy, proxyWords[r.proxy], 0)
+	if r.KubeProxy != "" {
+		kube.SetCondition(&s.Conditions, v1alpha1.ConditionKubeProxyHealthy, r.KubeProxy == v1alpha1.ReasonHealthy, r.KubeProxy, proxyWords[r.KubeProxy], 0)
 	}
-	clockIs(&s, r.clock)
+	clockIs(&s, r.Clock)
 	return s
 }
 
@@ -292,28 +319,28 @@ func families(list []lb.Family) (out []v1alpha1.IPFamily) {
 
 // saysAs reports whether the other report says the same, but for how many speakers are in
 // touch.
-func (r *report) saysAs(o *report) bool {
+func (r *Report) saysAs(o *Report) bool {
 	if !r.ownsAs(o) {
 		return false
 	}
 	like := *r
-	like.message, like.gossip = o.message, o.gossip
-	like.owned, like.users, like.since = o.owned, o.users, o.since
+	like.Message, like.Gossip = o.Message, o.Gossip
+	like.Owned, like.Users, like.Since = o.Owned, o.Users, o.Since
 	return reflect.DeepEqual(like, *o)
 }
 
 // ownsAs reports whether the other report says the same of what is owned.
-func (r *report) ownsAs(o *report) bool {
-	return o != nil && sameSlice(r.owned, o.owned) && maps.EqualFunc(r.users, o.users, slices.Equal)
+func (r *Report) ownsAs(o *Report) bool {
+	return o != nil && sameSlice(r.Owned, o.Owned) && maps.EqualFunc(r.Users, o.Users, slices.Equal)
 }
 
 // layer2 is what is owned.
-func (r *report) layer2() (out []v1alpha1.SpeakerAddress) {
+func (r *Report) layer2() (out []v1alpha1.SpeakerAddress) {
 	l := listing{left: layer2ServiceBytes}
-	for _, a := range r.owned[:min(len(r.owned), v1alpha1.MaxSpeakerLayer2)] {
-		users := r.users[a.Addr]
+	for _, a := range r.Owned[:min(len(r.Owned), v1alpha1.MaxSpeakerLayer2)] {
+		users := r.Users[a.Addr]
 		out = append(out, v1alpha1.SpeakerAddress{
-			Address: a.Addr.String(), Interfaces: a.Interfaces, Since: metav1.NewTime(r.since[a.Addr].Truncate(time.Second)),
+			Address: a.Addr.String(), Interfaces: a.Interfaces, Since: metav1.NewTime(r.Since[a.Addr].Truncate(time.Second)),
 			Services: l.names(users), ServiceCount: int32(len(users)), //nolint:gosec // an API server holds fewer
 		})
 	}
@@ -389,3 +416,6 @@ func upOf(sessions []v1alpha1.SpeakerBGPSession) string {
 	}
 	return fmt.Sprintf("%d/%d", up, len(sessions))
 }
+
+// sameSlice reports whether the two are one slice, and not only equal.
+func sameSlice[T any](x, y []T) bool { return len(x) == len(y) && (len(x) == 0 || &x[0] == &y[0]) }
