@@ -46,14 +46,16 @@ func (h state) after(status int, now time.Time) state {
 
 // Watch probes the node's kube-proxy.
 type Watch struct {
-	hosts   []netip.Addr // where it may listen
+	hosts   []netip.AddrPort // where it may listen
 	reason  atomic.Pointer[string]
 	changed notify.Signal
 }
 
 // New returns a Watch of the kube-proxy on this node, which may listen on the given address.
 func New(node netip.Addr) *Watch {
-	w := &Watch{hosts: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), node}, changed: notify.New()}
+	w := &Watch{hosts: []netip.AddrPort{
+		netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port), netip.AddrPortFrom(node, port),
+	}, changed: notify.New()}
 	w.reason.Store(new(string))
 	return w
 }
@@ -94,7 +96,7 @@ func (w *Watch) Run(ctx context.Context) {
 // probe returns the HTTP status with which one of the hosts answers, or 0.
 func (w *Watch) probe(ctx context.Context, client *http.Client) int {
 	for _, host := range w.hosts {
-		url := "http://" + netip.AddrPortFrom(host, port).String() + "/healthz"
+		url := "http://" + host.String() + "/healthz"
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			continue
