@@ -38,13 +38,24 @@ type overwritten struct {
 
 func newOverwrites() *overwrites { return &overwrites{of: map[lb.ServiceKey]*overwritten{}} }
 
+// current returns the conflict over a Service's status; nil if there is none, or if the last
+// one has ended. The lock is held.
+func (o *overwrites) current(key lb.ServiceKey, now time.Time) *overwritten {
+	w := o.of[key]
+	if w != nil && now.Sub(w.last) >= settlePeriod {
+		delete(o.of, key)
+		return nil
+	}
+	return w
+}
+
 // delay returns how long to wait before a status that was overwritten is restored; 0 for
 // now.
 func (o *overwrites) delay(key lb.ServiceKey, now time.Time) time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	w := o.of[key]
-	if w == nil || w.times < quickRewrites || now.Sub(w.last) > settlePeriod {
+	w := o.current(key, now)
+	if w == nil || w.times < quickRewrites {
 		return 0
 	}
 	wait := maxRewriteDelay
@@ -54,19 +65,17 @@ func (o *overwrites) delay(key lb.ServiceKey, now time.Time) time.Duration {
 	return max(0, w.last.Add(wait).Sub(now))
 }
 
-// restored records that the status is restored now, after manager overwrote it, and
-// returns how often that was. An earlier conflict that has ended does not count.
-func (o *overwrites) restored(key lb.ServiceKey, manager string, now time.Time) (times int) {
+// restored records that the status is restored now, after manager overwrote it.
+func (o *overwrites) restored(key lb.ServiceKey, manager string, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	w := o.of[key]
-	if w == nil || now.Sub(w.last) > settlePeriod {
+	w := o.current(key, now)
+	if w == nil {
 		w = &overwritten{}
 		o.of[key] = w
 	}
 	w.times++
 	w.last, w.manager = now, manager
-	return w.times
 }
 
 // conflict returns the field manager with which there is a conflict over the Service's
@@ -74,16 +83,11 @@ func (o *overwrites) restored(key lb.ServiceKey, manager string, now time.Time) 
 func (o *overwrites) conflict(key lb.ServiceKey, now time.Time) (manager string, left time.Duration, is bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	w := o.of[key]
+	w := o.current(key, now)
 	if w == nil {
 		return "", 0, false
 	}
-	left = w.last.Add(settlePeriod).Sub(now)
-	if left <= 0 {
-		delete(o.of, key)
-		return "", 0, false
-	}
-	return w.manager, left, w.times >= quickRewrites
+	return w.manager, w.last.Add(settlePeriod).Sub(now), w.times >= quickRewrites
 }
 
 // forget drops what is recorded of a Service that is gone.
