@@ -225,12 +225,8 @@ func AssignedCondition(svc *corev1.Service) *metav1.Condition {
 // AsksForFairlead reports whether the Service names Fairlead: by its class, or by an
 // annotation that no other load balancer understands.
 func (c Class) AsksForFairlead(svc *corev1.Service) bool {
-	for _, key := range []string{v1alpha1.AnnotationLoadBalancerIPs, v1alpha1.AnnotationAddressPool, v1alpha1.AnnotationAllowSharedIP, v1alpha1.AnnotationClaim} {
-		if svc.Annotations[key] != "" {
-			return true
-		}
-	}
-	return svc.Spec.LoadBalancerClass != nil && c.Handles(svc)
+	name, _ := annotation(svc, v1alpha1.AnnotationLoadBalancerIPs, v1alpha1.AnnotationAddressPool, v1alpha1.AnnotationAllowSharedIP, v1alpha1.AnnotationClaim)
+	return name != "" || svc.Spec.LoadBalancerClass != nil && c.Handles(svc)
 }
 
 // TrafficPolicy returns the Service's externalTrafficPolicy.
