@@ -3,6 +3,7 @@ package kube
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 
@@ -43,10 +44,21 @@ func RecordOf(svc *corev1.Service) Record {
 	return r
 }
 
-// Of returns the entry of an address.
+// each yields the entries whose addresses can be parsed, in order.
+func (r Record) each() iter.Seq2[netip.Addr, AssignedAddress] {
+	return func(yield func(netip.Addr, AssignedAddress) bool) {
+		for _, e := range r {
+			if a, err := config.Address(e.Address); err == nil && !yield(a, e) {
+				return
+			}
+		}
+	}
+}
+
+// Of returns the entry of an address, the first if there are several.
 func (r Record) Of(a netip.Addr) (AssignedAddress, bool) {
-	for _, e := range r {
-		if addr, err := config.Address(e.Address); err == nil && addr == a {
+	for addr, e := range r.each() {
+		if addr == a {
 			return e, true
 		}
 	}
@@ -55,10 +67,8 @@ func (r Record) Of(a netip.Addr) (AssignedAddress, bool) {
 
 // Addresses returns the addresses of the record, in order.
 func (r Record) Addresses() (out []netip.Addr) {
-	for _, e := range r {
-		if a, err := config.Address(e.Address); err == nil {
-			out = append(out, a)
-		}
+	for a := range r.each() {
+		out = append(out, a)
 	}
 	return out
 }
@@ -108,9 +118,10 @@ func RecordedPools(svc *corev1.Service) map[netip.Addr]string {
 		return assignmentInMessage(svc)
 	}
 	out := map[netip.Addr]string{}
-	for _, a := range record.Addresses() {
-		e, _ := record.Of(a)
-		out[a] = e.Pool
+	for a, e := range record.each() {
+		if _, known := out[a]; !known {
+			out[a] = e.Pool
+		}
 	}
 	return out
 }
