@@ -86,11 +86,7 @@ func GossipMessage(g *v1alpha1.SpeakerGossip) string {
 
 // Unheard names the nodes whose speakers only others hear, for people.
 func Unheard(g *v1alpha1.SpeakerGossip) string {
-	words := strings.Join(g.UnheardSpeakers, ", ")
-	if more := int(g.UnheardSpeakersCount) - len(g.UnheardSpeakers); more > 0 {
-		words += fmt.Sprintf(" and %d more", more)
-	}
-	return words
+	return lb.FewOf(g.UnheardSpeakers, int(g.UnheardSpeakersCount))
 }
 
 // ClockOffMessage says in words, for a speaker's ClockInSync condition, that the node's

@@ -24,13 +24,20 @@ func Quote(s string) string {
 // conditions, events and logs are bounded by it, whatever users create.
 func Few[T any](list []T, few int) string { return joinFew(list, few, ", ") }
 
+// FewOf lists those that are shown of so many as Few does: for a list that was cut already.
+func FewOf[T any](shown []T, all int) string { return joinShown(shown, all, ", ") }
+
 func joinFew[T any](list []T, few int, separator string) string {
+	return joinShown(list[:min(len(list), few)], len(list), separator)
+}
+
+func joinShown[T any](shown []T, all int, separator string) string {
 	var names []string
-	for _, x := range list[:min(len(list), few)] {
+	for _, x := range shown {
 		names = append(names, fmt.Sprint(x))
 	}
 	s := strings.Join(names, separator)
-	if more := len(list) - few; more > 0 {
+	if more := all - len(shown); more > 0 {
 		s += fmt.Sprintf(" and %d more", more)
 	}
 	return s
