@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,8 +25,7 @@ type mover struct {
 	heeded map[string]string // the annotations that are done with
 	busy   bool              // with orders that are not
 	last   time.Time         // the last move began
-	taken  []string          // in words
-	addrs  []netip.Addr      // that were taken over
+	taken  []plan.Move       // by these orders
 	result speakerstatus.Moved
 }
 
@@ -42,7 +40,7 @@ func (m *mover) next(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) (
 		return netip.Addr{}, 0
 	}
 	if !m.busy {
-		m.busy, m.taken, m.addrs = true, nil, nil
+		m.busy, m.taken = true, nil
 	}
 	if wait := m.last.Add(moveEvery).Sub(m.now()); wait > 0 {
 		return netip.Addr{}, wait
@@ -50,24 +48,22 @@ func (m *mover) next(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) (
 	move, refused := plan.Orders{Take: orders.Take, Rebalance: orders.Rebalance}.Next(s, p)
 	if move.From != "" {
 		m.last = m.now()
-		m.taken = append(m.taken, fmt.Sprintf("%s from %s", move.Addr, move.From))
-		m.addrs = append(m.addrs, move.Addr)
-		m.addrs = m.addrs[max(0, len(m.addrs)-v1alpha1.MaxMoved):]
-		m.result = speakerstatus.Moved{Reason: v1alpha1.ReasonMoving, Message: "taking over " + strings.Join(m.taken, ", "), Addresses: slices.Clone(m.addrs)}
+		m.taken = append(m.taken, move)
+		m.result = speakerstatus.Moved{Reason: v1alpha1.ReasonMoving, Message: "taking over " + describeMoves(m.taken), Addresses: addressesOf(m.taken)}
 		return move.Addr, moveEvery
 	}
 	m.busy, m.heeded = false, orders.Once
 	m.result = outcome(m.taken, refused, orders.Invalid)
-	m.result.Addresses, m.result.Heeded = slices.Clone(m.addrs), orders.Once
+	m.result.Heeded = orders.Once
 	return netip.Addr{}, 0
 }
 
 // outcome says what became of orders that are done with.
-func outcome(taken []string, refused []plan.Refusal, invalid error) speakerstatus.Moved {
-	out := speakerstatus.Moved{Reason: v1alpha1.ReasonMoved, Message: "there was nothing to take over"}
+func outcome(taken []plan.Move, refused []plan.Refusal, invalid error) speakerstatus.Moved {
+	out := speakerstatus.Moved{Reason: v1alpha1.ReasonMoved, Message: "there was nothing to take over", Addresses: addressesOf(taken)}
 	var parts []string
 	if len(taken) > 0 {
-		parts = append(parts, "took over "+strings.Join(taken, ", "))
+		parts = append(parts, "took over "+describeMoves(taken))
 	}
 	for _, r := range refused {
 		out.Reason = v1alpha1.ReasonRefused
@@ -79,6 +75,22 @@ func outcome(taken []string, refused []plan.Refusal, invalid error) speakerstatu
 	}
 	if len(parts) > 0 {
 		out.Message = strings.Join(parts, "; ")
+	}
+	return out
+}
+
+func describeMoves(moves []plan.Move) string {
+	var words []string
+	for _, m := range moves {
+		words = append(words, fmt.Sprintf("%s from %s", m.Addr, m.From))
+	}
+	return strings.Join(words, ", ")
+}
+
+// addressesOf returns the addresses of the last v1alpha1.MaxMoved moves.
+func addressesOf(moves []plan.Move) (out []netip.Addr) {
+	for _, m := range moves[max(0, len(moves)-v1alpha1.MaxMoved):] {
+		out = append(out, m.Addr)
 	}
 	return out
 }
