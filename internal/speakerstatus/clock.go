@@ -13,15 +13,14 @@ import (
 // clockIs is the condition that says whether the node's clock is right. While that is
 // not known, it says what it said before.
 func clockIs(s *v1alpha1.SpeakerStatus, v clockcheck.Verdict) {
-	if v.Known {
-		s.ClockOffset = &metav1.Duration{Duration: v.Ahead}
+	if !v.Known {
+		return
 	}
-	switch {
-	case !v.Known:
-	case v.Ahead == 0:
+	s.ClockOffset = &metav1.Duration{Duration: v.Ahead}
+	if v.Ahead == 0 {
 		words := fmt.Sprintf("the node's clock is that of the API server, within %v", clockcheck.Tolerance)
 		kube.SetCondition(&s.Conditions, v1alpha1.ConditionClockInSync, true, v1alpha1.ReasonInSync, words, 0)
-	default:
+	} else {
 		kube.SetCondition(&s.Conditions, v1alpha1.ConditionClockInSync, false, v1alpha1.ReasonClockOff, kube.ClockOffMessage(v.Ahead), 0)
 	}
 }

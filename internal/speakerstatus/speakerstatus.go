@@ -178,7 +178,7 @@ func (w *Writer) Write(ctx context.Context, r Report) error {
 		}
 		w.last, w.told = spare(sp), nil
 	}
-	status := w.status(r, w.last.Status.Conditions)
+	status := w.status(r)
 	if !equality.Semantic.DeepEqual(w.last.Status, status) {
 		after := w.last.DeepCopy()
 		after.Status = status
@@ -248,11 +248,12 @@ func (w *Writer) ensure(ctx context.Context) (*v1alpha1.Speaker, error) {
 }
 
 // status is what the report says, with the times of conditions that are as before.
-func (w *Writer) status(r Report, before []metav1.Condition) v1alpha1.SpeakerStatus {
+func (w *Writer) status(r Report) v1alpha1.SpeakerStatus {
+	before := &w.last.Status
 	s := v1alpha1.SpeakerStatus{
 		Version: w.version, OwnedAddresses: int32(len(r.Owned)),
-		BGPSessions: r.Sessions, Sessions: upOf(r.Sessions), Conditions: slices.Clone(before),
-		Gossip: r.Gossip, MovedAddresses: w.last.Status.MovedAddresses, ClockOffset: w.last.Status.ClockOffset,
+		BGPSessions: r.Sessions, Sessions: upOf(r.Sessions), Conditions: slices.Clone(before.Conditions),
+		Gossip: r.Gossip, MovedAddresses: before.MovedAddresses, ClockOffset: before.ClockOffset,
 	}
 	kube.RemoveFormerConditions(&s)
 	if w.endpoint.Addr().IsValid() {
@@ -271,7 +272,7 @@ func (w *Writer) status(r Report, before []metav1.Condition) v1alpha1.SpeakerSta
 	}
 	s.HostAddresses = r.HostAddresses
 	if r.ownsAs(w.told) {
-		s.Layer2 = w.last.Status.Layer2 // there may be hundreds
+		s.Layer2 = before.Layer2 // there may be hundreds
 	} else {
 		s.Layer2 = r.layer2()
 	}
