@@ -117,9 +117,13 @@ func (w *Cluster) Listed() <-chan struct{} { return w.listed }
 func (w *Cluster) setService(svc *corev1.Service, gone bool) bool {
 	key := kube.Key(svc)
 	before, had := w.services[key]
-	record := kube.RecordOf(svc)
-	addrs := assignedAddresses(svc, record, before.addrs)
-	if gone || !w.class.Handles(svc) || len(addrs) == 0 {
+	var record kube.Record
+	var addrs []netip.Addr
+	if !gone && w.class.Handles(svc) {
+		record = kube.RecordOf(svc)
+		addrs = assignedAddresses(svc, record, before.addrs)
+	}
+	if len(addrs) == 0 {
 		delete(w.services, key)
 		return had && w.changes.service(key)
 	}
