@@ -10,12 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/test/lab"
@@ -41,7 +39,6 @@ func installed(b *testing.B, o lab.Options) (*lab.Lab, client.WithWatch) {
 // installedWith does so with these objects instead of the pool.
 func installedWith(b *testing.B, o lab.Options, objects string) (*lab.Lab, client.WithWatch) {
 	b.Helper()
-	log.SetLogger(logr.Discard()) // or the clients complain that there is none
 	l := lab.New(b, o)
 	for _, err := range []error{l.Install(b.Context()), l.Apply(b.Context(), objects)} {
 		if err != nil {

@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -31,7 +30,6 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/test/lab"
@@ -69,7 +67,6 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	log.SetLogger(logr.Discard()) // without one, the client writes a stack trace
 	code := m.Run()
 	for _, s := range []*shared{&cluster, &control, &routed, &bare, &seen} {
 		if err := s.stop(code != 0); err != nil {

@@ -14,8 +14,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // defaultRoot holds one folder per lab. It is not the temporary folder, which
@@ -290,6 +292,7 @@ func (l *Lab) Hosts() []*Host {
 
 // newLab describes a lab without making any of it.
 func newLab(s state, dir string) *Lab {
+	ctrllog.SetLogger(logr.Discard()) // without one, clients write a stack trace after a while
 	l := &Lab{
 		ID: s.ID, Dir: dir, assets: s.Assets,
 		opts:      Options{Nodes: s.Nodes, ControlPlaneOnly: s.ControlPlaneOnly, Pods: s.Pods, Keep: s.Keep, Log: func(string, ...any) {}},

@@ -13,9 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	"sigs.k8s.io/controller-runtime/pkg/log"
-
 	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
@@ -41,7 +38,6 @@ func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes minutes")
 	}
-	log.SetLogger(logr.Discard()) // or the client complains that there is none
 	t.Logf("seed %d: repeat it with `make soak SEED=%d DURATION=%v`", *seed, *seed, *duration)
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -11,10 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-lb/fairlead/test/lab"
@@ -51,7 +49,6 @@ type cluster struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	lab.Require(t)
-	ctrllog.SetLogger(logr.Discard()) // or it complains, after a while, that there is none
 	chart, err := lab.Chart()
 	must(t, err)
 	c := &cluster{chart: chart, before: chartBefore(t, chart), first: appVersion(t, chart)}

@@ -15,9 +15,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/go-logr/logr"
-	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
-
 	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
@@ -42,7 +39,6 @@ var errUsage = errors.New("see usage")
 var errInterrupted = errors.New("interrupted")
 
 func main() {
-	ctrllog.SetLogger(logr.Discard()) // or it complains, after a while, that there is none
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()
