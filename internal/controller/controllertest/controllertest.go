@@ -102,7 +102,7 @@ func patchService(ctx context.Context, c client.Client, svc *corev1.Service, p c
 	return nil
 }
 
-// Read reads an object anew, and fails the test if it is not there.
+// Read reads an object again, and fails the test if it is not there.
 func (a *API) Read(o client.Object) {
 	a.t.Helper()
 	if err := a.Get(a.t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
