@@ -23,13 +23,14 @@ func (c *corner) overwriteStatus(t *testing.T, svc *corev1.Service, ips ...strin
 	ctx, cancel := context.WithCancel(t.Context())
 	writes = &atomic.Int32{}
 	done := make(chan struct{})
+	name := svc.Name // svc itself is read again by the test meanwhile
 	w, err := c.api.Watch(ctx, &corev1.ServiceList{}, client.InNamespace(svc.Namespace))
 	must(t, err)
 	go func() {
 		defer close(done)
 		for e := range w.ResultChan() {
 			s, ok := e.Object.(*corev1.Service)
-			if !ok || s.Name != svc.Name || len(s.Status.LoadBalancer.Ingress) == len(ips) && (len(ips) == 0 || s.Status.LoadBalancer.Ingress[0].IP == ips[0]) {
+			if !ok || s.Name != name || len(s.Status.LoadBalancer.Ingress) == len(ips) && (len(ips) == 0 || s.Status.LoadBalancer.Ingress[0].IP == ips[0]) {
 				continue
 			}
 			before := s.DeepCopy()
