@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
@@ -32,6 +33,10 @@ type API struct {
 	*events.FakeRecorder
 
 	Writes int // patches and deletions so far
+	// Hook, if set, runs before each "get", "list", "patch", "patch status" and "delete". An error
+	// is the outcome of the call. It may change the object that the call is about, as another
+	// client does between a read and a write.
+	Hook func(verb string, o runtime.Object) error
 
 	t *testing.T
 }
@@ -42,8 +47,23 @@ func NewAPI(t *testing.T, objects ...client.Object) *API {
 	a.Client = fake.NewClientBuilder().WithScheme(kube.NewScheme()).WithObjects(objects...).
 		WithStatusSubresource(&v1alpha1.IPAddressPool{}, &v1alpha1.IPAddressClaim{}, &v1alpha1.L2Advertisement{}, &v1alpha1.BGPAdvertisement{}, &v1alpha1.BGPPeer{}, &v1alpha1.Speaker{}).
 		WithInterceptorFuncs(interceptor.Funcs{
+			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+				if err := a.hook("get", o); err != nil {
+					return err
+				}
+				return c.Get(ctx, key, o, opts...)
+			},
+			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+				if err := a.hook("list", list); err != nil {
+					return err
+				}
+				return c.List(ctx, list, opts...)
+			},
 			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
 				a.Writes++
+				if err := a.hook("patch status", o); err != nil {
+					return err
+				}
 				if svc, ok := o.(*corev1.Service); ok {
 					return patchService(ctx, c, svc, p)
 				}
@@ -51,14 +71,51 @@ func NewAPI(t *testing.T, objects ...client.Object) *API {
 			},
 			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 				a.Writes++
+				if err := a.hook("patch", o); err != nil {
+					return err
+				}
 				return c.Patch(ctx, o, p, opts...)
 			},
 			Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
 				a.Writes++
+				if err := a.hook("delete", o); err != nil {
+					return err
+				}
 				return c.Delete(ctx, o, opts...)
 			},
 		}).Build()
 	return a
+}
+
+func (a *API) hook(verb string, o runtime.Object) error {
+	if a.Hook == nil {
+		return nil
+	}
+	return a.Hook(verb, o)
+}
+
+// FailOnce makes the next call with this verb about an object of this type fail with err.
+func FailOnce[T runtime.Object](a *API, verb string, err error) {
+	a.Hook = func(v string, o runtime.Object) error {
+		if _, ok := o.(T); !ok || v != verb {
+			return nil
+		}
+		a.Hook = nil
+		return err
+	}
+}
+
+// ChangeBefore makes another client change the object, once, just before the next call with
+// this verb about an object of its type.
+func ChangeBefore[T client.Object](a *API, verb string, o T, change func()) {
+	a.Hook = func(v string, about runtime.Object) error {
+		if _, ok := about.(T); !ok || v != verb {
+			return nil
+		}
+		a.Hook = nil
+		a.Change(o, change)
+		return nil
+	}
 }
 
 // patchService is a patch of a Service's status as the real API server does it: it takes
