@@ -1,6 +1,7 @@
 package blocked
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -66,6 +67,8 @@ func TestWhatChangesAddresses(t *testing.T) {
 	beat.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, LastHeartbeatTime: metav1.Now()}}
 	owns := speakerWith("192.0.2.2")
 	owns.Status.OwnedAddresses = 3
+	attached := speakerWith("192.0.2.2")
+	attached.Status.Interfaces = []v1alpha1.SpeakerInterface{{Name: "eth0", Addresses: []string{"192.0.2.4/24"}}}
 	for _, tt := range []struct {
 		name          string
 		before, after client.Object
@@ -74,6 +77,7 @@ func TestWhatChangesAddresses(t *testing.T) {
 		{"a heartbeat", nodeWith("192.0.2.1"), beat, false},
 		{"a node's address", nodeWith("192.0.2.1"), nodeWith("192.0.2.9"), true},
 		{"what a speaker announces", speakerWith("192.0.2.2"), owns, false},
+		{"an interface's address", speakerWith("192.0.2.2"), attached, true},
 		{"a host address", speakerWith("192.0.2.2"), speakerWith("192.0.2.9"), true},
 		{"a peer", &v1alpha1.BGPPeer{}, &v1alpha1.BGPPeer{}, true},
 	} {
@@ -87,4 +91,35 @@ func TestWhatChangesAddresses(t *testing.T) {
 	if (&Controller{}).Name() != "blocked" {
 		t.Error("it has another name")
 	}
+}
+
+// A read that fails leaves what is recorded as it was: else an address of a node or router would
+// be assigned.
+func TestFailedRead(t *testing.T) {
+	router := &v1alpha1.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: "r1"}, Spec: v1alpha1.BGPPeerSpec{PeerAddress: "192.0.2.3"}}
+	api := controllertest.NewAPI(t, controllertest.Pool("lan", "192.0.2.0/24"), nodeWith("192.0.2.1"), speakerWith("192.0.2.2"), router)
+	book := ledger.New(api, kube.Class{}, time.Now)
+	c := New(api, book)
+	down := errors.New("the API server is down")
+	fail := func(of subject, withheld int) {
+		t.Helper()
+		if _, err := c.Reconcile(t.Context(), of); !errors.Is(err, down) {
+			t.Errorf("%v: the error is %v", of, err)
+		}
+		if got := book.Withheld("lan"); len(got) != withheld {
+			t.Errorf("%v: withheld are %v, want %d", of, got, withheld)
+		}
+	}
+	node, peer := subject{"n1", false}, subject{"r1", true}
+	controllertest.FailOnce[*v1alpha1.IPAddressPoolList](api, "list", down)
+	fail(node, 0) // nothing is restored yet
+	if err := book.Restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	controllertest.FailOnce[*corev1.Node](api, "get", down)
+	fail(node, 3)
+	controllertest.FailOnce[*v1alpha1.Speaker](api, "get", down)
+	fail(node, 3)
+	controllertest.FailOnce[*v1alpha1.BGPPeer](api, "get", down)
+	fail(peer, 3)
 }
