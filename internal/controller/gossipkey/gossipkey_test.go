@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,13 +48,13 @@ func TestTheSecretIsMadeWheneverItIsNotThere(t *testing.T) {
 	})
 }
 
-// A Secret that cannot be created is tried again, sooner than one is looked for.
+// A Secret that cannot be created is tried again sooner than one that is there.
 func TestCreatingFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tries := 0
+		var tries atomic.Int32
 		api := interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
 			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-				if tries++; tries < 3 {
+				if tries.Add(1) < 3 {
 					return errors.New("away")
 				}
 				return c.Create(ctx, o, opts...)
@@ -65,12 +66,17 @@ func TestCreatingFails(t *testing.T) {
 		go func() { done <- c.Start(ctx) }()
 		time.Sleep(2*retryEvery + time.Millisecond)
 		synctest.Wait()
-		if tries != 3 {
-			t.Errorf("%d tries within %v, want 3", tries, 2*retryEvery)
+		if got := tries.Load(); got != 3 {
+			t.Errorf("%d tries within %v, want 3", got, 2*retryEvery)
 		}
 		var s corev1.Secret
 		if err := api.Get(ctx, client.ObjectKey{Namespace: "ns", Name: kube.GossipSecret}, &s); err != nil {
 			t.Error(err)
+		}
+		time.Sleep(3 * createEvery)
+		synctest.Wait()
+		if got := tries.Load() - 3; got != 3 {
+			t.Errorf("%d tries within %v while the Secret is there, want 3", got, 3*createEvery)
 		}
 		end()
 		if err := <-done; err != nil {
