@@ -1,11 +1,15 @@
 package advertisementstatus
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -33,6 +37,7 @@ func TestJudgeBGP(t *testing.T) {
 	}{
 		{"all is there", spec{}, spec{Peers: []v1alpha1.ObjectName{"r1"}, Communities: []v1alpha1.CommunityReference{"backup", "no-export", "1:1"}}, "Accepted", "in force"},
 		{"no such pool", spec{}, spec{IPAddressPools: []v1alpha1.ObjectName{"x"}}, "PoolNotFound", `spec.ipAddressPools: there is no "x"; the other names are in force`},
+		{"two such pools", spec{}, spec{IPAddressPools: []v1alpha1.ObjectName{"y", "lan", "x"}}, "PoolNotFound", `spec.ipAddressPools: there is no "x", "y"; the other names are in force`},
 		{"no such peer", spec{}, spec{Peers: []v1alpha1.ObjectName{"r1", "x"}}, "PeerNotFound", `spec.peers: there is no "x"; the other names are in force`},
 		{"no such alias", spec{}, spec{Communities: []v1alpha1.CommunityReference{"x"}}, "CommunityNotFound", `spec.communities: there is no "x"; the other names are in force`},
 		{"no community", spec{}, spec{Communities: []v1alpha1.CommunityReference{"1:2:3:4"}}, "Invalid", ""},
@@ -122,4 +127,38 @@ func TestReconcile(t *testing.T) {
 	expect("the peer has come", 1, "Accepted", "CommunityNotFound")
 	create(&v1alpha1.Community{ObjectMeta: metav1.ObjectMeta{Name: "names"}, Spec: v1alpha1.CommunitySpec{Communities: []v1alpha1.CommunityAlias{{Name: "backup", Value: "1:2"}}}})
 	expect("the community has come", 1, "Accepted", "Accepted")
+}
+
+// A write that fails does not keep the other advertisements waiting; what is gone when it is
+// written is no error.
+func TestFailures(t *testing.T) {
+	down := errors.New("the API server is down")
+	l2 := &v1alpha1.L2Advertisement{ObjectMeta: metav1.ObjectMeta{Name: "l2"}}
+	bgp := &v1alpha1.BGPAdvertisement{ObjectMeta: metav1.ObjectMeta{Name: "bgp"}}
+	api := controllertest.NewAPI(t, l2, bgp)
+	c := New(api)
+	reconcileOnce := func(want string) {
+		t.Helper()
+		_, err := c.Reconcile(t.Context(), reconcile.Request{})
+		if api.Hook != nil {
+			t.Fatal("the call that should fail was not made")
+		}
+		if (err == nil) != (want == "") || err != nil && (!errors.Is(err, down) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("the error is %v, want %q", err, want)
+		}
+	}
+	controllertest.FailOnce[*corev1.NodeList](api, "list", down)
+	reconcileOnce("NodeList")
+	controllertest.FailOnce[*v1alpha1.L2Advertisement](api, "patch status", down)
+	reconcileOnce("L2Advertisement l2")
+	if api.Read(bgp); !meta.IsStatusConditionTrue(bgp.Status.Conditions, v1alpha1.ConditionReady) {
+		t.Errorf("after the other could not be written: %+v", bgp.Status.Conditions)
+	}
+	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "l2advertisements"}, "l2")
+	controllertest.FailOnce[*v1alpha1.L2Advertisement](api, "patch status", gone)
+	reconcileOnce("")
+	reconcileOnce("")
+	if api.Read(l2); !meta.IsStatusConditionTrue(l2.Status.Conditions, v1alpha1.ConditionReady) {
+		t.Errorf("at last: %+v", l2.Status.Conditions)
+	}
 }
