@@ -152,7 +152,7 @@ type controller interface {
 // controllers lists all there are.
 func controllers(mgr ctrl.Manager, o options, m *metrics.Controller) []controller {
 	book := ledger.New(mgr.GetAPIReader(), o.Class, time.Now)
-	events := eventqueue.New(mgr.GetEventRecorder("fairlead-controller"), mgr.GetScheme(), book.GiveWay)
+	events := eventqueue.New(mgr.GetEventRecorder("fairlead-controller"), mgr.GetScheme(), book.WaitForBurst)
 	reports := servicestatus.New(mgr.GetClient(), book, o.Class, events, time.Now)
 	m.Read(func() metrics.State { return state(mgr.GetClient(), book, reports) })
 	return []controller{

@@ -133,10 +133,8 @@ func (l *Ledger) ConflictEnded(addr netip.Addr) {
 
 // usedAt has the status written of the pools that have the address.
 func (l *Ledger) usedAt(addr netip.Addr) {
-	for name, p := range l.pools {
-		if p.Contains(addr) {
-			l.onUse(name)
-		}
+	for _, name := range l.pools.with(addr) {
+		l.onUse(name)
 	}
 }
 
@@ -145,7 +143,7 @@ func (l *Ledger) usedAt(addr netip.Addr) {
 func (l *Ledger) HostsThatAnswerAll(pool string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p, ok := l.pools[pool]
+	p, ok := l.pools.valid[pool]
 	if !ok || len(l.hosts) == 0 {
 		return nil
 	}

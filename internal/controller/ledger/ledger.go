@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -29,15 +28,13 @@ type Ledger struct {
 	reader client.Reader // asks the API server, not a cache
 	class  kube.Class
 	now    func() time.Time
+	pace   *pacer // has a lock of its own
 
-	mu       sync.Mutex // guards the fields below
-	restored bool
-	alloc    *allocator.Allocator
-	pools    map[string]lb.Pool // the last version of each pool that could be parsed
-	invalid  map[string]error
-	// strangers are the Services of ours with addresses that no pool has. When
-	// one has, they keep them.
-	strangers map[lb.ServiceKey]*corev1.Service
+	mu        sync.Mutex // guards the fields below
+	restored  bool
+	alloc     *allocator.Allocator
+	pools     pools
+	unmanaged unmanaged
 	occupied  occupants
 	hosts     hosts                      // outside of the cluster, for which some of these are blocked
 	given     map[netip.Addr]bool        // addresses that Services had not had before
@@ -45,8 +42,6 @@ type Ledger struct {
 	waiting   map[lb.Holder]lb.Reason    // who lacks an address, and why
 	onWake    map[lb.HolderKind]func(lb.Holder)
 	onUse     func(pool string)
-	pace      *rate.Limiter // of the addresses given
-	crowded   time.Time     // when there last were too many for its pace
 }
 
 // New returns a Ledger that is empty until Restore. reader must read from the
@@ -54,11 +49,9 @@ type Ledger struct {
 func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 	return &Ledger{
 		reader: reader, class: class, now: now,
-		alloc: allocator.New(), pools: map[string]lb.Pool{}, invalid: map[string]error{},
-		strangers: map[lb.ServiceKey]*corev1.Service{}, conflicts: map[lb.Holder][]lb.Refusal{}, waiting: map[lb.Holder]lb.Reason{}, given: map[netip.Addr]bool{},
-		occupied: newOccupants(), hosts: hosts{},
+		pace: newPacer(), alloc: allocator.New(), unmanaged: unmanaged{}, occupied: newOccupants(), hosts: hosts{},
+		given: map[netip.Addr]bool{}, conflicts: map[lb.Holder][]lb.Refusal{}, waiting: map[lb.Holder]lb.Reason{},
 		onWake: map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
-		pace: rate.NewLimiter(crowd, few),
 	}
 }
 
@@ -92,11 +85,11 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, for
 	if l.meet(svc) {
 		// It may have waited here until somebody else gave it an address.
 		l.wake(l.alloc.Release(req.Holder, l.now()))
-		l.strangers[key] = svc.DeepCopy()
+		l.unmanaged.add(svc.DeepCopy())
 		delete(l.waiting, req.Holder)
 		return lb.Decision{}, true
 	}
-	delete(l.strangers, key)
+	l.unmanaged.remove(key)
 	held, had := l.alloc.Holds(req.Holder), kube.IngressAddresses(svc)
 	d = l.decide(req, l.alloc.Allocate)
 	for _, g := range d.Grants {
@@ -152,9 +145,7 @@ func (l *Ledger) decide(req lb.Request, answer func(lb.Request, time.Time) (lb.D
 		}
 		l.used(before)
 		l.used(d.Grants)
-		if now := l.now(); !l.pace.AllowN(now, 1) {
-			l.crowded = now
-		}
+		l.pace.countAssignment(l.now())
 	}
 	if d.Conflicts = append(l.conflicts[req.Holder], d.Conflicts...); len(d.Conflicts) > 0 {
 		l.conflicts[req.Holder] = d.Conflicts
@@ -185,7 +176,7 @@ func (l *Ledger) Release(key lb.Holder) []lb.Grant {
 	l.wake(l.alloc.Release(key, l.now()))
 	l.used(had)
 	if key.Kind == lb.KindService {
-		delete(l.strangers, lb.ServiceKey{Namespace: key.Namespace, Name: key.Name})
+		l.unmanaged.remove(lb.ServiceKey{Namespace: key.Namespace, Name: key.Name})
 	}
 	return had
 }

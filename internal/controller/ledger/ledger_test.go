@@ -402,35 +402,35 @@ func TestConflictWithAForeignHost(t *testing.T) {
 	})
 }
 
-// What can wait gives way while many addresses are assigned, but not for ever.
-func TestGiveWay(t *testing.T) {
+// What is not urgent is deferred while many addresses are assigned, but not for ever.
+func TestWaitForBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, poolOf("lan", 0, "10.0.0.0/16"))
 		waited := func() time.Duration {
 			before := time.Now()
-			b.GiveWay(t.Context())
+			b.WaitForBurst(t.Context())
 			return time.Since(before)
 		}
 		if w := waited(); w != 0 {
 			t.Errorf("at rest it waits for %v", w)
 		}
-		for i := range 3 * few {
+		for i := range 3 * burstSize {
 			b.decide(serviceOf(fmt.Sprint("svc-", i), 0))
 		}
-		if w := waited(); w != pause {
-			t.Errorf("in a burst it waits for %v, want %v", w, pause)
+		if w := waited(); w != deferFor {
+			t.Errorf("in a burst it waits for %v, want %v", w, deferFor)
 		}
-		b.now = b.now.Add(2 * pause)
+		b.now = b.now.Add(2 * deferFor)
 		if w := waited(); w != 0 {
 			t.Errorf("after the burst it waits for %v", w)
 		}
-		for i := range 3 * few {
+		for i := range 3 * burstSize {
 			b.decide(serviceOf(fmt.Sprint("more-", i), 0))
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		before := time.Now()
-		b.GiveWay(ctx)
+		b.WaitForBurst(ctx)
 		if w := time.Since(before); w != 0 {
 			t.Errorf("when its context has ended it waits for %v", w)
 		}

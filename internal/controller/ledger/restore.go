@@ -107,7 +107,7 @@ func (l *Ledger) queue(services []corev1.Service, claims []v1alpha1.IPAddressCla
 		switch {
 		case !l.class.Handles(svc):
 		case l.foreign(svc):
-			l.strangers[kube.Key(svc)] = svc
+			l.unmanaged.add(svc)
 		case err == nil && len(l.alloc.Holds(req.Holder)) < len(req.Families):
 			lacking = append(lacking, req)
 			if kube.Overwritten(svc) && len(req.Addresses) == 0 && req.Claim == "" {
@@ -166,23 +166,18 @@ func (l *Ledger) restore(req lb.Request, addrs []netip.Addr, retiring, said map[
 	}
 }
 
-// welcome adopts the strangers whose addresses a pool has now, oldest first, and
-// returns them.
-func (l *Ledger) welcome() []lb.Holder {
-	var oldest []corev1.Service
-	for _, svc := range l.strangers {
-		oldest = append(oldest, *svc)
-	}
-	kube.Oldest(oldest)
-	var known []lb.Holder
-	for i := range oldest {
-		if key := kube.Key(&oldest[i]); !l.foreign(&oldest[i]) {
-			l.adopt(&oldest[i], nil)
-			delete(l.strangers, key)
-			known = append(known, key.Holder())
+// adoptUnmanaged adopts the unmanaged Services whose addresses a pool has now, oldest
+// first, and returns them.
+func (l *Ledger) adoptUnmanaged() (adopted []lb.Holder) {
+	services := l.unmanaged.oldestFirst()
+	for i := range services {
+		if svc := &services[i]; !l.foreign(svc) {
+			l.adopt(svc, nil)
+			l.unmanaged.remove(kube.Key(svc))
+			adopted = append(adopted, kube.Key(svc).Holder())
 		}
 	}
-	return known
+	return adopted
 }
 
 // meet adopts what a Service has that is new to the ledger, and reports whether it
@@ -208,10 +203,5 @@ func (l *Ledger) foreign(svc *corev1.Service) bool {
 	if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return given[a] != "" }) {
 		return false
 	}
-	for _, p := range l.pools {
-		if slices.ContainsFunc(addrs, p.Contains) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return len(l.pools.with(a)) > 0 })
 }

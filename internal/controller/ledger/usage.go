@@ -11,7 +11,7 @@ func (l *Ledger) Usage(pool string) (u allocator.Usage, invalid error, ok bool) 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u, ok = l.alloc.Usage(pool)
-	return u, l.invalid[pool], ok
+	return u, l.pools.invalid[pool], ok
 }
 
 // Census is how many addresses there are, and who lacks one.
@@ -31,7 +31,7 @@ func (l *Ledger) Census() Census {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := Census{Pools: map[string]allocator.Usage{}, Waiting: map[Lack]int{}}
-	for name := range l.pools {
+	for name := range l.pools.valid {
 		if u, ok := l.alloc.Usage(name); ok {
 			c.Pools[name] = u
 		}

@@ -255,7 +255,7 @@ func speakerOf(o client.Object) speakerFacts {
 
 // Reconcile writes one Service's Announced condition.
 func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	c.ledger.GiveWay(ctx)
+	c.ledger.WaitForBurst(ctx)
 	var svc corev1.Service
 	switch err := c.client.Get(ctx, req.NamespacedName, &svc); {
 	case client.IgnoreNotFound(err) != nil:
