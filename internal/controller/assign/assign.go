@@ -161,8 +161,8 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) (again tim
 		return 0, c.refuse(ctx, svc, req, invalid)
 	}
 	had, begun := kube.IngressAddresses(svc), time.Now()
-	d, foreign := c.ledger.Decide(svc, req)
-	if foreign {
+	d, isUnmanaged := c.ledger.Decide(svc, req)
+	if isUnmanaged {
 		return 0, c.disown(ctx, svc)
 	}
 	key := kube.Key(svc)
@@ -191,7 +191,7 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) (again tim
 	if len(d.Grants) > len(had) {
 		c.metrics.Allocated(time.Since(begun))
 	}
-	c.tell(svc, after, had, d)
+	c.recordOutcome(svc, after, had, d)
 	if inConflict && failure(svc) != failure(after) {
 		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Assign", "%s", overwrittenBy(manager))
 	}
@@ -227,10 +227,10 @@ func overwrittenBy(manager string) string {
 // refuse marks a Service whose request cannot be understood. It keeps what it
 // has, and is given nothing.
 func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, req lb.Request, invalid error) error {
-	d, foreign := c.ledger.Keep(svc, req)
+	d, isUnmanaged := c.ledger.Keep(svc, req)
 	after := svc.DeepCopy()
 	message := invalid.Error()
-	if !foreign {
+	if !isUnmanaged {
 		kube.SetIngress(after, d.Addresses())
 		kube.SetRecord(after, d)
 		if len(d.Grants) > 0 {
@@ -243,8 +243,8 @@ func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, req lb.Req
 		return err
 	}
 	c.ledger.Written(req.Holder)
-	if !foreign {
-		c.tellMoves(after, kube.IngressAddresses(svc), d)
+	if !isUnmanaged {
+		c.recordMoves(after, kube.IngressAddresses(svc), d)
 	}
 	if changed {
 		c.recorder.Eventf(svc, nil, corev1.EventTypeWarning, v1alpha1.EventAssignmentFailed, "Assign", "%s", invalid)
@@ -296,7 +296,7 @@ func (c *Controller) letGo(ctx context.Context, svc *corev1.Service) error {
 
 // write sends the change of status, if there is one, as one patch. It fails on
 // a Service that changed since it was read: another controller may have
-// decided (invariant A1), and the decision is then made anew.
+// decided (invariant A1), and the decision is then made again.
 func (c *Controller) write(ctx context.Context, before, after *corev1.Service) error {
 	patch := kube.StatusPatch(before, after)
 	if patch == nil {
@@ -308,17 +308,17 @@ func (c *Controller) write(ctx context.Context, before, after *corev1.Service) e
 	return nil
 }
 
-// tell records an event for what changed.
-func (c *Controller) tell(before, after *corev1.Service, had []netip.Addr, d lb.Decision) {
-	c.tellMoves(after, had, d)
+// recordOutcome records events for what changed.
+func (c *Controller) recordOutcome(before, after *corev1.Service, had []netip.Addr, d lb.Decision) {
+	c.recordMoves(after, had, d)
 	if !d.Met && failure(before) != failure(after) {
 		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, v1alpha1.EventAssignmentFailed, "Assign", "%s", d)
 	}
 }
 
-// tellMoves records events for addresses that came and went. All of one change are
+// recordMoves records events for addresses that came and went. All of one change are
 // in one event: the recorder would fold two alike into one and lose the first.
-func (c *Controller) tellMoves(after *corev1.Service, had []netip.Addr, d lb.Decision) {
+func (c *Controller) recordMoves(after *corev1.Service, had []netip.Addr, d lb.Decision) {
 	var gained, lost []string
 	for i, g := range d.Grants {
 		if !slices.Contains(had, g.Addr) {

@@ -35,16 +35,16 @@ func (l *Ledger) ObservePeer(name string, p *v1alpha1.BGPPeer) {
 
 func peerSource(name string) Source { return Source{Kind: "BGPPeer", Name: name} }
 
-// shunFor is how long an address that a foreign host has is given to nobody.
-const shunFor = time.Hour
+// conflictBlockTime is how long an address that a foreign host uses is not assigned.
+const conflictBlockTime = time.Hour
 
-// block has the address, which a foreign host has, assigned to nobody for a while.
+// block excludes the address, which a foreign host uses, from assignment for a while.
 func (l *Ledger) block(addr netip.Addr) {
 	from := hostSource(addr)
 	if l.occupied.of[from] != nil {
 		return
 	}
-	time.AfterFunc(shunFor, func() {
+	time.AfterFunc(conflictBlockTime, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.hosts.expire(addr)
@@ -57,8 +57,8 @@ func (l *Ledger) unblock(addr netip.Addr) { l.occupy(hostSource(addr), nil) }
 
 func hostSource(a netip.Addr) Source { return Source{Kind: "host", Name: a.String()} }
 
-// Occupy makes these the addresses that the source says are in use: they are assigned to
-// nobody. What has changed is worked out; to say the same again costs nothing.
+// Occupy makes these the addresses that the source says are in use: they are not assigned.
+// Only what changed since the source's last call costs anything.
 func (l *Ledger) Occupy(from Source, now []lb.Blocked) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -74,22 +74,22 @@ func (l *Ledger) occupy(from Source, now []lb.Blocked) {
 	}
 }
 
-// Blocked returns which of the holder's addresses something else has too.
+// Blocked returns which of the holder's addresses another object or host uses too.
 func (l *Ledger) Blocked(key lb.Holder) []lb.Blocked {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.alloc.Blocked(key)
 }
 
-// BlocksOf returns what has an address beside the holders, sorted.
+// BlocksOf returns what uses an address beside its holders, sorted.
 func (l *Ledger) BlocksOf(a netip.Addr) []lb.Block {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.occupied.blocks(a)
 }
 
-// Withheld returns the addresses of a pool that are not assigned as something else has
-// them, sorted.
+// Withheld returns the addresses of a pool that are not assigned because another object or
+// host uses them, sorted.
 func (l *Ledger) Withheld(pool string) []lb.Blocked {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -99,12 +99,12 @@ func (l *Ledger) Withheld(pool string) []lb.Blocked {
 // Conflict handles that a host outside of the cluster has the address, which was never
 // announced. A Service that did not ask for this very address is given another; but one
 // that came with it keeps it, as clients may know it: that host may be another load
-// balancer's, from which Fairlead is about to take over. Where the host answers for every
+// balancer, which Fairlead is about to replace. Where the host answers for every
 // address, the Service keeps this one.
 func (l *Ledger) Conflict(addr netip.Addr, mac string) Conflict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.given[addr] {
+	if !l.fresh[addr] {
 		return Conflict{}
 	}
 	c := l.hosts.conflict(addr, mac, l.now())

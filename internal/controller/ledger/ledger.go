@@ -1,5 +1,5 @@
-// Package ledger is the allocator as the controllers share it: safe for
-// concurrent use, restored from the API server, and telling who is to look again.
+// Package ledger is the allocator as the controllers share it: safe for concurrent use and
+// restored from the API server. It queues the Services and claims that a change affects.
 package ledger
 
 import (
@@ -36,10 +36,10 @@ type Ledger struct {
 	pools     pools
 	unmanaged unmanaged
 	occupied  occupants
-	hosts     hosts                      // outside of the cluster, for which some of these are blocked
-	given     map[netip.Addr]bool        // addresses that Services had not had before
+	hosts     hosts                      // outside of the cluster, because of which addresses are blocked
+	fresh     map[netip.Addr]bool        // whether the address is new to the Service that has it
 	conflicts map[lb.Holder][]lb.Refusal // addresses that their Services cannot keep, until that is written
-	waiting   map[lb.Holder]lb.Reason    // who lacks an address, and why
+	waiting   map[lb.Holder]lb.Reason    // the Services and claims that lack an address, and why
 	onWake    map[lb.HolderKind]func(lb.Holder)
 	onUse     func(pool string)
 }
@@ -50,13 +50,13 @@ func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 	return &Ledger{
 		reader: reader, class: class, now: now,
 		pace: newPacer(), alloc: allocator.New(), unmanaged: unmanaged{}, occupied: newOccupants(), hosts: hosts{},
-		given: map[netip.Addr]bool{}, conflicts: map[lb.Holder][]lb.Refusal{}, waiting: map[lb.Holder]lb.Reason{},
+		fresh: map[netip.Addr]bool{}, conflicts: map[lb.Holder][]lb.Refusal{}, waiting: map[lb.Holder]lb.Reason{},
 		onWake: map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
 	}
 }
 
-// Woken is a source of those Services or claims whose decision changed, or whose
-// loan did, by what another asked for or gave up.
+// Woken is a source of the Services or claims whose assignment changed because of another
+// Service or claim.
 func (l *Ledger) Woken(kind lb.HolderKind) source.Source {
 	return source.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		l.mu.Lock()
@@ -68,22 +68,21 @@ func (l *Ledger) Woken(kind lb.HolderKind) source.Source {
 	})
 }
 
-// OnUse sets who is told of a pool whose use changed.
+// OnUse sets the function that is called with each pool whose use changed.
 func (l *Ledger) OnUse(f func(pool string)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.onUse = f
 }
 
-// Decide answers the Service's request. foreign says that the Service has
-// addresses that are not ours to touch: no pool has them and we did not give
-// them.
-func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, foreign bool) {
+// Decide answers the Service's request. isUnmanaged reports that no pool has the Service's
+// addresses and Fairlead did not assign them: then they are not changed.
+func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, isUnmanaged bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	key := kube.Key(svc)
-	if l.meet(svc) {
-		// It may have waited here until somebody else gave it an address.
+	if l.adoptNew(svc); l.isUnmanaged(svc) {
+		// It may have waited for an address until another controller assigned one.
 		l.wake(l.alloc.Release(req.Holder, l.now()))
 		l.unmanaged.add(svc.DeepCopy())
 		delete(l.waiting, req.Holder)
@@ -94,22 +93,22 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, for
 	d = l.decide(req, l.alloc.Allocate)
 	for _, g := range d.Grants {
 		if !slices.Contains(held, g) {
-			l.given[g.Addr] = !slices.Contains(had, g.Addr)
+			l.fresh[g.Addr] = !slices.Contains(had, g.Addr)
 		}
 	}
 	return d, false
 }
 
-// Keep answers a Service whose request cannot be understood: it keeps what it has.
-// foreign says that this is not ours to touch.
-func (l *Ledger) Keep(svc *corev1.Service, req lb.Request) (d lb.Decision, foreign bool) {
+// Keep answers a Service whose request is invalid: it keeps the addresses that it has.
+// isUnmanaged is as in Decide.
+func (l *Ledger) Keep(svc *corev1.Service, req lb.Request) (d lb.Decision, isUnmanaged bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.meet(svc) {
+	if l.adoptNew(svc); l.isUnmanaged(svc) {
 		return lb.Decision{}, true
 	}
 	if len(l.alloc.Holds(req.Holder)) == 0 {
-		l.wake(l.alloc.Release(req.Holder, l.now())) // with nothing, it is not served when there is something either
+		l.wake(l.alloc.Release(req.Holder, l.now())) // or a freed address would be assigned to it
 		l.waiting[req.Holder] = lb.ReasonInvalidRequest
 		return lb.Decision{}, false
 	}
@@ -129,7 +128,8 @@ func (l *Ledger) DecideClaim(c *v1alpha1.IPAddressClaim, req lb.Request) (d lb.D
 	return d, user.Name
 }
 
-// decide has the request answered and tells whom that concerns.
+// decide has the allocator answer the request, and queues the Services and claims that the
+// answer affects.
 func (l *Ledger) decide(req lb.Request, answer func(lb.Request, time.Time) (lb.Decision, []lb.Holder)) lb.Decision {
 	before := l.alloc.Holds(req.Holder)
 	d, woken := answer(req, l.now())
@@ -153,8 +153,8 @@ func (l *Ledger) decide(req lb.Request, answer func(lb.Request, time.Time) (lb.D
 	return d
 }
 
-// Written says that the API server has what was decided last. What the holder
-// gave up for it is free from now on.
+// Written records that the API server has the last decision. The addresses that the holder
+// released for it are free from now on.
 func (l *Ledger) Written(key lb.Holder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,13 +162,13 @@ func (l *Ledger) Written(key lb.Holder) {
 	l.wake(l.alloc.Written(key, l.now()))
 }
 
-// Release forgets the Service or claim and returns what it had.
+// Release forgets the Service or claim and returns the addresses that it had.
 func (l *Ledger) Release(key lb.Holder) []lb.Grant {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	had := l.alloc.Holds(key)
 	for _, g := range had {
-		delete(l.given, g.Addr)
+		delete(l.fresh, g.Addr)
 		l.hosts.release(g.Addr)
 	}
 	delete(l.conflicts, key)
@@ -187,7 +187,7 @@ func (l *Ledger) Gone(key lb.ServiceKey) {
 	l.Occupy(serviceSource(key), nil)
 }
 
-// Holds returns what the Service or claim has.
+// Holds returns the addresses of the Service or claim.
 func (l *Ledger) Holds(key lb.Holder) []lb.Grant {
 	l.mu.Lock()
 	defer l.mu.Unlock()

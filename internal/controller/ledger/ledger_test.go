@@ -95,9 +95,9 @@ func (b *book) decide(svc *corev1.Service) string {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	d, foreign := b.Decide(svc, req)
-	if foreign {
-		return "foreign"
+	d, isUnmanaged := b.Decide(svc, req)
+	if isUnmanaged {
+		return "unmanaged"
 	}
 	kube.SetIngress(svc, d.Addresses())
 	kube.SetRecord(svc, d)
@@ -138,8 +138,8 @@ func TestRestore(t *testing.T) {
 		{"retiring by the pool's status", []client.Object{retiring}, serviceOf("web", 0, "192.0.2.1"), "192.0.2.1 of lan", "192.0.2.1 of lan"},
 		{"retiring by the record", []client.Object{poolOf("lan", 0, "192.0.2.128/25")}, record(serviceOf("web", 0, "192.0.2.1"), "lan", "192.0.2.1"), "192.0.2.1 of lan", "192.0.2.1 of lan"},
 		{"of another pool now", []client.Object{poolOf("new", 0, "192.0.2.0/24")}, record(serviceOf("web", 0, "192.0.2.1"), "lan", "192.0.2.1"), "192.0.2.1 of new", "192.0.2.1 of new"},
-		{"of no pool, not ours", []client.Object{poolOf("lan", 0, "192.0.2.128/25")}, serviceOf("web", 0, "198.51.100.1"), "", "foreign"},
-		{"of no pool, and no pool at all", nil, serviceOf("web", 0, "198.51.100.1"), "", "foreign"},
+		{"of no pool, not ours", []client.Object{poolOf("lan", 0, "192.0.2.128/25")}, serviceOf("web", 0, "198.51.100.1"), "", "unmanaged"},
+		{"of no pool, and no pool at all", nil, serviceOf("web", 0, "198.51.100.1"), "", "unmanaged"},
 		{"nothing", []client.Object{poolOf("lan", 0, "192.0.2.128/25")}, serviceOf("web", 0), "192.0.2.128 of lan", "192.0.2.128 of lan"},
 		{"overwritten", []client.Object{poolOf("lan", 0, "192.0.2.0/24")}, record(serviceOf("web", 0, "198.51.100.1"), "lan", "192.0.2.7"), "192.0.2.7 of lan", "192.0.2.7 of lan"},
 		{"cleared", []client.Object{poolOf("lan", 0, "192.0.2.0/24")}, record(serviceOf("web", 0), "lan", "192.0.2.7"), "192.0.2.7 of lan", "192.0.2.7 of lan"},
@@ -211,13 +211,13 @@ func TestRestoreServesTheOldestFirst(t *testing.T) {
 }
 
 // A Service with an address of no pool is adopted when a pool has the address.
-func TestForeignServiceIsAdopted(t *testing.T) {
+func TestUnmanagedServiceIsAdopted(t *testing.T) {
 	svc, later := serviceOf("web", time.Hour, "198.51.100.1"), serviceOf("later", 0, "198.51.100.1")
 	b := open(t, svc, later)
-	if got := b.decide(svc); got != "foreign" {
+	if got := b.decide(svc); got != "unmanaged" {
 		t.Fatalf("it has %q", got)
 	}
-	if got := b.decide(later); got != "foreign" {
+	if got := b.decide(later); got != "unmanaged" {
 		t.Fatalf("the other has %q", got)
 	}
 	b.woken = nil
@@ -274,22 +274,22 @@ func TestSetPools(t *testing.T) {
 
 // A Service whose request cannot be understood keeps what it has, and is given nothing.
 func TestKeep(t *testing.T) {
-	has, lacks, other := serviceOf("has", 0, "192.0.2.1"), serviceOf("lacks", 0), serviceOf("foreign", 0, "198.51.100.1")
+	has, lacks, other := serviceOf("has", 0, "192.0.2.1"), serviceOf("lacks", 0), serviceOf("unmanaged", 0, "198.51.100.1")
 	b := open(t, poolOf("lan", 0, "192.0.2.0/24"), has, lacks, other)
 	b.Release(kube.Key(lacks).Holder())
 	keep := func(svc *corev1.Service) (string, bool) {
 		req, _ := kube.Request(svc, nil)
-		d, foreign := b.Keep(svc, req)
-		return grants(d.Grants), foreign
+		d, isUnmanaged := b.Keep(svc, req)
+		return grants(d.Grants), isUnmanaged
 	}
-	if got, foreign := keep(has); got != "192.0.2.1 of lan" || foreign {
-		t.Errorf("it keeps %q, foreign: %v", got, foreign)
+	if got, isUnmanaged := keep(has); got != "192.0.2.1 of lan" || isUnmanaged {
+		t.Errorf("it keeps %q, unmanaged: %v", got, isUnmanaged)
 	}
-	if got, foreign := keep(lacks); got != "" || foreign {
-		t.Errorf("it is given %q, foreign: %v", got, foreign)
+	if got, isUnmanaged := keep(lacks); got != "" || isUnmanaged {
+		t.Errorf("it is given %q, unmanaged: %v", got, isUnmanaged)
 	}
-	if got, foreign := keep(other); got != "" || !foreign {
-		t.Errorf("what is not ours has %q, foreign: %v", got, foreign)
+	if got, isUnmanaged := keep(other); got != "" || !isUnmanaged {
+		t.Errorf("what is not ours has %q, unmanaged: %v", got, isUnmanaged)
 	}
 	if n := b.Census().Waiting[Lack{lb.KindService, lb.ReasonInvalidRequest}]; n != 1 {
 		t.Errorf("%d Services wait for want of a valid request, want 1", n)
@@ -389,7 +389,7 @@ func TestConflictWithAForeignHost(t *testing.T) {
 		if got := b.decide(svc); got != "192.0.2.1 of lan" {
 			t.Errorf("instead it has %q", got)
 		}
-		time.Sleep(shunFor - time.Second)
+		time.Sleep(conflictBlockTime - time.Second)
 		synctest.Wait()
 		if n := len(b.Withheld("lan")); n != 1 {
 			t.Errorf("withheld are %v", b.Withheld("lan"))

@@ -8,7 +8,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
-// Source is an object that says which addresses are in use, or what was heard on the network.
+// Source is an object that uses addresses, or a host that was seen on the network.
 type Source struct{ Kind, Namespace, Name string }
 
 // Compare orders sources by kind, namespace and name.
@@ -16,7 +16,7 @@ func (s Source) Compare(o Source) int {
 	return cmp.Or(cmp.Compare(s.Kind, o.Kind), cmp.Compare(s.Namespace, o.Namespace), cmp.Compare(s.Name, o.Name))
 }
 
-// occupants are the addresses that something other than our assignments has, by what says so.
+// occupants are the addresses that are used by something else than a holder, by source.
 // One address may have several: each node knows the broadcast address of its subnet.
 type occupants struct {
 	of map[Source][]lb.Blocked   // what each source says; nobody writes to it

@@ -18,7 +18,7 @@ import (
 )
 
 // Restore reads all pools and all addresses in the status of claims and Services,
-// once, before the first is given (invariant A2). Later calls do nothing.
+// once, before the first is assigned (invariant A2). Later calls do nothing.
 //
 // Call it from a reconciler, when the watches are registered already: what is
 // deleted after the list was made then comes as an event.
@@ -52,19 +52,19 @@ func (l *Ledger) Restore(ctx context.Context) error {
 		l.adoptClaim(&claims.Items[i], retiring)
 	}
 	l.observe(services.Items, nodes.Items, speakers.Items, peers.Items)
-	// One that is no longer ours and says that it has an address of ours is to be
-	// cleaned first.
+	// A Service that is no longer ours and still has an address of ours keeps that until
+	// its status is written.
 	ours := slices.DeleteFunc(services.Items, func(s corev1.Service) bool { return !l.class.Handles(&s) && kube.AssignedCondition(&s) == nil })
 	kube.Oldest(ours)
 	for i := range ours {
 		l.adopt(&ours[i], retiring)
 	}
-	l.queue(ours, claims.Items, namespaces.Items) // setPools has told of every pool's use already
+	l.queue(ours, claims.Items, namespaces.Items)
 	l.restored = true
 	return nil
 }
 
-// observe records the addresses that are in use already, by what can be read of them.
+// observe records the addresses that these objects use already.
 func (l *Ledger) observe(services []corev1.Service, nodes []corev1.Node, speakers []v1alpha1.Speaker, peers []v1alpha1.BGPPeer) {
 	for i := range services {
 		l.occupy(serviceSource(kube.Key(&services[i])), l.class.Occupied(&services[i]))
@@ -86,8 +86,8 @@ func (l *Ledger) observe(services []corev1.Service, nodes []corev1.Node, speaker
 	}
 }
 
-// queue decides for those that lack something, oldest first: they waited in that
-// order before, and are reconciled in any.
+// queue decides for the Services and claims that lack an address, oldest first: they waited
+// in that order before, and are reconciled in any order.
 func (l *Ledger) queue(services []corev1.Service, claims []v1alpha1.IPAddressClaim, namespaces []corev1.Namespace) {
 	labels := map[string]map[string]string{}
 	for _, n := range namespaces {
@@ -106,7 +106,7 @@ func (l *Ledger) queue(services []corev1.Service, claims []v1alpha1.IPAddressCla
 		req, err := kube.Request(svc, labels[svc.Namespace])
 		switch {
 		case !l.class.Handles(svc):
-		case l.foreign(svc):
+		case l.isUnmanaged(svc):
 			l.unmanaged.add(svc)
 		case err == nil && len(l.alloc.Holds(req.Holder)) < len(req.Families):
 			lacking = append(lacking, req)
@@ -139,7 +139,7 @@ func (l *Ledger) adopt(svc *corev1.Service, retiring map[netip.Addr]string) {
 	// A request that cannot be understood still has its key and families.
 	req, _ := kube.Request(svc, nil)
 	if c := kube.AssignedCondition(svc); c != nil && c.Status == metav1.ConditionFalse {
-		req.Pool = "" // what it has is not what it asks for: it goes on asking
+		req.Pool = "" // its address is not the one that it asks for, so it still waits for that
 	}
 	l.restore(req, addrs, retiring, kube.RecordedPools(svc))
 }
@@ -152,12 +152,12 @@ func (l *Ledger) adoptClaim(c *v1alpha1.IPAddressClaim, retiring map[netip.Addr]
 	}
 }
 
-// restore records what a holder has. Of an address that no pool has any more,
-// the pool is the one that says it is retiring or, when nobody ran to write that
-// down, the one that was said to have given it.
-func (l *Ledger) restore(req lb.Request, addrs []netip.Addr, retiring, said map[netip.Addr]string) {
+// restore records the addresses of a holder. Of an address that no pool's spec has any more,
+// the pool is the one that lists it as retiring or, where the pool was edited while no
+// controller ran, the recorded one.
+func (l *Ledger) restore(req lb.Request, addrs []netip.Addr, retiring, recorded map[netip.Addr]string) {
 	from := map[netip.Addr]string{}
-	maps.Copy(from, said)
+	maps.Copy(from, recorded)
 	maps.Copy(from, retiring)
 	grants, conflicts := l.alloc.Restore(req, addrs, from)
 	l.used(grants)
@@ -171,7 +171,7 @@ func (l *Ledger) restore(req lb.Request, addrs []netip.Addr, retiring, said map[
 func (l *Ledger) adoptUnmanaged() (adopted []lb.Holder) {
 	services := l.unmanaged.oldestFirst()
 	for i := range services {
-		if svc := &services[i]; !l.foreign(svc) {
+		if svc := &services[i]; !l.isUnmanaged(svc) {
 			l.adopt(svc, nil)
 			l.unmanaged.remove(kube.Key(svc))
 			adopted = append(adopted, kube.Key(svc).Holder())
@@ -180,18 +180,16 @@ func (l *Ledger) adoptUnmanaged() (adopted []lb.Holder) {
 	return adopted
 }
 
-// meet adopts what a Service has that is new to the ledger, and reports whether it
-// is foreign.
-func (l *Ledger) meet(svc *corev1.Service) (foreign bool) {
+// adoptNew adopts a Service that is new to the ledger.
+func (l *Ledger) adoptNew(svc *corev1.Service) {
 	if !l.alloc.Knows(kube.Key(svc).Holder()) {
 		l.adopt(svc, nil)
 	}
-	return l.foreign(svc)
 }
 
-// foreign reports whether the Service has addresses, none of which we gave or
-// have in a pool.
-func (l *Ledger) foreign(svc *corev1.Service) bool {
+// isUnmanaged reports whether the Service has addresses, none of which Fairlead assigned or
+// a pool has.
+func (l *Ledger) isUnmanaged(svc *corev1.Service) bool {
 	addrs := kube.IngressAddresses(svc)
 	if len(addrs) == 0 || len(l.alloc.Holds(kube.Key(svc).Holder())) > 0 {
 		return false
@@ -199,9 +197,6 @@ func (l *Ledger) foreign(svc *corev1.Service) bool {
 	if kube.Overwritten(svc) {
 		return false
 	}
-	given := kube.RecordedPools(svc)
-	if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return given[a] != "" }) {
-		return false
-	}
-	return !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return len(l.pools.with(a)) > 0 })
+	recorded := kube.RecordedPools(svc)
+	return !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return recorded[a] != "" || len(l.pools.with(a)) > 0 })
 }

@@ -14,7 +14,7 @@ func (l *Ledger) Usage(pool string) (u allocator.Usage, invalid error, ok bool) 
 	return u, l.pools.invalid[pool], ok
 }
 
-// Census is how many addresses there are, and who lacks one.
+// Census is how many addresses there are, and how many Services and claims lack one.
 type Census struct {
 	Pools   map[string]allocator.Usage
 	Waiting map[Lack]int
@@ -26,7 +26,7 @@ type Lack struct {
 	Reason lb.Reason
 }
 
-// Census counts. Before Restore there is nothing to count.
+// Census counts. It is empty before Restore.
 func (l *Ledger) Census() Census {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -42,7 +42,7 @@ func (l *Ledger) Census() Census {
 	return c
 }
 
-// Users returns who has addresses of the pool, sorted.
+// Users returns the holders of addresses of the pool, sorted.
 func (l *Ledger) Users(pool string) []lb.Holder {
 	l.mu.Lock()
 	defer l.mu.Unlock()
