@@ -402,6 +402,28 @@ func TestConflictWithAForeignHost(t *testing.T) {
 	})
 }
 
+// An address that a Service came with is not exchanged because of a foreign host, also
+// where it was new to another Service before.
+func TestConflictAboutAnAdoptedAddress(t *testing.T) {
+	first, second := serviceOf("first", 0), serviceOf("second", 0, "192.0.2.0")
+	b := open(t, poolOf("lan", 0, "192.0.2.0/24"))
+	if got := b.decide(first); got != "192.0.2.0 of lan" {
+		t.Fatalf("the first has %q", got)
+	}
+	if got := b.decide(annotate(first, v1alpha1.AnnotationLoadBalancerIPs, "192.0.2.7")); got != "192.0.2.7 of lan" {
+		t.Fatalf("the first has %q, want what it asks for", got)
+	}
+	if got := b.decide(second); got != "192.0.2.0 of lan" {
+		t.Fatalf("the second has %q, want what it came with", got)
+	}
+	if c := b.Conflict(netip.MustParseAddr("192.0.2.0"), macA); c != (Conflict{}) {
+		t.Errorf("the conflict is %+v, want the Service to keep the address", c)
+	}
+	if got := b.decide(second); got != "192.0.2.0 of lan" {
+		t.Errorf("after the conflict the second has %q", got)
+	}
+}
+
 // What is not urgent is deferred while many addresses are assigned, but not for ever.
 func TestWaitForBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -160,6 +160,9 @@ func (l *Ledger) restore(req lb.Request, addrs []netip.Addr, retiring, recorded 
 	maps.Copy(from, recorded)
 	maps.Copy(from, retiring)
 	grants, conflicts := l.alloc.Restore(req, addrs, from)
+	for _, g := range grants {
+		delete(l.fresh, g.Addr) // it may have been new to an earlier holder
+	}
 	l.used(grants)
 	if len(conflicts) > 0 {
 		l.conflicts[req.Holder] = conflicts
