@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -156,16 +155,17 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) (again tim
 	if err != nil {
 		return 0, err
 	}
+	begun := time.Now()
 	req, invalid := kube.Request(svc, labels)
+	decide := c.ledger.Decide
 	if invalid != nil {
-		return 0, c.refuse(ctx, svc, req, invalid)
+		decide = c.ledger.Keep
 	}
-	had, begun := kube.IngressAddresses(svc), time.Now()
-	d, isUnmanaged := c.ledger.Decide(svc, req)
+	d, isUnmanaged := decide(svc, req)
 	if isUnmanaged {
-		return 0, c.disown(ctx, svc)
+		return 0, c.leave(ctx, svc, invalid)
 	}
-	key := kube.Key(svc)
+	key, had := kube.Key(svc), kube.IngressAddresses(svc)
 	if isOverwritten(svc, d) {
 		if wait := c.overwrites.delay(key, begun); wait > 0 {
 			return wait, nil
@@ -173,28 +173,24 @@ func (c *Controller) assign(ctx context.Context, svc *corev1.Service) (again tim
 		c.overwrites.restored(key, c.ingressWriter(ctx, svc), begun)
 		had = d.Addresses() // it has them: the record says so, and speakers announce them
 	}
+	o := outcomeOf(d, invalid)
 	manager, again, inConflict := c.overwrites.conflict(key, begun)
+	if inConflict {
+		o = o.overwrittenBy(manager)
+	}
 	after := svc.DeepCopy()
 	kube.SetIngress(after, d.Addresses())
 	kube.SetRecord(after, d)
-	if inConflict {
-		kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
-			false, lb.ReasonStatusOverwritten.String(), d.String()+"; "+overwrittenBy(manager), svc.Generation)
-	} else {
-		kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
-			d.Met, d.Reason().String(), d.String(), svc.Generation)
-	}
+	o.set(after)
 	if err := c.write(ctx, svc, after); err != nil {
 		return 0, err
 	}
 	c.ledger.Written(req.Holder)
-	if len(d.Grants) > len(had) {
+	if invalid == nil && len(d.Grants) > len(had) {
 		c.metrics.Allocated(time.Since(begun))
 	}
-	c.recordOutcome(svc, after, had, d)
-	if inConflict && failure(svc) != failure(after) {
-		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Assign", "%s", overwrittenBy(manager))
-	}
+	c.recordMoves(after, had, d)
+	c.recordFailure(svc, after, o)
 	return again, nil
 }
 
@@ -215,58 +211,30 @@ func (c *Controller) ingressWriter(ctx context.Context, svc *corev1.Service) str
 	return manager
 }
 
-func overwrittenBy(manager string) string {
-	who := "another controller"
-	if manager != "" {
-		who += fmt.Sprintf(" (field manager %q)", manager)
+// leave leaves a Service's addresses alone, none of which Fairlead assigned or a pool has. If
+// the Service asks for Fairlead, the condition says why nothing happens; invalid is what is
+// wrong with its request, nil if nothing is.
+func (c *Controller) leave(ctx context.Context, svc *corev1.Service, invalid error) error {
+	o := outcome{reason: lb.ReasonForeignAddress, event: v1alpha1.EventAssignmentFailed,
+		message: fmt.Sprintf("status.loadBalancer has %s, which no IPAddressPool has and Fairlead did not assign; add it to a pool, "+
+			"or remove it from the status, and Fairlead assigns an address", lb.Few(kube.IngressAddresses(svc), 2))}
+	if invalid != nil {
+		o = outcomeOf(lb.Decision{}, invalid)
 	}
-	return who + " overwrites status.loadBalancer, so traffic to the address may fail; stop that controller (k3s: --disable=servicelb), " +
-		"or set spec.loadBalancerClass so that only one of the two handles the Service"
-}
-
-// refuse marks a Service whose request cannot be understood. It keeps what it
-// has, and is given nothing.
-func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, req lb.Request, invalid error) error {
-	d, isUnmanaged := c.ledger.Keep(svc, req)
-	after := svc.DeepCopy()
-	message := invalid.Error()
-	if !isUnmanaged {
-		kube.SetIngress(after, d.Addresses())
-		kube.SetRecord(after, d)
-		if len(d.Grants) > 0 {
-			message = d.String() + "; " + message
-		}
-	}
-	changed := kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned,
-		false, lb.ReasonInvalidRequest.String(), message, svc.Generation)
-	if err := c.write(ctx, svc, after); err != nil {
-		return err
-	}
-	c.ledger.Written(req.Holder)
-	if !isUnmanaged {
-		c.recordMoves(after, kube.IngressAddresses(svc), d)
-	}
-	if changed {
-		c.recorder.Eventf(svc, nil, corev1.EventTypeWarning, v1alpha1.EventAssignmentFailed, "Assign", "%s", invalid)
-	}
-	return nil
-}
-
-// disown leaves a Service alone that has an address which Fairlead did not assign and no
-// pool has. If the Service asks for Fairlead, the condition says why nothing happens.
-func (c *Controller) disown(ctx context.Context, svc *corev1.Service) error {
 	after := svc.DeepCopy()
 	if kube.AssignedCondition(svc) != nil {
 		kube.SetRecord(after, lb.Decision{})
 	}
-	message := fmt.Sprintf("status.loadBalancer has %s, which no IPAddressPool has and Fairlead did not assign; add it to a pool, "+
-		"or remove it from the status, and Fairlead assigns an address", lb.Few(kube.IngressAddresses(svc), 2))
 	if c.class.AsksForFairlead(svc) {
-		kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned, false, lb.ReasonForeignAddress.String(), message, svc.Generation)
+		o.set(after)
 	} else {
 		meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAddressAssigned)
 	}
-	return c.write(ctx, svc, after)
+	if err := c.write(ctx, svc, after); err != nil {
+		return err
+	}
+	c.recordFailure(svc, after, o)
+	return nil
 }
 
 // letGo takes back what a Service has of ours that is not ours to serve any
@@ -274,9 +242,9 @@ func (c *Controller) disown(ctx context.Context, svc *corev1.Service) error {
 // address before it is gone from the status.
 func (c *Controller) letGo(ctx context.Context, svc *corev1.Service) error {
 	key := kube.Key(svc).Holder()
-	held := c.ledger.Holds(key)
+	held, recorded := c.ledger.Holds(key), kube.RecordedPools(svc)
 	ours := func(a netip.Addr) bool {
-		return kube.AssignedCondition(svc) != nil || slices.ContainsFunc(held, func(g lb.Grant) bool { return g.Addr == a })
+		return recorded[a] != "" || slices.ContainsFunc(held, func(g lb.Grant) bool { return g.Addr == a })
 	}
 	after := svc.DeepCopy()
 	kube.RemoveIngress(after, ours)
@@ -308,14 +276,6 @@ func (c *Controller) write(ctx context.Context, before, after *corev1.Service) e
 	return nil
 }
 
-// recordOutcome records events for what changed.
-func (c *Controller) recordOutcome(before, after *corev1.Service, had []netip.Addr, d lb.Decision) {
-	c.recordMoves(after, had, d)
-	if !d.Met && failure(before) != failure(after) {
-		c.recorder.Eventf(after, nil, corev1.EventTypeWarning, v1alpha1.EventAssignmentFailed, "Assign", "%s", d)
-	}
-}
-
 // recordMoves records events for addresses that came and went. All of one change are
 // in one event: the recorder would fold two alike into one and lose the first.
 func (c *Controller) recordMoves(after *corev1.Service, had []netip.Addr, d lb.Decision) {
@@ -345,10 +305,13 @@ func (c *Controller) recordMoves(after *corev1.Service, had []netip.Addr, d lb.D
 	}
 }
 
-// failure returns the reason why the Service is said to lack an address, or "".
-func failure(svc *corev1.Service) string {
-	if c := kube.AssignedCondition(svc); c != nil && c.Status == metav1.ConditionFalse {
-		return c.Reason
+// recordFailure records an event for a request that cannot be met, or a conflict, once for
+// each reason and, of an invalid request, for each thing that is wrong with it.
+func (c *Controller) recordFailure(before, after *corev1.Service, o outcome) {
+	was, is := kube.AssignedCondition(before), kube.AssignedCondition(after)
+	if o.event == "" || is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason &&
+		(o.reason != lb.ReasonInvalidRequest || was.Message == is.Message) {
+		return
 	}
-	return ""
+	c.recorder.Eventf(after, nil, corev1.EventTypeWarning, o.event, "Assign", "%s", o.detail)
 }

@@ -174,33 +174,50 @@ func TestForeignAddress(t *testing.T) {
 }
 
 // A status that another controller overwrites is restored three times at once, then with
-// delays, and one event names the conflict.
+// delays, and one event names the conflict; whether the Service's request is valid or not.
 func TestOverwrittenStatus(t *testing.T) {
-	svc := controllertest.Service("web")
-	o := open(t, controllertest.Pool("lan", "192.0.2.0/24"), svc)
-	o.expect(svc, "new", "192.0.2.0 Assigned")
-	o.api.Recorded()
-	overwrite := func() {
-		o.api.Read(svc)
-		svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "198.51.100.1"}}
-		if err := o.api.Status().Update(t.Context(), svc); err != nil {
-			t.Fatal(err)
-		}
+	for _, tt := range []struct{ name, address, before string }{
+		{"a valid request", "192.0.2.0", "192.0.2.0 Assigned"},
+		{"an invalid request", "nonsense", "192.0.2.0 InvalidRequest"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			svc := controllertest.Service("web")
+			o := open(t, controllertest.Pool("lan", "192.0.2.0/24"), svc)
+			o.expect(svc, "new", "192.0.2.0 Assigned")
+			o.api.Change(svc, func() { svc.Annotations[v1alpha1.AnnotationLoadBalancerIPs] = tt.address })
+			o.expect(svc, "with an annotation", tt.before)
+			o.api.Recorded()
+			for i := range quickRewrites {
+				o.overwrite(svc)
+				want := tt.before
+				if i == quickRewrites-1 {
+					want = "192.0.2.0 StatusOverwritten"
+				}
+				o.expect(svc, "overwritten", want)
+			}
+			o.expectEvents("overwritten", "Warning Conflict another controller overwrites status.loadBalancer")
+			o.overwrite(svc)
+			writes := o.api.Writes
+			result, err := o.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(svc)})
+			if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > minRewriteDelay || o.api.Writes != writes {
+				t.Errorf("once more: %+v, %v, %d writes; want it to be restored within %v", result, err, o.api.Writes-writes, minRewriteDelay)
+			}
+
+			// What the event suggests.
+			o.api.Change(svc, func() { svc.Spec.LoadBalancerClass = ptr.To("example.com/other") })
+			o.expect(svc, "it is left to the other controller", "198.51.100.1")
+			o.expectEvents("it is left to the other controller", "Normal Released")
+		})
 	}
-	for i := range quickRewrites {
-		overwrite()
-		want := "192.0.2.0 Assigned"
-		if i == quickRewrites-1 {
-			want = "192.0.2.0 StatusOverwritten"
-		}
-		o.expect(svc, "overwritten", want)
-	}
-	o.expectEvents("overwritten", "Warning Conflict another controller overwrites status.loadBalancer")
-	overwrite()
-	writes := o.api.Writes
-	result, err := o.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(svc)})
-	if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > minRewriteDelay || o.api.Writes != writes {
-		t.Errorf("once more: %+v, %v, %d writes; want it to be restored within %v", result, err, o.api.Writes-writes, minRewriteDelay)
+}
+
+// overwrite has another controller replace the Service's address.
+func (o *office) overwrite(svc *corev1.Service) {
+	o.t.Helper()
+	o.api.Read(svc)
+	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "198.51.100.1"}}
+	if err := o.api.Status().Update(o.t.Context(), svc); err != nil {
+		o.t.Fatal(err)
 	}
 }
 
