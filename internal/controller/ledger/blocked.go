@@ -40,20 +40,30 @@ const conflictBlockTime = time.Hour
 
 // block excludes the address, which a foreign host uses, from assignment for a while.
 func (l *Ledger) block(addr netip.Addr) {
-	from := hostSource(addr)
-	if l.occupied.of[from] != nil {
+	if l.blocks[addr] != nil {
 		return
 	}
-	time.AfterFunc(conflictBlockTime, func() {
+	var timer *time.Timer
+	timer = time.AfterFunc(conflictBlockTime, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.hosts.expire(addr)
-		l.unblock(addr)
+		if l.blocks[addr] == timer { // else it ended while this waited for the lock
+			l.hosts.expire(addr)
+			l.unblock(addr)
+		}
 	})
-	l.occupy(from, []lb.Blocked{{Addr: addr, Block: lb.Block{Reason: lb.ReasonConflict, Holder: "a host outside of the cluster"}}})
+	l.blocks[addr] = timer
+	l.occupy(hostSource(addr), []lb.Blocked{{Addr: addr, Block: lb.Block{Reason: lb.ReasonConflict, Holder: "a host outside of the cluster"}}})
 }
 
-func (l *Ledger) unblock(addr netip.Addr) { l.occupy(hostSource(addr), nil) }
+// unblock ends what block began.
+func (l *Ledger) unblock(addr netip.Addr) {
+	if timer := l.blocks[addr]; timer != nil {
+		timer.Stop()
+		delete(l.blocks, addr)
+		l.occupy(hostSource(addr), nil)
+	}
+}
 
 func hostSource(a netip.Addr) Source { return Source{Kind: "host", Name: a.String()} }
 

@@ -37,6 +37,7 @@ type Ledger struct {
 	unmanaged unmanaged
 	occupied  occupants
 	hosts     hosts                      // outside of the cluster, because of which addresses are blocked
+	blocks    map[netip.Addr]*time.Timer // those addresses, until when
 	fresh     map[netip.Addr]bool        // whether the address is new to the Service that has it
 	conflicts map[lb.Holder][]lb.Refusal // addresses that their Services cannot keep, until that is written
 	waiting   map[lb.Holder]lb.Reason    // the Services and claims that lack an address, and why
@@ -50,7 +51,7 @@ func New(reader client.Reader, class kube.Class, now func() time.Time) *Ledger {
 	return &Ledger{
 		reader: reader, class: class, now: now,
 		pace: newPacer(), alloc: allocator.New(), unmanaged: unmanaged{}, occupied: newOccupants(), hosts: hosts{},
-		fresh: map[netip.Addr]bool{}, conflicts: map[lb.Holder][]lb.Refusal{}, waiting: map[lb.Holder]lb.Reason{},
+		blocks: map[netip.Addr]*time.Timer{}, fresh: map[netip.Addr]bool{}, conflicts: map[lb.Holder][]lb.Refusal{}, waiting: map[lb.Holder]lb.Reason{},
 		onWake: map[lb.HolderKind]func(lb.Holder){}, onUse: func(string) {},
 	}
 }

@@ -402,6 +402,38 @@ func TestConflictWithAForeignHost(t *testing.T) {
 	})
 }
 
+// A block that ended early does not shorten the next one of the same address.
+func TestAddressIsBlockedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, poolOf("lan", 0, "192.0.2.0/24"))
+		taken := netip.MustParseAddr("192.0.2.0")
+		block := func(name string) {
+			t.Helper()
+			if got := b.decide(annotate(serviceOf(name, 0), v1alpha1.AnnotationLoadBalancerIPs, "192.0.2.0")); got != "192.0.2.0 of lan" {
+				t.Fatalf("%s has %q", name, got)
+			}
+			if c := b.Conflict(taken, macA); !c.Blocked {
+				t.Fatalf("the conflict of %s is %+v", name, c)
+			}
+			b.decide(serviceOf(name, 0)) // it no longer asks for this one, and is given another
+		}
+		block("first")
+		time.Sleep(conflictBlockTime - time.Minute)
+		b.ConflictEnded(taken)
+		block("second")
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if n := len(b.Withheld("lan")); n != 1 {
+			t.Errorf("two minutes later withheld are %v, want %v", b.Withheld("lan"), taken)
+		}
+		time.Sleep(conflictBlockTime)
+		synctest.Wait()
+		if n := len(b.Withheld("lan")); n != 0 {
+			t.Errorf("an hour later withheld are %v", b.Withheld("lan"))
+		}
+	})
+}
+
 // An address that a Service came with is not exchanged because of a foreign host, also
 // where it was new to another Service before.
 func TestConflictAboutAnAdoptedAddress(t *testing.T) {
