@@ -39,19 +39,20 @@ func TestSoak(t *testing.T) {
 		t.Skip("it takes minutes")
 	}
 	t.Logf("seed %d: repeat it with `make soak SEED=%d DURATION=%v`", *seed, *seed, *duration)
-	t.Cleanup(func() {
+	v := &verdict{T: t}
+	t.Cleanup(func() { // the last of all: after the logs
 		if t.Failed() {
-			t.Logf("the seed was %d", *seed)
+			t.Logf("the seed was %d; it failed as:\n%s", *seed, strings.Join(v.failures, "\n"))
 		}
 	})
 	l := lab.New(t, lab.Options{Nodes: nodes})
-	t.Cleanup(func() { checkLogs(t, l) })
+	t.Cleanup(func() { checkLogs(v, l) })
 	w, err := prepare(t.Context(), l)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &soak{world: w, first: map[string]Service{}, readings: map[string][]Usage{}}
-	s.calm(t, firstCalm)
+	s.calm(v, firstCalm)
 	var leaveOut []string
 	if *without != "" {
 		leaveOut = strings.Split(*without, ",")
@@ -61,11 +62,31 @@ func TestSoak(t *testing.T) {
 		t.Fatal(err)
 	}
 	for began := time.Now(); time.Since(began) < *duration; {
-		s.run(t, planner.Next())
+		s.run(v, planner.Next())
 	}
 	for _, wrong := range growth(s.readings) {
-		t.Error(wrong)
+		v.Errorf("%s", wrong)
 	}
+}
+
+// verdict is a test that says at its end once more why it failed: between lie the logs.
+type verdict struct {
+	*testing.T
+	failures []string
+}
+
+// Errorf is that of testing.T.
+func (v *verdict) Errorf(format string, args ...any) {
+	v.Helper()
+	v.failures = append(v.failures, fmt.Sprintf(format, args...))
+	v.T.Errorf(format, args...)
+}
+
+// Fatalf is that of testing.T.
+func (v *verdict) Fatalf(format string, args ...any) {
+	v.Helper()
+	v.failures = append(v.failures, fmt.Sprintf(format, args...))
+	v.T.Fatalf(format, args...)
 }
 
 // soak is a run.
@@ -89,7 +110,7 @@ func (w *world) site() Site {
 }
 
 // run breaks what the round says, heals it, and waits for calm.
-func (s *soak) run(t *testing.T, r Round) {
+func (s *soak) run(t *verdict, r Round) {
 	t.Log(r)
 	var probes map[string]*lab.Probe
 	if r.Lossless {
@@ -134,7 +155,7 @@ func (s *soak) probe() map[string]*lab.Probe {
 }
 
 // calm waits until nothing is wrong, twice in a row, and returns how long that took.
-func (s *soak) calm(t *testing.T, within time.Duration) time.Duration {
+func (s *soak) calm(t *verdict, within time.Duration) time.Duration {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
@@ -144,7 +165,7 @@ func (s *soak) calm(t *testing.T, within time.Duration) time.Duration {
 	right := 0
 	for right < 2 {
 		if err := s.reviveControllers(ctx); err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v", err)
 		}
 		o, err := s.observe(ctx)
 		switch {
@@ -168,7 +189,7 @@ func (s *soak) calm(t *testing.T, within time.Duration) time.Duration {
 	took := time.Since(began)
 	usage, err := s.usage(t.Context())
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	for process, u := range usage {
 		s.readings[process] = append(s.readings[process], u)
@@ -186,11 +207,11 @@ func (s *soak) remember(o *Observation) {
 }
 
 // checkLogs looks for what no fault may cause.
-func checkLogs(t *testing.T, l *lab.Lab) {
+func checkLogs(t *verdict, l *lab.Lab) {
 	t.Helper()
 	logs, err := filepath.Glob(filepath.Join(l.Dir, "logs", "*.log"))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	for _, file := range logs {
 		name := filepath.Base(file)
@@ -199,7 +220,7 @@ func checkLogs(t *testing.T, l *lab.Lab) {
 		}
 		text, err := os.ReadFile(file)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v", err)
 		}
 		for line := range bytes.Lines(text) {
 			for _, bad := range []string{"panic:", "fatal error:", "DATA RACE"} {
