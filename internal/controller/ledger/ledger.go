@@ -90,11 +90,12 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, isU
 		return lb.Decision{}, true
 	}
 	l.unmanaged.remove(key)
-	held, had := l.alloc.Holds(req.Holder), kube.IngressAddresses(svc)
 	d = l.decide(req, l.alloc.Allocate)
+	// Not by what it held before: an address may have been set aside for it while it waited.
+	had := append(kube.IngressAddresses(svc), kube.RecordOf(svc).Addresses()...)
 	for _, g := range d.Grants {
-		if !slices.Contains(held, g) {
-			l.fresh[g.Addr] = !slices.Contains(had, g.Addr)
+		if !slices.Contains(had, g.Addr) {
+			l.fresh[g.Addr] = true
 		}
 	}
 	return d, false

@@ -402,6 +402,31 @@ func TestConflictWithAForeignHost(t *testing.T) {
 	})
 }
 
+// An address is also new to a Service that waited for it: while no controller ran, or until
+// another Service released it.
+func TestConflictAboutAnAddressThatWasWaitedFor(t *testing.T) {
+	conflict := func(b *book, svc *corev1.Service, addr string) {
+		t.Helper()
+		if got := b.decide(svc); got != addr+" of lan" {
+			t.Fatalf("%s has %q", svc.Name, got)
+		}
+		if c := b.Conflict(netip.MustParseAddr(addr), macA); !c.Blocked {
+			t.Errorf("the conflict of %s is %+v", svc.Name, c)
+		}
+	}
+	waited := serviceOf("waited", 0)
+	conflict(open(t, poolOf("lan", 0, "192.0.2.1/32"), waited), waited, "192.0.2.1")
+
+	first, second := serviceOf("first", 0), serviceOf("second", 0)
+	b := open(t, poolOf("lan", 0, "192.0.2.1/32"))
+	b.decide(first)
+	if got := b.decide(second); got != "Exhausted" {
+		t.Fatalf("the second has %q", got)
+	}
+	b.Gone(kube.Key(first))
+	conflict(b, second, "192.0.2.1")
+}
+
 // A block that ended early does not shorten the next one of the same address.
 func TestAddressIsBlockedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
