@@ -183,7 +183,7 @@ func state(c client.Client, book *ledger.Ledger, reports *servicestatus.Controll
 	for lack, n := range census.Waiting {
 		s.Waiting = append(s.Waiting, metrics.Why{Kind: lack.Kind.String(), Reason: lack.Reason.String(), Count: n})
 	}
-	for why, n := range reports.Silent() {
+	for why, n := range reports.Unannounced() {
 		s.Silent = append(s.Silent, metrics.Why{Reason: why.String(), Count: n})
 	}
 	var speakers v1alpha1.SpeakerList

@@ -43,8 +43,15 @@ type API struct {
 
 // NewAPI returns an API server that has these objects.
 func NewAPI(t *testing.T, objects ...client.Object) *API {
+	return NewIndexedAPI(t, func(*fake.ClientBuilder) {}, objects...)
+}
+
+// NewIndexedAPI is NewAPI for a controller that lists by the indexes which index adds.
+func NewIndexedAPI(t *testing.T, index func(*fake.ClientBuilder), objects ...client.Object) *API {
 	a := &API{t: t, FakeRecorder: events.NewFakeRecorder(100)}
-	a.Client = fake.NewClientBuilder().WithScheme(kube.NewScheme()).WithObjects(objects...).
+	b := fake.NewClientBuilder().WithScheme(kube.NewScheme()).WithObjects(objects...)
+	index(b)
+	a.Client = b.
 		WithStatusSubresource(&v1alpha1.IPAddressPool{}, &v1alpha1.IPAddressClaim{}, &v1alpha1.L2Advertisement{}, &v1alpha1.BGPAdvertisement{}, &v1alpha1.BGPPeer{}, &v1alpha1.Speaker{}).
 		WithInterceptorFuncs(interceptor.Funcs{
 			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {

@@ -16,17 +16,18 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/view"
 )
 
-// gathered is what conditions are decided on, kept for as long as nothing changes: of
-// Services that share an address, or that one event concerns, only the first pays for it.
-type gathered struct {
+// objects are the objects on which the conditions of all Services depend. They are kept for
+// as long as nothing changes: of Services that share an address, or that one event
+// concerns, only the first pays for it.
+type objects struct {
 	version uint64
 	pools   kube.PoolSet
 	view    view.View
-	known   map[lb.Grant]announced
+	known   map[lb.Grant]announced // what was found out already
 }
 
-// gather returns what speakers know of the Service, as the API server has it.
-func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (serviceView, lb.Assignment, error) {
+// viewOf returns what speakers know of the Service, as the API server has it.
+func (c *Controller) viewOf(ctx context.Context, svc *corev1.Service) (serviceView, lb.Assignment, error) {
 	all, err := c.objects(ctx)
 	if err != nil {
 		return serviceView{}, lb.Assignment{}, err
@@ -54,8 +55,8 @@ func (c *Controller) gather(ctx context.Context, svc *corev1.Service) (serviceVi
 	return v, as, nil
 }
 
-// objects returns what the objects that all Services depend on say now.
-func (c *Controller) objects(ctx context.Context) (*gathered, error) {
+// objects returns the objects as they are now.
+func (c *Controller) objects(ctx context.Context) (*objects, error) {
 	version := c.version.Load() // before the lists: they may have what comes after it, never less
 	c.mu.Lock()
 	last := c.last
@@ -74,7 +75,7 @@ func (c *Controller) objects(ctx context.Context) (*gathered, error) {
 			return nil, fmt.Errorf("list %T: %w", list, err)
 		}
 	}
-	all := &gathered{version: version, pools: kube.NewPoolSet(pools.Items), known: map[lb.Grant]announced{}, view: view.New(view.Objects{
+	all := &objects{version: version, pools: kube.NewPoolSet(pools.Items), known: map[lb.Grant]announced{}, view: view.New(view.Objects{
 		Pools: pools.Items, L2Advertisements: adverts.Items, BGPAdvertisements: routes.Items, BGPPeers: peers.Items,
 		Nodes: nodes.Items, Speakers: speakers.Items,
 	})}
@@ -103,7 +104,7 @@ func (c *Controller) sharers(ctx context.Context, a netip.Addr, pools kube.PoolS
 	return out, nil
 }
 
-// assignment returns what speakers are to do for the Service.
+// assignment returns the Service as speakers have it.
 func (c *Controller) assignment(ctx context.Context, svc *corev1.Service, pools kube.PoolSet) (lb.Assignment, error) {
 	var endpoints discoveryv1.EndpointSliceList
 	mine := client.MatchingFields{byService: svc.Name}
@@ -113,14 +114,14 @@ func (c *Controller) assignment(ctx context.Context, svc *corev1.Service, pools 
 	return kube.Assignment(svc, endpoints.Items, pools), nil
 }
 
-// serviceView is what there is to know about the Service.
+// serviceView is what is known about one Service.
 type serviceView struct {
 	view.View
 	sharers map[netip.Addr][]lb.Assignment // the Services that have the address
 	known   map[lb.Grant]announced         // what was found out before; nil when it is not to be kept
 }
 
-// announcementOf returns who announces the address, and what there is to say of it.
+// announcementOf returns who announces the address, and the texts about it.
 func (v *serviceView) announcementOf(g lb.Grant) announced {
 	if known, ok := v.known[g]; ok {
 		return known

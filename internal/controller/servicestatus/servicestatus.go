@@ -13,7 +13,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -31,10 +30,6 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
-// patience is how long a missing announcement that should be there is not
-// complained about: speakers tell at most once a second what they announce.
-const patience = 3 * time.Second
-
 // Controller writes the Announced condition of Services.
 type Controller struct {
 	client client.Client
@@ -44,18 +39,15 @@ type Controller struct {
 	now    func() time.Time
 
 	version atomic.Uint64 // incremented on every change that conditions depend on
+	history *history
 
-	mu      sync.Mutex                         // guards the fields below
-	last    *gathered                          // what the last Services were judged by
-	pending map[types.NamespacedName]time.Time // Service -> since when an announcement is missing
-	silent  map[types.NamespacedName]lb.Reason // Service -> why it is said that it is not announced
-
-	contested map[types.NamespacedName]bool // Services with an address that is announced, and that a foreign host claims
+	mu   sync.Mutex // guards the field below
+	last *objects   // what was listed last
 }
 
 // New returns a Controller that does nothing until it is registered.
 func New(c client.Client, l *ledger.Ledger, class kube.Class, r events.EventRecorder, now func() time.Time) *Controller {
-	return &Controller{client: c, ledger: l, class: class, events: r, now: now, pending: map[types.NamespacedName]time.Time{}, silent: map[types.NamespacedName]lb.Reason{}, contested: map[types.NamespacedName]bool{}}
+	return &Controller{client: c, ledger: l, class: class, events: r, now: now, history: newHistory()}
 }
 
 // Name names the controller in logs and metrics.
@@ -69,11 +61,10 @@ func (c *Controller) Name() string { return "servicestatus" }
 
 // Register adds the controller to the manager.
 func (c *Controller) Register(mgr ctrl.Manager) error {
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &corev1.Service{}, byAddress, addressesOf); err != nil {
-		return fmt.Errorf("index Services by address: %w", err)
-	}
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &discoveryv1.EndpointSlice{}, byService, serviceNameOf); err != nil {
-		return fmt.Errorf("index EndpointSlices by Service: %w", err)
+	for _, i := range indexes {
+		if err := mgr.GetFieldIndexer().IndexField(context.Background(), i.Of, i.Field, i.Values); err != nil {
+			return fmt.Errorf("index %T by %s: %w", i.Of, i.Field, err)
+		}
 	}
 	all := handler.EnqueueRequestsFromMapFunc(c.allServices)
 	spec := builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))
@@ -107,85 +98,84 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	case err == nil && kube.Overwritten(&svc):
 		return reconcile.Result{}, nil // speakers keep announcing; the assign controller reports it
 	case err != nil || !c.concerns(&svc):
-		c.bear(req.NamespacedName, false)
-		c.note(req.NamespacedName, true, 0)
-		c.noteContested(req.NamespacedName, false)
+		c.history.forget(req.NamespacedName)
 		return reconcile.Result{}, nil
 	}
-	s, as, err := c.gather(ctx, &svc)
+	v, as, err := c.viewOf(ctx, &svc)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if len(as.Grants) == 0 && len(kube.IngressAddresses(&svc)) > 0 {
+	if len(as.Grants) > 0 {
+		return c.report(ctx, &svc, conditionFor(v, as, c.ledger.Blocked(as.Service.Holder())))
+	}
+	if len(kube.IngressAddresses(&svc)) > 0 {
 		return reconcile.Result{}, nil // not of our pools
 	}
+	c.history.forget(req.NamespacedName)
 	after := svc.DeepCopy()
-	conflict, retry := false, time.Duration(0)
-	if len(as.Grants) == 0 {
-		c.bear(req.NamespacedName, false)
-		c.noteContested(req.NamespacedName, false)
-		c.note(req.NamespacedName, true, 0)
-		meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced)
-	} else {
-		st := judge(s, as)
-		st.add(c.ledger.Blocked(as.Service.Holder()))
-		if wait := c.bear(req.NamespacedName, st.pending); wait > 0 {
-			return reconcile.Result{RequeueAfter: wait}, nil
-		}
-		c.note(req.NamespacedName, st.announced, st.reason)
-		retry = c.settleConflicts(&svc, &st)
-		conflict = st.reason == lb.ReasonConflict && conditionReason(&svc) != st.reason.String()
-		conflict = c.noteContested(req.NamespacedName, st.contested) || conflict
-		kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced, st.announced, st.reason.String(), st.message, svc.Generation)
+	meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced)
+	return reconcile.Result{}, c.write(ctx, &svc, after)
+}
+
+// report writes the condition, unless it may be outdated in a moment, and an event for a
+// conflict that is new.
+func (c *Controller) report(ctx context.Context, svc *corev1.Service, cond condition) (reconcile.Result, error) {
+	key := client.ObjectKeyFromObject(svc)
+	if wait := c.history.missing(key, cond.pending, c.now()); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
 	}
-	patch := kube.StatusPatch(&svc, after)
-	if patch == nil {
-		return reconcile.Result{RequeueAfter: retry}, nil
+	why := cond.reason
+	if cond.announced {
+		why = 0
 	}
-	// A Service that was changed meanwhile comes again by the watch.
-	if err := c.client.Status().Patch(ctx, after, patch); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-		return reconcile.Result{}, fmt.Errorf("write status of Service %s: %w", req, err)
+	isNew := c.history.record(key, why, cond.contested)
+	isNew = isNew || cond.reason == lb.ReasonConflict && conditionReason(svc) != cond.reason.String()
+	retry := c.settleConflicts(svc, &cond)
+	after := svc.DeepCopy()
+	kube.SetCondition(&after.Status.Conditions, v1alpha1.ConditionAnnounced, cond.announced, cond.reason.String(), cond.message, svc.Generation)
+	if err := c.write(ctx, svc, after); err != nil {
+		return reconcile.Result{}, err
 	}
-	if conflict {
-		c.events.Eventf(&svc, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Announce", "%s",
-			meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionAnnounced).Message)
+	if isNew {
+		c.events.Eventf(svc, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Announce", "%s", cond.message)
 	}
 	return reconcile.Result{RequeueAfter: retry}, nil
 }
 
-// settleConflicts tells the ledger which of the Service's addresses foreign hosts had
+// write sends the change of status, if there is one. A Service that was changed meanwhile
+// comes again by the watch.
+func (c *Controller) write(ctx context.Context, before, after *corev1.Service) error {
+	patch := kube.StatusPatch(before, after)
+	if patch == nil {
+		return nil
+	}
+	if err := c.client.Status().Patch(ctx, after, patch); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("write status of Service %s: %w", kube.Key(before), err)
+	}
+	return nil
+}
+
+// settleConflicts has the ledger record which of the Service's addresses foreign hosts had
 // first, and which none has. Where a host answers for every address, the Service keeps
-// what it has, and the state and an event say so. It returns when to look again.
-func (c *Controller) settleConflicts(svc *corev1.Service, st *state) (retry time.Duration) {
-	for _, a := range st.free {
+// what it has, and the condition and an event say so. It returns when to look again.
+func (c *Controller) settleConflicts(svc *corev1.Service, cond *condition) (retry time.Duration) {
+	for _, a := range cond.free {
 		c.ledger.ConflictEnded(a)
 	}
-	for _, t := range st.taken {
+	for _, t := range cond.taken {
 		conflict := c.ledger.Conflict(t.addr, t.mac)
 		if !conflict.AnswersAll {
 			continue
 		}
-		words := fmt.Sprintf("the host %s answers for every address that was tried, so the Service keeps %s, and another is tried only every %s",
+		text := fmt.Sprintf("the host %s answers for every address that was tried, so the Service keeps %s, and another is tried only every %s",
 			t.mac, t.addr, ledger.HostRetry)
-		st.message += "; " + words
+		cond.message += "; " + text
 		retry = conflict.Retry
 		if conflict.First {
-			c.events.Eventf(svc, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Announce", "%s", words)
+			c.events.Eventf(svc, nil, corev1.EventTypeWarning, v1alpha1.EventConflict, "Announce", "%s", text)
 		}
 	}
 	return retry
-}
-
-// noteContested remembers whether an address of the Service is announced and a foreign host
-// claims it too, and reports whether that is new.
-func (c *Controller) noteContested(svc types.NamespacedName, contested bool) (begins bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	begins = contested && !c.contested[svc]
-	if c.contested[svc] = contested; !contested {
-		delete(c.contested, svc)
-	}
-	return begins
 }
 
 // conditionReason returns the reason of the Service's Announced condition, or "".
@@ -196,38 +186,5 @@ func conditionReason(svc *corev1.Service) string {
 	return ""
 }
 
-// bear returns how much longer a missing announcement is to be borne.
-func (c *Controller) bear(svc types.NamespacedName, pending bool) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !pending {
-		delete(c.pending, svc)
-		return 0
-	}
-	since, ok := c.pending[svc]
-	if !ok {
-		since = c.now()
-		c.pending[svc] = since
-	}
-	return since.Add(patience).Sub(c.now())
-}
-
-// note remembers which Services are said not to be announced, and why.
-func (c *Controller) note(svc types.NamespacedName, announced bool, why lb.Reason) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.silent[svc] = why; announced {
-		delete(c.silent, svc)
-	}
-}
-
-// Silent returns how many Services are not announced, by reason.
-func (c *Controller) Silent() map[lb.Reason]int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := map[lb.Reason]int{}
-	for _, why := range c.silent {
-		out[why]++
-	}
-	return out
-}
+// Unannounced returns how many Services are not announced, by reason.
+func (c *Controller) Unannounced() map[lb.Reason]int { return c.history.reasons() }

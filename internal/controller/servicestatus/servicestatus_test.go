@@ -56,7 +56,7 @@ func TestConflictThatMovesAnAddress(t *testing.T) {
 			found := v.announcementOf(grant)
 			got, why := found.layer2, found.announcement.Layer2.Why()
 			if moves := slices.Equal(got.taken, []taken{{addr, "02:00:00:00:00:99"}}); why != tt.reason || moves != tt.moves {
-				t.Errorf("reason %v, moves %v: %s; want %v, %v", why, got.taken, got.words, tt.reason, tt.moves)
+				t.Errorf("reason %v, moves %v: %s; want %v, %v", why, got.taken, got.text, tt.reason, tt.moves)
 			}
 		})
 	}

@@ -23,23 +23,29 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/view"
 )
 
-// byAddress is the index of Services by the addresses in their status: some share
-// one.
-const byAddress = "address"
-
-func addressesOf(o client.Object) (out []string) {
-	for _, a := range kube.IngressAddresses(o.(*corev1.Service)) {
-		out = append(out, a.String())
-	}
-	return out
+// index lets objects of a type be listed by a value.
+type index struct {
+	Of     client.Object
+	Field  string
+	Values client.IndexerFunc
 }
 
-// byService is the index of EndpointSlices by the name of their Service. Without it, each
-// look-up costs as much as there are EndpointSlices in the namespace.
-const byService = "service"
+const (
+	byAddress = "address" // Services by the addresses in their status: some share one
+	byService = "service" // EndpointSlices by the name of their Service
+)
 
-func serviceNameOf(o client.Object) []string {
-	return []string{o.GetLabels()[discoveryv1.LabelServiceName]}
+// indexes are those of the cache. Without them a look-up costs as much as there are objects.
+var indexes = []index{
+	{&corev1.Service{}, byAddress, func(o client.Object) (out []string) {
+		for _, a := range kube.IngressAddresses(o.(*corev1.Service)) {
+			out = append(out, a.String())
+		}
+		return out
+	}},
+	{&discoveryv1.EndpointSlice{}, byService, func(o client.Object) []string {
+		return []string{o.GetLabels()[discoveryv1.LabelServiceName]}
+	}},
 }
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -51,7 +57,7 @@ func (c *Controller) concerns(o client.Object) bool {
 		(len(svc.Status.LoadBalancer.Ingress) > 0 || meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAnnounced) != nil)
 }
 
-// serviceChanged is concerns, and marks what was gathered as outdated when something of
+// serviceChanged is concerns, and marks what was listed as outdated when something of
 // the Service changed on which a Service that shares its address depends.
 func (c *Controller) serviceChanged() predicate.Funcs {
 	f := predicate.NewPredicateFuncs(func(o client.Object) bool {
@@ -133,7 +139,7 @@ func (c *Controller) speakerChanged(ctx context.Context, q queue, before, after 
 func (c *Controller) enqueueUsers(ctx context.Context, q queue, address string) {
 	var list corev1.ServiceList
 	if err := c.client.List(ctx, &list, client.MatchingFields{byAddress: address}, client.UnsafeDisableDeepCopy); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "listing the Services of an address failed", "address", address)
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list the Services of an address", "address", address)
 		return
 	}
 	for i := range list.Items {
