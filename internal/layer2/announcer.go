@@ -19,49 +19,48 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
-// Announcer answers for the addresses it was last given. One goroutine at a
-// time may call Apply, Fails, TryAgain and Close.
+// Announcer answers ARP and NDP for the addresses of the last Apply. Apply, FailedInterfaces,
+// RetryInterfaces and Close must not be called concurrently.
 type Announcer struct {
-	log     logr.Logger
-	may     func() bool
-	dial    func(netif.Interface, lb.Family) (wire, error)
-	gateway func(index int) (netip.Addr, net.HardwareAddr, bool)
-	ctx     context.Context // ends the links
-	stop    context.CancelFunc
-	wg      sync.WaitGroup
-	friends atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
-	changed notify.Signal
-	links   map[linkKey]*link
-	failed  map[linkKey]failure
-	// arp and ndp are what the links of a family count.
+	log         logr.Logger
+	mayAnswer   func() bool
+	dial        func(netif.Interface, lb.Family) (conn, error)
+	gateway     func(index int) (netip.Addr, net.HardwareAddr, bool)
+	ctx         context.Context // ends the links
+	stop        context.CancelFunc
+	wg          sync.WaitGroup
+	clusterMACs atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
+	changed     notify.Signal
+	links       map[linkKey]*link
+	failed      map[linkKey]failure
+	// arp and ndp are shared by all links of a family.
 	arp, ndp counters
-	// passed are the addresses that are or were answered for since they are among
-	// the rows: they are not probed again when an interface comes back.
-	passed map[netip.Addr]bool
-	last   *applied // by the last Apply, nil when there was an error
+	// established are the addresses that were answered for since they were added to the
+	// rows. They are not probed again when an interface comes back.
+	established map[netip.Addr]bool
+	lastApply   *applied // by the last Apply, nil when there was an error
 }
 
-// applied is what Apply was given and found.
+// applied has the arguments and the result of an Apply.
 type applied struct {
 	rows       []lb.L2Announcement
 	standby    []string
 	interfaces []netif.Interface
 	inForce    []lb.L2Announcement
-	links      map[*link]*map[netip.Addr]tenure // what each had published
+	links      map[*link]*map[netip.Addr]ownership // what each had published
 }
 
-// failure is that a link could not be opened.
+// failure is a failed attempt to open a link.
 type failure struct {
 	err error
 	at  time.Time
 }
 
-// failsFor is how long an interface that could not be opened counts as one that
-// cannot be.
-const failsFor = time.Minute
+// failureTimeout is how long FailedInterfaces reports an interface that could not be opened.
+const failureTimeout = time.Minute
 
-// linkKey is one protocol on one interface, as it is now: an interface with
-// another MAC, or made anew under the old name, is another one.
+// linkKey identifies one protocol on one interface. An interface that got another MAC, or
+// was recreated under the same name, has another key.
 type linkKey struct {
 	name   string
 	index  int
@@ -69,37 +68,37 @@ type linkKey struct {
 	family lb.Family
 }
 
-// New returns an Announcer that announces nothing. It says no word while may
-// returns false: it is asked before each, without any wait in between, so that a
-// process which has stood still does not answer for what others have taken.
-func New(may func() bool, log logr.Logger) *Announcer {
-	a := &Announcer{log: log, may: may, dial: dial, gateway: netif.Gateway, changed: notify.New(), links: map[linkKey]*link{}, failed: map[linkKey]failure{}, passed: map[netip.Addr]bool{}}
-	a.friends.Store(&map[string]bool{})
+// New returns an Announcer without addresses. It sends nothing while mayAnswer returns
+// false. It calls mayAnswer immediately before each packet, so that a process that was
+// stalled does not answer for an address that another node has taken over.
+func New(mayAnswer func() bool, log logr.Logger) *Announcer {
+	a := &Announcer{log: log, mayAnswer: mayAnswer, dial: dial, gateway: netif.Gateway, changed: notify.New(), links: map[linkKey]*link{}, failed: map[linkKey]failure{}, established: map[netip.Addr]bool{}}
+	a.clusterMACs.Store(&map[string]bool{})
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	return a
 }
 
-// Befriend sets the hardware addresses of the cluster's own nodes, in the form of
-// net.HardwareAddr.String: which of them answers for an address is settled
-// between them, and is no conflict.
-func (a *Announcer) Befriend(macs map[string]bool) { a.friends.Store(&macs) }
+// SetClusterMACs sets the hardware addresses of the cluster's nodes, in the form of
+// net.HardwareAddr.String. A claim by one of these is not a conflict: the speakers resolve
+// it between themselves.
+func (a *Announcer) SetClusterMACs(macs map[string]bool) { a.clusterMACs.Store(&macs) }
 
-// Changed receives when an address began to be answered for, or a foreign host was
-// seen to have it, without a call to Apply. It has room for one.
+// Changed receives when the announcer began to answer for an address, or detected a
+// conflict, without a call to Apply. Its capacity is one.
 func (a *Announcer) Changed() <-chan struct{} { return a.changed }
 
-// Conflicts returns the foreign hosts that have addresses which are to be
-// announced, sorted by address and interface.
+// Conflicts returns the foreign hosts that use addresses of the rows, sorted by address and
+// interface.
 func (a *Announcer) Conflicts() (out []Conflict) {
 	for _, l := range a.links {
-		out = append(out, l.foreign()...)
+		out = append(out, l.conflicts()...)
 	}
 	slices.SortFunc(out, func(x, y Conflict) int { return cmp.Or(x.Addr.Compare(y.Addr), cmp.Compare(x.Interface, y.Interface)) })
 	return out
 }
 
-// ClaimedByNodes returns the addresses that are answered for here and that another
-// node of the cluster claimed within the last second, sorted.
+// ClaimedByNodes returns the addresses that this node answers for and that another node of
+// the cluster claimed within the last second, sorted.
 func (a *Announcer) ClaimedByNodes() (out []netip.Addr) {
 	for _, l := range a.links {
 		out = append(out, l.claimedByNodes()...)
@@ -108,21 +107,21 @@ func (a *Announcer) ClaimedByNodes() (out []netip.Addr) {
 	return slices.Compact(out)
 }
 
-// Apply makes rows what is announced, on the interfaces that are up. Addresses
-// new to an interface, or on an interface that came up, are announced at once
-// and a few times more; rows that are to be probed, when nobody says that he has
-// the address. It returns the rows that are in force; an error says
-// what kept others from it, and calling Apply again tries again. Equal rows cost
-// next to nothing. Nobody may write to what Apply was given, or has returned.
+// Apply announces the rows, and nothing else, on the interfaces that are up. An address that
+// is new to an interface, or whose interface came up, is announced immediately and a few
+// more times. A row with Probe set is announced once the probes found no other host that
+// uses the address. Apply returns the rows that are in effect; the error says why others
+// are not, and the next Apply retries them. Applying equal rows costs next to nothing.
+// Callers must not modify the arguments or the result.
 //
-// On the standby interfaces, by name, it hears who asks for addresses that others
-// announce now: when one is announced here, it answers them again.
+// On the standby interfaces, by name, it records which hosts query addresses that other
+// nodes announce: when one of these addresses moves here, it answers these hosts again.
 func (a *Announcer) Apply(rows []lb.L2Announcement, standby []string, interfaces []netif.Interface) ([]lb.L2Announcement, error) {
-	if a.last.holds(rows, standby, interfaces) {
-		return a.last.inForce, nil
+	if a.lastApply.holds(rows, standby, interfaces) {
+		return a.lastApply.inForce, nil
 	}
-	a.last = nil
-	want := map[linkKey]map[netip.Addr]bool{} // true: probe first
+	a.lastApply = nil
+	want := map[linkKey]map[netip.Addr]bool{} // the value says whether to probe first
 	up := map[string]netif.Interface{}
 	for _, i := range interfaces {
 		if i.Up {
@@ -144,12 +143,12 @@ func (a *Announcer) Apply(rows []lb.L2Announcement, standby []string, interfaces
 			if want[k] == nil {
 				want[k] = map[netip.Addr]bool{}
 			}
-			want[k][row.Addr] = row.Probe && !a.passed[row.Addr]
+			want[k][row.Addr] = row.Probe && !a.established[row.Addr]
 		}
 	}
-	var lost []netip.Addr // on some interface; those who had its MAC are to have another one's
+	var lost []netip.Addr // by an interface that is closed: neighbours must learn another interface's MAC
 	for k, l := range a.links {
-		if want[k] == nil || l.dead() {
+		if want[k] == nil || l.hasEnded() {
 			lost = append(lost, slices.Collect(maps.Keys(*l.addrs.Load()))...)
 			l.close()
 			delete(a.links, k)
@@ -166,37 +165,37 @@ func (a *Announcer) Apply(rows []lb.L2Announcement, standby []string, interfaces
 		}
 	}
 	for l, addrs := range left {
-		l.again(addrs)
+		l.reannounce(addrs)
 	}
-	links := make(map[*link]*map[netip.Addr]tenure, len(a.links))
+	links := make(map[*link]*map[netip.Addr]ownership, len(a.links))
 	for _, l := range a.links {
 		links[l] = l.addrs.Load()
 	}
 	var inForce []lb.L2Announcement
-	passed := make(map[netip.Addr]bool, len(rows))
+	established := make(map[netip.Addr]bool, len(rows))
 	for _, row := range rows {
 		row.Interfaces = slices.DeleteFunc(slices.Clone(row.Interfaces), func(name string) bool { return !a.answers(name, row.Addr) })
 		if len(row.Interfaces) > 0 {
 			inForce = append(inForce, row)
 		}
-		passed[row.Addr] = a.passed[row.Addr] || len(row.Interfaces) > 0
+		established[row.Addr] = a.established[row.Addr] || len(row.Interfaces) > 0
 	}
-	a.passed = passed
+	a.established = established
 	err := errors.Join(errs...)
 	if err == nil {
-		a.last = &applied{rows: rows, standby: standby, interfaces: interfaces, inForce: inForce, links: links}
+		a.lastApply = &applied{rows: rows, standby: standby, interfaces: interfaces, inForce: inForce, links: links}
 	}
 	return inForce, err
 }
 
-// holds reports whether Apply would find the same again: it is given the same,
-// and no link has died, or begun or ceased to answer.
+// holds reports whether Apply would have the same result: the arguments are equal, no link
+// has ended, and no link has begun or stopped to answer for an address.
 func (l *applied) holds(rows []lb.L2Announcement, standby []string, interfaces []netif.Interface) bool {
 	if l == nil || !slices.EqualFunc(rows, l.rows, sameRow) || !slices.Equal(standby, l.standby) || !slices.EqualFunc(interfaces, l.interfaces, netif.Interface.Equal) {
 		return false
 	}
 	for link, published := range l.links {
-		if link.dead() || link.addrs.Load() != published {
+		if link.hasEnded() || link.addrs.Load() != published {
 			return false
 		}
 	}
@@ -207,12 +206,12 @@ func sameRow(x, y lb.L2Announcement) bool {
 	return x.Addr == y.Addr && x.Probe == y.Probe && slices.Equal(x.Interfaces, y.Interfaces)
 }
 
-// Fails returns the interfaces that could not be opened lately, by name, and for which
-// families, sorted; and why.
-func (a *Announcer) Fails() (map[string][]lb.Family, error) {
+// FailedInterfaces returns the families for which interfaces could not be opened within
+// the last failureTimeout, by the interface's name, sorted; and the errors.
+func (a *Announcer) FailedInterfaces() (map[string][]lb.Family, error) {
 	families, errs := map[string][]lb.Family{}, []error(nil)
 	for _, k := range slices.SortedFunc(maps.Keys(a.failed), compareLinks) {
-		if time.Since(a.failed[k].at) > failsFor {
+		if time.Since(a.failed[k].at) > failureTimeout {
 			delete(a.failed, k)
 			continue
 		}
@@ -222,10 +221,10 @@ func (a *Announcer) Fails() (map[string][]lb.Family, error) {
 	return families, errors.Join(errs...)
 }
 
-// TryAgain forgets what could not be opened: something has changed.
-func (a *Announcer) TryAgain() { clear(a.failed) }
+// RetryInterfaces clears the failures. Call it when interfaces have changed.
+func (a *Announcer) RetryInterfaces() { clear(a.failed) }
 
-// answers reports whether the address is answered for on the interface.
+// answers reports whether the announcer answers for the address on the interface.
 func (a *Announcer) answers(name string, addr netip.Addr) bool {
 	for k, l := range a.links {
 		if k.name == name && k.family == lb.FamilyOf(addr) {
@@ -244,24 +243,24 @@ func (a *Announcer) applyLink(k linkKey, ifi netif.Interface, addrs map[netip.Ad
 			return err
 		}
 		delete(a.failed, k)
-		gateway := func() (heard, bool) {
+		gateway := func() (frame, bool) {
 			if k.family == lb.IPv6 {
-				return heard{}, false // neighbours of IPv6 see for themselves whether an entry still holds
+				return frame{}, false // IPv6 neighbours verify their cache entries by themselves (RFC 4861, 7.3)
 			}
 			from, mac, ok := a.gateway(k.index)
-			return heard{From: from, MAC: mac}, ok
+			return frame{Sender: from, MAC: mac}, ok
 		}
 		counts := &a.arp
 		if k.family == lb.IPv6 {
 			counts = &a.ndp
 		}
-		mac, _ := net.ParseMAC(k.mac) // it was formatted from one
-		l = newLink(k.name, mac, w, &a.friends, counts, a.may, a.changed.Poke, gateway, a.log.WithValues("interface", k.name, "family", k.family.String()))
+		mac, _ := net.ParseMAC(k.mac) // cannot fail: k.mac was formatted from a MAC
+		l = newLink(k.name, mac, w, &a.clusterMACs, counts, a.mayAnswer, a.changed.Poke, gateway, a.log.WithValues("interface", k.name, "family", k.family.String()))
 		a.links[k] = l
 		a.wg.Go(func() { l.listen() })
 		a.wg.Go(func() { l.announce(a.ctx) })
 	}
-	return l.set(addrs)
+	return l.setAddresses(addrs)
 }
 
 func keyOf(i netif.Interface, f lb.Family) linkKey {
@@ -272,18 +271,18 @@ func compareLinks(x, y linkKey) int {
 	return cmp.Or(cmp.Compare(x.name, y.name), cmp.Compare(x.family, y.family))
 }
 
-// Again announces these addresses anew, those of them that are announced, as
-// after a take-over.
-func (a *Announcer) Again(addrs []netip.Addr) {
+// Reannounce repeats the announcements of those of the addresses that this node answers for,
+// as after a takeover.
+func (a *Announcer) Reannounce(addrs []netip.Addr) {
 	if len(addrs) == 0 {
 		return
 	}
 	for _, l := range a.links {
-		l.again(addrs)
+		l.reannounce(addrs)
 	}
 }
 
-// Close stops answering and waits until nothing is sent any more.
+// Close stops answering and waits until the last packet was sent.
 func (a *Announcer) Close() {
 	for _, l := range a.links {
 		l.close()

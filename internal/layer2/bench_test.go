@@ -17,7 +17,7 @@ func BenchmarkApply(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			a := New(func() bool { return true }, logr.Discard())
 			defer a.Close()
-			a.dial = func(netif.Interface, lb.Family) (wire, error) { return newFakeWire(), nil }
+			a.dial = func(netif.Interface, lb.Family) (conn, error) { return newFakeConn(), nil }
 			up := []netif.Interface{{Name: "eth0", Index: 1, MAC: "02:00:00:00:00:01", Up: true}}
 			var rows []lb.L2Announcement
 			for i := range n {

@@ -6,15 +6,15 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
-// Counts is what became of questions for addresses that are to be announced.
+// Counts are the queries for addresses of the rows, by outcome.
 type Counts struct {
 	Answered uint64
 
-	// Not answered: while the address is probed, is left to a foreign host, or this
-	// node may not say anything; or because the answer could not be sent.
+	// Dropped queries: the address is being probed; a foreign host uses it; the speaker was
+	// stalled; or sending the reply failed.
 	Probing, Disputed, Stalled, Failed uint64
 
-	Rivals uint64 // times that another node of the cluster was heard to claim an address that is answered for
+	Rivals uint64 // claims by other nodes of the cluster to an address that this node answers for
 }
 
 // counters are the Counts of all links of a family.
@@ -29,8 +29,7 @@ func (c *counters) read() Counts {
 	}
 }
 
-// Counts returns what became of questions since the beginning. Any goroutine may
-// call it.
+// Counts returns the queries since the start, by family. It is safe for concurrent use.
 func (a *Announcer) Counts() map[lb.Family]Counts {
 	return map[lb.Family]Counts{lb.IPv4: a.arp.read(), lb.IPv6: a.ndp.read()}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	ghost            = net.HardwareAddr{2, 0, 0, 0, 0, 0x66} // that no interface has
+	ghost            = net.HardwareAddr{2, 0, 0, 0, 0, 0x66} // of no interface
 	own              = net.HardwareAddr{2, 0, 0, 0, 0, 1}    // of eth0
 	netipUnspecified = netip.IPv4Unspecified()
 )
@@ -30,11 +30,11 @@ func (h *harness) wantConflicts(t *testing.T, want ...Conflict) {
 
 // settle applies an address that others had before, and waits until the announcements
 // of its takeover are over.
-func (h *harness) settle(t *testing.T) *fakeWire {
+func (h *harness) settle(t *testing.T) *fakeConn {
 	h.apply(t, eth0, vip)
 	time.Sleep(2 * defendInterval)
 	synctest.Wait()
-	return h.wires[0]
+	return h.conns[0]
 }
 
 // Forged frames do not silence an address that is served: each is defended at most every
@@ -56,20 +56,20 @@ func TestForgedFramesDoNotSilenceAnAddress(t *testing.T) {
 		if n := len(after) - len(before); n != 3 {
 			t.Errorf("%d defences in 25 s, want one every ten seconds", n)
 		}
-		if n := w.asked(); n < len(verifyAt) || n > 13*len(verifyAt) {
+		if n := w.verifications(); n < len(verifyAt) || n > 13*len(verifyAt) {
 			t.Errorf("the host was asked %d times, want some, at a limited rate", n)
 		}
 		h.wantConflicts(t, Conflict{Addr: vip, Interface: "eth0", MAC: ghost.String(), Defended: true, Announced: true})
-		time.Sleep(conflictFor + time.Second)
+		time.Sleep(conflictTimeout + time.Second)
 		h.wantConflicts(t)
 		if !h.answersNow(vip) {
-			t.Error("the address is not answered for after the attack")
+			t.Error("queries for the address are not answered after the attack")
 		}
 	})
 }
 
-// A flood costs no more than a few frames: no more questions and announcements, and no
-// news for the rest of the speaker, whatever hosts the frames name.
+// A flood costs no more than a few frames: the number of queries, announcements and
+// wake-ups of the speaker is limited, whichever hosts the frames name.
 func TestFloodOfForgedFramesIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
@@ -81,7 +81,7 @@ func TestFloodOfForgedFramesIsBounded(t *testing.T) {
 		}
 		news := 0
 		for i := range 30_000 {
-			w.packets <- heard{From: vip, Has: vip, MAC: net.HardwareAddr{2, 1, 0, 0, byte(i >> 8), byte(i)}, Source: ghost}
+			w.packets <- frame{Sender: vip, Claimed: vip, MAC: net.HardwareAddr{2, 1, 0, 0, byte(i >> 8), byte(i)}, Source: ghost}
 			time.Sleep(time.Second / 3000)
 			select {
 			case <-h.Changed():
@@ -94,8 +94,8 @@ func TestFloodOfForgedFramesIsBounded(t *testing.T) {
 		if n := len(after) - len(before); n > 2 {
 			t.Errorf("%d announcements in ten seconds of flood, want at most 2", n)
 		}
-		if n := w.asked(); n > 6*len(verifyAt) {
-			t.Errorf("%d questions in ten seconds of flood", n)
+		if n := w.verifications(); n > 6*len(verifyAt) {
+			t.Errorf("%d queries in ten seconds of flood", n)
 		}
 		if news > 2 {
 			t.Errorf("the speaker was woken %d times, want once for one conflict", news)
@@ -122,10 +122,10 @@ func TestHostThatAnswersIsReportedAndTheAddressKept(t *testing.T) {
 		time.Sleep(10 * time.Minute) // it answers, but claims nothing by itself
 		h.wantConflicts(t, want)
 		if !h.answersNow(vip) {
-			t.Error("the address is not answered for")
+			t.Error("queries for the address are not answered")
 		}
 		h.exist()
-		time.Sleep(conflictFor + 2*verifyAgain)
+		time.Sleep(conflictTimeout + 2*reverifyAfter)
 		h.wantConflicts(t)
 	})
 }
@@ -137,12 +137,12 @@ func TestTakeoverFindsAForeignHost(t *testing.T) {
 		h := start(t)
 		h.apply(t, eth0, vip)
 		time.Sleep(time.Second)
-		w := h.wires[0]
+		w := h.conns[0]
 		if probes := w.sentProbes(); len(probes) != 1 {
 			t.Fatalf("probes at %v after a takeover, want one within a second", probes)
 		}
 		h.exist(foreigner)
-		w.packets <- heard{From: vip, Has: vip, MAC: foreigner, Source: foreigner, Answer: true} // to the probe
+		w.packets <- frame{Sender: vip, Claimed: vip, MAC: foreigner, Source: foreigner, Reply: true} // to the probe
 		time.Sleep(time.Second)
 		h.wantConflicts(t, Conflict{Addr: vip, Interface: "eth0", MAC: foreigner.String(), Defended: true, Announced: true, Answers: true})
 		time.Sleep(10 * time.Minute)
@@ -155,31 +155,31 @@ func TestTakeoverFindsAForeignHost(t *testing.T) {
 // Frames that only name a host, which does not answer, delay a new address for a few
 // seconds at most.
 func TestForgedFramesDoNotKeepANewAddressAway(t *testing.T) {
-	for name, frame := range map[string]heard{
-		"announcements":       {From: vip, Has: vip, MAC: ghost, Source: foreigner},
-		"answers":             {From: vip, Has: vip, MAC: ghost, Source: foreigner, Answer: true},
-		"probes":              {From: netipUnspecified, Target: vip, MAC: ghost, Source: ghost},
-		"answers of our own":  {From: vip, Has: vip, MAC: own, Source: own, Answer: true},
-		"probes of our own":   {From: netipUnspecified, Target: vip, MAC: own, Source: own},
-		"frames of all kinds": {From: vip, Has: vip, Target: other, MAC: ghost, Source: ghost},
+	for name, forged := range map[string]frame{
+		"announcements":       {Sender: vip, Claimed: vip, MAC: ghost, Source: foreigner},
+		"answers":             {Sender: vip, Claimed: vip, MAC: ghost, Source: foreigner, Reply: true},
+		"probes":              {Sender: netipUnspecified, Target: vip, MAC: ghost, Source: ghost},
+		"answers of our own":  {Sender: vip, Claimed: vip, MAC: own, Source: own, Reply: true},
+		"probes of our own":   {Sender: netipUnspecified, Target: vip, MAC: own, Source: own},
+		"frames of all kinds": {Sender: vip, Claimed: vip, Target: other, MAC: ghost, Source: ghost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := start(t)
 				h.probe(t, vip)
-				if frame.Answer && frame.MAC.String() == ghost.String() {
+				if forged.Reply && forged.MAC.String() == ghost.String() {
 					// An answer that comes by itself is none: the host has to answer again.
-					h.wires[0].packets <- frame
+					h.conns[0].packets <- forged
 				}
 				for range 50 {
-					if !frame.Answer || frame.MAC.String() != ghost.String() {
-						h.wires[0].packets <- frame
+					if !forged.Reply || forged.MAC.String() != ghost.String() {
+						h.conns[0].packets <- forged
 					}
 					time.Sleep(100 * time.Millisecond)
 				}
 				synctest.Wait()
 				if !h.answersNow(vip) {
-					t.Errorf("the address is not answered for; conflicts %v", h.Conflicts())
+					t.Errorf("queries for the address are not answered; conflicts %v", h.Conflicts())
 				}
 			})
 		})
@@ -201,7 +201,7 @@ func TestConflictOfANewAddressIsSteady(t *testing.T) {
 			h.wantConflicts(t, want)
 		}
 		if h.answersNow(vip) {
-			t.Error("the address is answered for, and a foreign host has it")
+			t.Error("a query is answered though a foreign host uses the address")
 		}
 	})
 }
@@ -213,29 +213,29 @@ func TestTakeoverWhileAHostHasTheAddress(t *testing.T) {
 		h.probe(t, vip)
 		h.exist(foreigner)
 		h.claim(vip, foreigner)
-		time.Sleep(probeAgain + time.Millisecond) // it is probed again now
-		h.apply(t, eth0, vip)                     // its Service came from another load balancer, for one
+		time.Sleep(reprobeAfter + time.Millisecond) // it is probed again now
+		h.apply(t, eth0, vip)                       // its Service came from another load balancer, for one
 		h.wantConflicts(t, Conflict{Addr: vip, Interface: "eth0", MAC: foreigner.String(), Defended: true, Announced: true, Answers: true})
 		if !h.answersNow(vip) {
-			t.Error("the address is not answered for after a takeover")
+			t.Error("queries for the address are not answered after a takeover")
 		}
 	})
 }
 
 // A frame that names a node of the cluster, forged or not, is no conflict, and is
-// reported as another node's claim; our own frame, which some switch sends back, is not.
+// reported as another node's claim; our own frame, which a switch with a loop sends back, is not.
 func TestNodesAreNoForeignHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
 		node := net.HardwareAddr{2, 0, 0, 0, 0, 2}
-		h.Befriend(map[string]bool{node.String(): true})
+		h.SetClusterMACs(map[string]bool{node.String(): true})
 		w := h.settle(t)
 		_, before := w.seen()
 		for range 20 {
 			h.claim(vip, own)
 		}
 		if got := h.ClaimedByNodes(); len(got) > 0 {
-			t.Errorf("our own frames are said to be claims of another node: %v", got)
+			t.Errorf("this node's own frames are reported as claims of another node: %v", got)
 		}
 		for range 20 {
 			h.claim(vip, node)
@@ -244,21 +244,21 @@ func TestNodesAreNoForeignHosts(t *testing.T) {
 		if got := h.ClaimedByNodes(); len(got) != 1 || got[0] != vip {
 			t.Errorf("claims of other nodes %v, want %s", got, vip)
 		}
-		if _, after := w.seen(); len(after) != len(before) || w.asked() > 0 || !h.answersNow(vip) {
-			t.Errorf("%d announcements and %d questions for it", len(after)-len(before), w.asked())
+		if _, after := w.seen(); len(after) != len(before) || w.verifications() > 0 || !h.answersNow(vip) {
+			t.Errorf("%d announcements and %d queries after claims of a node", len(after)-len(before), w.verifications())
 		}
 		if n := h.Counts()[lb.IPv4].Rivals; n != 20 {
 			t.Errorf("%d claims of other nodes are counted, want 20", n)
 		}
-		time.Sleep(2 * rivalFor)
+		time.Sleep(2 * rivalTimeout)
 		if got := h.ClaimedByNodes(); len(got) > 0 {
 			t.Errorf("claims of other nodes %v a while later", got)
 		}
 	})
 }
 
-// Of an address on two interfaces, those who had the MAC of the one that goes are told
-// the other's at once.
+// If one of the two interfaces of an address goes down, the address is announced at once on
+// the other, to the neighbours that have the first one's MAC.
 func TestAddressThatLosesAnInterfaceIsAnnouncedOnTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
@@ -275,12 +275,12 @@ func TestAddressThatLosesAnInterfaceIsAnnouncedOnTheOther(t *testing.T) {
 		down := eth0
 		down.Up = false
 		before := [2]int{}
-		for i, w := range h.wires {
+		for i, w := range h.conns {
 			_, announced := w.seen()
 			before[i] = len(announced)
 		}
 		apply(down, eth1)
-		for i, w := range h.wires {
+		for i, w := range h.conns {
 			select {
 			case <-w.closed:
 				continue
@@ -308,12 +308,12 @@ func TestAddressMovesToAnotherInterfaceAtOnce(t *testing.T) {
 		}
 		synctest.Wait()
 		select {
-		case <-h.wires[0].closed:
+		case <-h.conns[0].closed:
 		default:
 			t.Error("the interface that it left still answers")
 		}
-		if _, announced := h.wires[1].seen(); len(announced) != 1 || len(h.wires[1].probes) > 0 || !h.answersNow(vip) {
-			t.Errorf("announced at %v, probed at %v on the other interface", announced, h.wires[1].probes)
+		if _, announced := h.conns[1].seen(); len(announced) != 1 || len(h.conns[1].probes) > 0 || !h.answersNow(vip) {
+			t.Errorf("announced at %v, probed at %v on the other interface", announced, h.conns[1].probes)
 		}
 	})
 }

@@ -1,7 +1,6 @@
-// Package layer2 answers ARP and NDP for the addresses that this node owns, and
-// tells the network when it becomes the owner of one.
+// Package layer2 answers ARP and NDP for the addresses that this node owns, and sends
+// gratuitous ARP and unsolicited advertisements when the node takes an address over.
 //
-// It is given the rows that should be announced and makes it so; what it holds
-// already costs nothing. It is the only package that imports the ARP and NDP
-// libraries.
+// Announcer.Apply takes the desired rows and changes only what differs from the rows before.
+// No other package imports the ARP and NDP libraries.
 package layer2

@@ -66,7 +66,7 @@ func TestGroupsOfManyAddresses(t *testing.T) {
 	if n := joined() - before; n != many {
 		t.Errorf("%d groups are joined, want %d", n, many)
 	}
-	t.Logf("by %d sockets", len(w.(*ndpWire).conns))
+	t.Logf("by %d sockets", len(w.(*ndpConn).sockets))
 	for _, a := range all {
 		if err := w.Ignore(a); err != nil {
 			t.Fatal(err)

@@ -19,162 +19,161 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
-// announceAt is when an address is announced after this node began to answer
-// for it: at once, then often enough to outlive a lost frame, a switch port that
-// is still learning, or a neighbour that locks a fresh entry for a second.
+// announceAt are the times at which an address is announced since this node began to
+// answer for it. The repetitions make up for a lost frame, a switch port that is still
+// learning, and neighbours that lock a fresh cache entry for a second.
 var announceAt = []time.Duration{
 	0, 50 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond,
 	time.Second, 2 * time.Second, 4 * time.Second,
 }
 
-// announceEvery is how often it is announced after that, give or take a tenth,
-// for neighbours and switches that missed all of these.
+// announceEvery is the interval of later announcements, with a jitter of ±10 %, for
+// neighbours and switches that missed all the first ones.
 const announceEvery = time.Minute
 
-// probeAt is when an address that is new to the network is probed before this
-// node answers for it, and probed says when it has been for long enough. RFC 5227
-// takes seconds for this (2.1.1), as its hosts have nobody waiting.
+// probeAt are the times at which an address that is new to the network is probed. This node
+// answers for it after probeDuration. RFC 5227 probes for seconds (2.1.1), which is too
+// long for the clients of a new Service.
 var probeAt = []time.Duration{0, 60 * time.Millisecond, 120 * time.Millisecond}
 
 const (
-	probed = 200 * time.Millisecond
-	// probeAgain is how long after a conflict the address is probed once more.
-	probeAgain = 10 * time.Second
-	// verifyPoll is how often an address whose probes are over waits for the end of a
-	// verification.
+	probeDuration = 200 * time.Millisecond
+	// reprobeAfter is how long after a conflict the address is probed again.
+	reprobeAfter = 10 * time.Second
+	// verifyPoll is how often an address whose probes are over checks whether the
+	// verification of a claim has ended.
 	verifyPoll = 20 * time.Millisecond
 )
 
-// Of many addresses that are due together, as after a node's death, a few at a time
-// are seen to: who is to hear of them, and of what else is asked meanwhile, has room
-// for some hundred frames. It would lose the same ones each time.
+// Many addresses may be due at the same time, as after a node failure. They are announced in
+// batches: receivers queue some hundred frames, and would drop the same ones each time.
 const (
-	atOnce   = 16
-	breather = 2 * time.Millisecond // from these to the next
+	batchSize     = 16
+	batchInterval = 2 * time.Millisecond
 )
 
-// maybeLater is how long the link waits before it asks again whether it may speak.
-const maybeLater = 50 * time.Millisecond
+// stallPoll is how often the link checks whether it may send again.
+const stallPoll = 50 * time.Millisecond
 
-// phase is where a link stands with an address.
+// phase is the state of an address on a link.
 type phase uint8
 
 const (
-	probing   phase = iota + 1 // asks whether a foreign host has it
-	answering                  // answers for it
-	quiet                      // was never announced: leaves it to a foreign host, for a while
+	probing   phase = iota + 1 // the link asks whether a foreign host uses the address
+	answering                  // the link answers for the address
+	yielded                    // the address was never announced and a foreign host uses it; it is probed again later
 )
 
-// tenure is an address's phase and its beginning, which tells one tenure of an
-// address from another.
-type tenure struct {
+// ownership is the phase of an address and when it began, which distinguishes it from an
+// earlier ownership of the same address.
+type ownership struct {
 	phase phase
 	since time.Time
 }
 
 // link answers for addresses in one protocol on one interface.
 type link struct {
-	log     logr.Logger
-	name    string // of the interface
-	mac     net.HardwareAddr
-	wire    wire
-	friends *atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
-	counts  *counters
-	may     func() bool   // whether to say anything now
-	changed func()        // called when a phase changed by itself
-	wake    notify.Signal // due changed
-	ended   chan struct{} // closed when the answering loop has ended
-	askers  askers
-	gateway func() (heard, bool) // a question of the IPv4 router's, as it may have asked before this node listened
+	log         logr.Logger
+	name        string // of the interface
+	mac         net.HardwareAddr
+	conn        conn
+	clusterMACs *atomic.Pointer[map[string]bool] // MACs of the cluster's nodes
+	counts      *counters
+	mayAnswer   func() bool   // whether the link may send now
+	changed     func()        // called when a phase changed other than by Apply
+	wake        notify.Signal // receives when due has changed
+	ended       chan struct{} // closed when the receive loop has ended
+	queriers    queriers
+	gateway     func() (frame, bool) // a query by the IPv4 router, which may have queried before this node listened
 
-	// addrs is what the link has to do with. It is replaced as a whole, so that
-	// the answering loop reads it without a lock.
-	addrs atomic.Pointer[map[netip.Addr]tenure]
+	// addrs are the link's addresses. The map is replaced as a whole, so that the receive
+	// loop reads it without a lock.
+	addrs atomic.Pointer[map[netip.Addr]ownership]
 
 	mu       sync.Mutex // guards changes of addrs, and the fields below
-	due      agenda
+	due      schedule
 	disputes map[netip.Addr]*dispute
-	rivals   map[netip.Addr]time.Time // address -> when another node of the cluster claimed it last
-	draft    map[netip.Addr]tenure    // what addrs is to be, nil while it is that
+	rivals   map[netip.Addr]time.Time // address -> the last claim by another node of the cluster
+	draft    map[netip.Addr]ownership // the next value of addrs; nil if nothing changed
 }
 
-func newLink(name string, mac net.HardwareAddr, w wire, friends *atomic.Pointer[map[string]bool], counts *counters, may func() bool, changed func(), gateway func() (heard, bool), log logr.Logger) *link {
+func newLink(name string, mac net.HardwareAddr, c conn, clusterMACs *atomic.Pointer[map[string]bool], counts *counters, mayAnswer func() bool, changed func(), gateway func() (frame, bool), log logr.Logger) *link {
 	l := &link{
-		log: log, name: name, mac: mac, wire: w, friends: friends, counts: counts, may: may, changed: changed, gateway: gateway,
+		log: log, name: name, mac: mac, conn: c, clusterMACs: clusterMACs, counts: counts, mayAnswer: mayAnswer, changed: changed, gateway: gateway,
 		wake: notify.New(), ended: make(chan struct{}), disputes: map[netip.Addr]*dispute{}, rivals: map[netip.Addr]time.Time{},
-		askers: askers{of: map[netip.Addr]map[netip.Addr]net.HardwareAddr{}},
+		queriers: queriers{byAddress: map[netip.Addr]map[netip.Addr]net.HardwareAddr{}},
 	}
-	l.addrs.Store(&map[netip.Addr]tenure{})
+	l.addrs.Store(&map[netip.Addr]ownership{})
 	return l
 }
 
-// set makes addrs what the link answers for. Those for which it is true and that
-// are new are probed first.
-func (l *link) set(addrs map[netip.Addr]bool) error {
+// setAddresses sets the addresses that the link answers for. New ones for which the value is
+// true are probed first.
+func (l *link) setAddresses(addrs map[netip.Addr]bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := *l.addrs.Load()
-	l.draft = make(map[netip.Addr]tenure, len(addrs))
+	l.draft = make(map[netip.Addr]ownership, len(addrs))
 	var errs []error
 	for a, probe := range addrs {
 		t, had := before[a]
 		switch {
 		case had && t.phase == probing && !probe:
-			l.turn(a, answering, time.Now()) // it is a take-over now: somebody waits for it
+			l.setPhase(a, answering, time.Now()) // a takeover: clients are waiting, so do not probe further
 		case had:
 			l.draft[a] = t
 		default:
-			if err := l.wire.Listen(a); err != nil {
+			if err := l.conn.Listen(a); err != nil {
 				errs = append(errs, fmt.Errorf("listen for %s: %w", a, err))
-				continue // the next call tries again
+				continue // the next call retries
 			}
 			first := answering
 			if probe {
 				first = probing
 			}
-			l.turn(a, first, time.Now())
+			l.setPhase(a, first, time.Now())
 		}
 	}
 	for a := range before {
 		if _, keep := l.draft[a]; !keep {
 			delete(l.disputes, a)
 			delete(l.rivals, a)
-			errs = append(errs, l.wire.Ignore(a))
+			errs = append(errs, l.conn.Ignore(a))
 		}
 	}
 	l.publish()
 	return errors.Join(errs...)
 }
 
-// again announces anew those of the addresses that the link answers for.
-func (l *link) again(addrs []netip.Addr) {
+// reannounce restarts the announcements of those addresses that the link answers for.
+func (l *link) reannounce(addrs []netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range addrs {
-		if l.tenureOf(a).phase == answering {
-			l.turn(a, answering, time.Now()) // what was scheduled for the time before is void
+		if l.ownershipOf(a).phase == answering {
+			l.setPhase(a, answering, time.Now()) // voids the tasks of the former ownership
 		}
 	}
 	l.publish()
 }
 
-// turn begins another tenure of an address, whose first appointment is at this
-// time. The caller holds mu, and publishes.
-func (l *link) turn(a netip.Addr, p phase, at time.Time) {
+// setPhase begins a new ownership of an address and schedules its first task. The caller
+// holds mu and calls publish.
+func (l *link) setPhase(a netip.Addr, p phase, at time.Time) {
 	if l.draft == nil {
 		l.draft = maps.Clone(*l.addrs.Load())
 	}
-	l.draft[a] = tenure{phase: p, since: time.Now()}
-	if d := l.disputes[a]; d != nil { // what was scheduled for it is void
-		d.suspect, d.inTenure = nil, 0
+	l.draft[a] = ownership{phase: p, since: time.Now()}
+	if d := l.disputes[a]; d != nil { // a running verification is void
+		d.suspect, d.inPhase = nil, 0
 		if p == answering && d.mac != nil {
 			d.Announced, d.Defended = true, true
 		}
 	}
-	heap.Push(&l.due, appointment{addr: a, tenure: l.draft[a], at: at})
+	heap.Push(&l.due, task{addr: a, ownership: l.draft[a], at: at})
 }
 
-// publish puts the draft in force and wakes who keeps the appointments.
+// publish replaces addrs by the draft and wakes the goroutine that runs the tasks.
 func (l *link) publish() {
 	if next := l.draft; next != nil {
 		l.addrs.Store(&next)
@@ -183,9 +182,9 @@ func (l *link) publish() {
 	l.wake.Poke()
 }
 
-// tenureOf returns where the link stands with the address; the zero tenure for
-// one that it does not have. The caller holds mu.
-func (l *link) tenureOf(a netip.Addr) tenure {
+// ownershipOf returns the ownership of the address; the zero value if the link does not have
+// it. The caller holds mu.
+func (l *link) ownershipOf(a netip.Addr) ownership {
 	if l.draft != nil {
 		return l.draft[a]
 	}
@@ -195,53 +194,53 @@ func (l *link) tenureOf(a netip.Addr) tenure {
 // answers reports whether the link answers for the address.
 func (l *link) answers(a netip.Addr) bool { return (*l.addrs.Load())[a].phase == answering }
 
-// listen answers questions, and sees who else has an address, until the wire is
-// closed or fails.
+// listen answers queries and detects claims of other hosts until the connection is closed
+// or fails.
 func (l *link) listen() {
 	defer close(l.ended)
 	for {
-		h, err := l.wire.Next()
+		f, err := l.conn.Next()
 		if err != nil {
-			l.log.V(1).Info("stopped answering", "cause", err.Error())
+			l.log.V(1).Info("stopped receiving", "cause", err.Error())
 			return
 		}
 		addrs := *l.addrs.Load()
-		if !l.may() {
-			if _, ours := addrs[h.Target]; ours {
+		if !l.mayAnswer() {
+			if _, ours := addrs[f.Target]; ours {
 				l.counts.stalled.Add(1)
 			}
 			continue
 		}
-		if _, ours := addrs[h.Has]; ours {
-			l.claimed(h, h.Has)
+		if _, ours := addrs[f.Claimed]; ours {
+			l.handleClaim(f, f.Claimed)
 		}
-		l.asked(h, addrs[h.Target].phase)
-		l.askers.note(h)
+		l.answerQuery(f, addrs[f.Target].phase)
+		l.queriers.record(f)
 	}
 }
 
-// asked answers a question for an address that the link is in this phase with, if
-// it is to be answered.
-func (l *link) asked(h heard, p phase) {
+// answerQuery answers a query for an address that is in this phase, or counts why it is
+// dropped.
+func (l *link) answerQuery(f frame, p phase) {
 	switch p {
 	case answering:
-		if err := l.wire.Answer(h); err != nil {
+		if err := l.conn.Answer(f); err != nil {
 			l.counts.failed.Add(1)
-			l.log.V(1).Info("cannot answer", "address", h.Target.String(), "error", err.Error())
+			l.log.V(1).Info("answering a query failed", "address", f.Target.String(), "error", err.Error())
 			return
 		}
 		l.counts.answered.Add(1)
 	case probing:
 		l.counts.probing.Add(1)
-		if h.From.IsUnspecified() { // it wants the address as well (RFC 5227, 2.1.1)
-			l.claimed(h, h.Target)
+		if f.Sender.IsUnspecified() { // the other host probes for the same address (RFC 5227, 2.1.1)
+			l.handleClaim(f, f.Target)
 		}
-	case quiet:
+	case yielded:
 		l.counts.disputed.Add(1)
 	}
 }
 
-// announce probes and announces as it falls due, until ctx or the answering loop
+// announce sends the probes and announcements that are due, until ctx or the receive loop
 // ends.
 func (l *link) announce(ctx context.Context) {
 	timer := time.NewTimer(0)
@@ -255,31 +254,31 @@ func (l *link) announce(ctx context.Context) {
 		case <-timer.C:
 		case <-l.wake:
 		}
-		timer.Reset(l.keepAppointments())
+		timer.Reset(l.runDueTasks())
 	}
 }
 
-// keepAppointments does what is due, if that is not too much at once, and returns how
-// long to wait for the next.
-func (l *link) keepAppointments() time.Duration {
+// runDueTasks runs at most batchSize of the tasks that are due and returns the time until
+// the next one.
+func (l *link) runDueTasks() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.may() {
-		return maybeLater
+	if !l.mayAnswer() {
+		return stallPoll
 	}
-	gateway := sync.OnceValues(l.gateway) // one look serves all that is due
+	gateway := sync.OnceValues(l.gateway) // one lookup for all tasks that are due
 	wait := announceEvery
 	for kept := 0; l.due.Len() > 0; {
 		next := l.due[0]
 		if wait = time.Until(next.at); wait > 0 {
 			break
 		}
-		if wait = breather; kept == atOnce {
+		if wait = batchInterval; kept == batchSize {
 			break
 		}
 		heap.Pop(&l.due)
-		if l.tenureOf(next.addr) == next.tenure { // otherwise it is void
-			l.keep(next, gateway)
+		if l.ownershipOf(next.addr) == next.ownership { // otherwise it is void
+			l.runTask(next, gateway)
 			kept++
 		}
 	}
@@ -290,16 +289,16 @@ func (l *link) keepAppointments() time.Duration {
 	return max(wait, 0)
 }
 
-// keep does what is due for one address, and makes the next appointment. The
-// caller holds mu.
-func (l *link) keep(n appointment, gateway func() (heard, bool)) {
+// runTask runs the task that is due for one address and schedules the next. The caller holds
+// mu.
+func (l *link) runTask(n task, gateway func() (frame, bool)) {
 	var err error
 	switch {
 	case n.verification > 0:
-		l.keepVerification(n)
+		l.continueVerification(n)
 		return
-	case n.phase == quiet:
-		l.turn(n.addr, probing, time.Now())
+	case n.phase == yielded:
+		l.setPhase(n.addr, probing, time.Now())
 		return
 	case n.phase == probing && n.sent == len(probeAt) && l.isVerifying(n.addr):
 		n.at = time.Now().Add(verifyPoll)
@@ -307,43 +306,42 @@ func (l *link) keep(n appointment, gateway func() (heard, bool)) {
 		return
 	case n.phase == probing && n.sent == len(probeAt):
 		delete(l.disputes, n.addr)
-		l.turn(n.addr, answering, time.Now())
+		l.setPhase(n.addr, answering, time.Now())
 		return
 	case n.phase == probing:
-		err = l.wire.Probe(n.addr)
+		err = l.conn.Probe(n.addr)
 	default:
-		err = l.wire.Announce(n.addr)
-		if n.sent == 0 || n.sent == refreshedAt {
+		err = l.conn.Announce(n.addr)
+		if n.sent == 0 || n.sent == refreshAfter {
 			err = errors.Join(err, l.refresh(n.addr, gateway))
 		}
-		if n.looksForRivals() {
-			err = errors.Join(err, l.wire.Probe(n.addr))
+		if n.probesForConflict() {
+			err = errors.Join(err, l.conn.Probe(n.addr))
 		}
 	}
 	if err != nil {
-		l.log.V(1).Info("cannot announce", "address", n.addr.String(), "error", err.Error())
+		l.log.V(1).Info("announcing the address failed", "address", n.addr.String(), "error", err.Error())
 	}
-	heap.Push(&l.due, n.following())
+	heap.Push(&l.due, n.next())
 }
 
-// refresh answers those who asked for the address before, and the router, as if
-// they asked again.
-func (l *link) refresh(a netip.Addr, gateway func() (heard, bool)) error {
+// refresh sends a reply to the hosts that queried the address before, and to the router, as
+// if they queried again.
+func (l *link) refresh(a netip.Addr, gateway func() (frame, bool)) error {
 	var errs []error
-	questions := l.askers.questions(a)
-	if q, ok := gateway(); ok && !slices.ContainsFunc(questions, func(h heard) bool { return h.From == q.From }) {
+	queries := l.queriers.queries(a)
+	if q, ok := gateway(); ok && !slices.ContainsFunc(queries, func(f frame) bool { return f.Sender == q.Sender }) {
 		q.Target = a
-		questions = append(questions, q)
+		queries = append(queries, q)
 	}
-	for _, q := range questions {
-		errs = append(errs, l.wire.Answer(q))
+	for _, q := range queries {
+		errs = append(errs, l.conn.Answer(q))
 	}
 	return errors.Join(errs...)
 }
 
-// dead reports whether the answering loop has ended, so that the link must be
-// opened anew.
-func (l *link) dead() bool {
+// hasEnded reports whether the receive loop has ended, so that the link must be reopened.
+func (l *link) hasEnded() bool {
 	select {
 	case <-l.ended:
 		return true
@@ -353,32 +351,32 @@ func (l *link) dead() bool {
 }
 
 func (l *link) close() {
-	if err := l.wire.Close(); err != nil {
-		l.log.V(1).Info("cannot close", "error", err.Error())
+	if err := l.conn.Close(); err != nil {
+		l.log.V(1).Info("closing the link failed", "error", err.Error())
 	}
 }
 
-// appointment is the next time that something is to be done about an address.
-type appointment struct {
+// task is the next scheduled packet, or change of phase, of an address.
+type task struct {
 	addr netip.Addr
-	tenure
+	ownership
 	at           time.Time
-	sent         int // probes, announcements, or questions of a verification
-	verification int // the dispute's verification that this belongs to; 0 for none
+	sent         int // probes, announcements, or queries of a verification
+	verification int // the dispute's verification that the task belongs to; 0 for none
 }
 
-// looksForRivals reports whether an announcement is followed by a probe, so that a host
-// that has the address and says nothing by itself is found: a takeover is not probed
-// before, and the node that knew of a conflict may be dead. The node that had the
-// address before is given half a second to stop.
-func (n appointment) looksForRivals() bool { return n.sent == 3 || n.sent >= len(announceAt)-1 }
+// probesForConflict reports whether an announcement is followed by a probe, which finds a
+// host that uses the address without announcing it. A takeover is not probed before, and the
+// node that knew about a conflict may have failed. The first probe comes after half a
+// second, so that the former owner has time to stop.
+func (n task) probesForConflict() bool { return n.sent == 3 || n.sent >= len(announceAt)-1 }
 
-// following returns the appointment after this one.
-func (n appointment) following() appointment {
+// next returns the task after this one.
+func (n task) next() task {
 	n.sent++
 	switch {
 	case n.phase == probing && n.sent == len(probeAt):
-		n.at = n.since.Add(probed)
+		n.at = n.since.Add(probeDuration)
 	case n.phase == probing:
 		n.at = n.since.Add(probeAt[n.sent])
 	case n.sent < len(announceAt):
@@ -390,14 +388,14 @@ func (n appointment) following() appointment {
 	return n
 }
 
-// agenda is a heap of appointments, the earliest first.
-type agenda []appointment
+// schedule is a heap of tasks, ordered by time.
+type schedule []task
 
-func (s agenda) Len() int           { return len(s) }
-func (s agenda) Less(i, j int) bool { return s[i].at.Before(s[j].at) }
-func (s agenda) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
-func (s *agenda) Push(x any)        { *s = append(*s, x.(appointment)) }
-func (s *agenda) Pop() any {
+func (s schedule) Len() int           { return len(s) }
+func (s schedule) Less(i, j int) bool { return s[i].at.Before(s[j].at) }
+func (s schedule) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
+func (s *schedule) Push(x any)        { *s = append(*s, x.(task)) }
+func (s *schedule) Pop() any {
 	last := len(*s) - 1
 	x := (*s)[last]
 	*s = (*s)[:last]

@@ -12,52 +12,52 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// The parsers accept what a host accepts, and nothing else: a packet that no
-// neighbour believes changes no neighbour's cache, and is no conflict.
+// The parsers accept exactly the packets that hosts accept: a packet that neighbours ignore
+// does not change their caches, and so is not a conflict.
 
-// heard is the content of one ARP or NDP packet.
-type heard struct {
-	// MAC is the hardware address that the packet names, which is what neighbours put
-	// into their caches: the sender's in ARP; in NDP that of the link-layer address
-	// option, or without one that of the frame.
-	MAC    net.HardwareAddr
-	Source net.HardwareAddr // of the Ethernet frame: of the machine that sent it
-	From   netip.Addr       // the sender's address; unspecified in a probe
-	Target netip.Addr       // the address that is asked for; not valid without a question
-	Has    netip.Addr       // the address that is claimed; not valid without a claim
-	Answer bool             // it is an answer to a question of this interface, and sent to it alone
+// frame is the content of one received ARP or NDP packet.
+type frame struct {
+	// MAC is the hardware address that neighbours put into their caches: in ARP the
+	// sender's hardware address; in NDP that of the link-layer address option, or without
+	// the option that of the Ethernet frame.
+	MAC     net.HardwareAddr
+	Source  net.HardwareAddr // source address of the Ethernet frame
+	Sender  netip.Addr       // the sender's address; unspecified in a probe
+	Target  netip.Addr       // the address that is queried; not valid if the packet is not a query
+	Claimed netip.Addr       // the address that the sender claims; not valid without a claim
+	Reply   bool             // it is a reply to a query of this interface, sent to it alone
 }
 
-// ethernetARP is how an ARP packet about IPv4 over Ethernet begins: the types and
-// lengths of its addresses (RFC 826).
+// ethernetARP are the first bytes of an ARP packet for IPv4 over Ethernet: the types and
+// lengths of the addresses (RFC 826).
 var ethernetARP = []byte{0, 1, 0x08, 0x00, 6, 4}
 
-const lenARP = 28 // what follows is padding
+const lenARP = 28 // the rest of the frame is padding
 
-// parseARP parses an ARP packet that came from the Ethernet address source to an
-// interface with the Ethernet address self. A request for the sender's own address
-// is an announcement, not a question. Every packet claims its sender's address (RFC
-// 5227, 2.4), except a probe, whose sender address is 0.0.0.0.
-func parseARP(b []byte, source, self net.HardwareAddr) (heard, bool) {
+// parseARP parses an ARP packet that an interface with the Ethernet address self received
+// from the Ethernet address source. A request for the sender's own address is an
+// announcement, not a query. Every packet claims its sender's address (RFC 5227, 2.4),
+// except a probe, whose sender address is 0.0.0.0.
+func parseARP(b []byte, source, self net.HardwareAddr) (frame, bool) {
 	if len(b) < lenARP || !bytes.HasPrefix(b, ethernetARP) {
-		return heard{}, false
+		return frame{}, false
 	}
 	op := arp.Operation(binary.BigEndian.Uint16(b[6:]))
 	mac, targetMAC := net.HardwareAddr(slices.Clone(b[8:14])), net.HardwareAddr(b[18:24])
 	sender, target := netip.AddrFrom4([4]byte(b[14:18])), netip.AddrFrom4([4]byte(b[24:28]))
 	known := op == arp.OperationRequest || op == arp.OperationReply
 	if !known || !isUnicastMAC(mac) || !isHostOrUnspecified(sender) || !isHostOrUnspecified(target) {
-		return heard{}, false
+		return frame{}, false
 	}
-	h := heard{MAC: mac, Source: source, From: sender}
+	f := frame{MAC: mac, Source: source, Sender: sender}
 	if op == arp.OperationRequest && sender != target {
-		h.Target = target
+		f.Target = target
 	}
 	if !sender.IsUnspecified() {
-		h.Has = sender
-		h.Answer = op == arp.OperationReply && bytes.Equal(targetMAC, self)
+		f.Claimed = sender
+		f.Reply = op == arp.OperationReply && bytes.Equal(targetMAC, self)
 	}
-	return h, h.Target.IsValid() || h.Has.IsValid()
+	return f, f.Target.IsValid() || f.Claimed.IsValid()
 }
 
 // isUnicastMAC reports whether a network interface can have the Ethernet address.
@@ -65,8 +65,8 @@ func isUnicastMAC(m net.HardwareAddr) bool {
 	return len(m) == 6 && m[0]&1 == 0 && !bytes.Equal(m, make([]byte, 6))
 }
 
-// isHostOrUnspecified reports whether the IPv4 address can be one of a neighbour, or
-// is 0.0.0.0. Hosts drop others (Linux: arp_process).
+// isHostOrUnspecified reports whether the IPv4 address can belong to a neighbour, or is
+// 0.0.0.0. Hosts drop packets with other addresses (Linux: arp_process).
 func isHostOrUnspecified(a netip.Addr) bool {
 	return !a.IsMulticast() && !a.IsLoopback() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
@@ -76,59 +76,59 @@ const (
 	solicited    = 0x40
 )
 
-// parseNDP parses an IPv6 packet that may be a Neighbor Solicitation or
-// Advertisement. It came from the Ethernet address source to an interface with the
-// link-local address self. The conditions are those of RFC 4861, 7.1.1 and 7.1.2.
-func parseNDP(b []byte, source net.HardwareAddr, self netip.Addr) (heard, bool) {
+// parseNDP parses an IPv6 packet that may be a Neighbor Solicitation or Advertisement. An
+// interface with the link-local address self received it from the Ethernet address source.
+// The conditions are those of RFC 4861, 7.1.1 and 7.1.2.
+func parseNDP(b []byte, source net.HardwareAddr, self netip.Addr) (frame, bool) {
 	from, to, message, ok := icmpv6(b)
 	if !ok || len(message) < lenNeighbour || message[1] != 0 {
-		return heard{}, false
+		return frame{}, false
 	}
 	target := netip.AddrFrom16([16]byte(message[8:24]))
 	if target.IsMulticast() {
-		return heard{}, false
+		return frame{}, false
 	}
-	h := heard{MAC: source, Source: source, From: from}
+	f := frame{MAC: source, Source: source, Sender: from}
 	switch ipv6.ICMPType(message[0]) {
 	case ipv6.ICMPTypeNeighborSolicitation:
 		mac, ok := linkLayerAddress(message[lenNeighbour:], ndp.Source)
 		if !ok || from.IsUnspecified() && (mac != nil || !isSolicitedNode(to, target)) {
-			return heard{}, false
+			return frame{}, false
 		}
-		h.name(mac)
-		h.Target = target
+		f.setMAC(mac)
+		f.Target = target
 		if !from.IsUnspecified() {
-			h.Has = from
+			f.Claimed = from
 		}
 	case ipv6.ICMPTypeNeighborAdvertisement:
 		mac, ok := linkLayerAddress(message[lenNeighbour:], ndp.Target)
 		isSolicited := message[4]&solicited != 0
 		if !ok || isSolicited && to.IsMulticast() {
-			return heard{}, false
+			return frame{}, false
 		}
-		h.name(mac)
-		h.Has = target
-		h.Answer = isSolicited && to == self
+		f.setMAC(mac)
+		f.Claimed = target
+		f.Reply = isSolicited && to == self
 	default:
-		return heard{}, false
+		return frame{}, false
 	}
-	return h, isUnicastMAC(h.MAC)
+	return f, isUnicastMAC(f.MAC)
 }
 
-// name sets the hardware address that the packet names, where it names one.
-func (h *heard) name(mac net.HardwareAddr) {
+// setMAC sets the hardware address of the link-layer address option, if there is one.
+func (f *frame) setMAC(mac net.HardwareAddr) {
 	if mac != nil {
-		h.MAC = mac
+		f.MAC = mac
 	}
 }
 
-// icmpv6 returns the ICMPv6 message of an IPv6 packet that no router forwarded, and
-// whose checksum is right.
+// icmpv6 returns the ICMPv6 message of an IPv6 packet that no router forwarded and whose
+// checksum is correct.
 func icmpv6(b []byte) (from, to netip.Addr, message []byte, ok bool) {
 	if len(b) < ipv6.HeaderLen || b[0]>>4 != 6 || b[6] != protocolICMPv6 || b[7] != ndp.HopLimit {
 		return from, to, nil, false
 	}
-	end := ipv6.HeaderLen + int(binary.BigEndian.Uint16(b[4:])) // what follows is padding
+	end := ipv6.HeaderLen + int(binary.BigEndian.Uint16(b[4:])) // the rest of the frame is padding
 	if end > len(b) {
 		return from, to, nil, false
 	}
@@ -140,8 +140,8 @@ func icmpv6(b []byte) (from, to netip.Addr, message []byte, ok bool) {
 	return from, to, message, true
 }
 
-// checksumICMPv6 is the checksum of a message whose checksum field is zero, and zero
-// for one whose checksum is right (RFC 8200, 8.1; RFC 4443, 2.3).
+// checksumICMPv6 returns the checksum of a message whose checksum field is zero, and zero
+// for a message with a correct checksum (RFC 8200, 8.1; RFC 4443, 2.3).
 func checksumICMPv6(from, to netip.Addr, message []byte) uint16 {
 	sum := uint64(len(message)) + protocolICMPv6
 	add := func(b []byte) {
@@ -162,9 +162,9 @@ func checksumICMPv6(from, to netip.Addr, message []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// linkLayerAddress returns the Ethernet address of the option, nil if there is none.
-// ok is false for options that are not well formed: of length 0, cut short, or of
-// another length than an Ethernet address has.
+// linkLayerAddress returns the Ethernet address of the option, nil if there is none. ok is
+// false for malformed options: of length 0, truncated, or longer than an Ethernet address
+// needs.
 func linkLayerAddress(options []byte, kind ndp.Direction) (mac net.HardwareAddr, ok bool) {
 	for len(options) > 0 {
 		if len(options) < 2 {
@@ -191,8 +191,8 @@ func isSolicitedNode(group, a netip.Addr) bool {
 	return err == nil && group == want
 }
 
-// marshalSolicitation returns an IPv6 packet that asks the address itself whether it
-// is there, as a host does that verifies an entry of its cache (RFC 4861, 7.3.3).
+// marshalSolicitation returns a unicast Neighbor Solicitation as an IPv6 packet, as a host
+// sends it to verify a cache entry (RFC 4861, 7.3.3).
 func marshalSolicitation(from netip.Addr, mac net.HardwareAddr, target netip.Addr) ([]byte, error) {
 	message, err := ndp.MarshalMessageChecksum(&ndp.NeighborSolicitation{
 		TargetAddress: target,

@@ -117,45 +117,45 @@ type Speaker struct {
 	rejoined  notify.Signal // the last of them has ended
 
 	// Owned by the loop of Start.
-	interfaces []netif.Interface
-	hostAddrs  []v1alpha1.SpeakerHostAddress // on other interfaces
-	routes     netif.Routes
-	home       string                 // the interface that has, or had, the address of the gossip
-	severed    bool                   // it is down, or has lost that address
-	fails      map[string][]lb.Family // interfaces that cannot be opened, and for what
-	keys       [][]byte               // of the gossip
-	keyring    keyring                // which of them are in use
-	keyFault   string                 // why they are not those in the Secret
-	standing   plan.Standing
-	misplaced  speakerstatus.EndpointFault // the Node has an address that this machine does not have
-	silences   silences
-	unheard    []string // speakers that only others hear, and not for a moment
-	planner    plan.Planner
-	standby    []string // interfaces on which this node could announce
-	unchecked  int      // calls of check since it looked at everything
-	kernel     nodecheck.Facts
-	checked    bool       // findings are known
-	leases     []lb.Lease // of pools' addresses, by DHCP servers
-	deaf       string     // why DHCP is not heard on every interface, said once
-	findings   []nodecheck.Finding
-	crowd      crowd
-	befriended [2]uint64 // versions of what befriend told
-	ground     ground
-	rival      nodecheck.Rival // another machine with this node's name
-	duplicate  bool            // that machine was there first
-	leaving    bool
-	drained    bool
-	unproxied  bool // kube-proxy does not work
-	mover      mover
-	take       netip.Addr               // to be taken over now, as a user wants; or none
-	inForce    []lb.L2Announcement      // that are announced
-	since      map[netip.Addr]time.Time // address -> when this node began to announce it
-	announced  map[netip.Addr]bool      // these addresses; nobody writes to it
-	on         map[netip.Addr][]string  // the interfaces on which they are; nobody writes to it
-	disputed   map[netip.Addr]bool      // addresses with a conflict
-	left       []netip.Addr             // addresses that are left to foreign hosts, sorted
-	yielded    map[netip.Addr]bool      // that another node announces, while this one is severed
-	failure    string                   // the last error of layer2, said once
+	interfaces  []netif.Interface
+	hostAddrs   []v1alpha1.SpeakerHostAddress // on other interfaces
+	routes      netif.Routes
+	home        string                 // the interface that has, or had, the address of the gossip
+	severed     bool                   // it is down, or has lost that address
+	fails       map[string][]lb.Family // interfaces that cannot be opened, and for what
+	keys        [][]byte               // of the gossip
+	keyring     keyring                // which of them are in use
+	keyFault    string                 // why they are not those in the Secret
+	standing    plan.Standing
+	misplaced   speakerstatus.EndpointFault // the Node has an address that this machine does not have
+	silences    silences
+	unheard     []string // speakers that only others hear, and not for a moment
+	planner     plan.Planner
+	standby     []string // interfaces on which this node could announce
+	unchecked   int      // calls of check since it looked at everything
+	kernel      nodecheck.Facts
+	checked     bool       // findings are known
+	leases      []lb.Lease // of pools' addresses, by DHCP servers
+	deaf        string     // why DHCP is not heard on every interface, said once
+	findings    []nodecheck.Finding
+	crowd       crowd
+	macVersions [2]uint64 // of the MACs that layer 2 has
+	ground      ground
+	rival       nodecheck.Rival // another machine with this node's name
+	duplicate   bool            // that machine was there first
+	leaving     bool
+	drained     bool
+	unproxied   bool // kube-proxy does not work
+	mover       mover
+	take        netip.Addr               // to be taken over now, as a user wants; or none
+	inForce     []lb.L2Announcement      // that are announced
+	since       map[netip.Addr]time.Time // address -> when this node began to announce it
+	announced   map[netip.Addr]bool      // these addresses; nobody writes to it
+	on          map[netip.Addr][]string  // the interfaces on which they are; nobody writes to it
+	disputed    map[netip.Addr]bool      // addresses with a conflict
+	left        []netip.Addr             // addresses that are left to foreign hosts, sorted
+	yielded     map[netip.Addr]bool      // that another node announces, while this one is severed
+	failure     string                   // the last error of layer2, said once
 }
 
 // New returns an Speaker that does nothing until Start.
@@ -362,7 +362,7 @@ func (a *Speaker) loop(ctx, background context.Context) error {
 		case <-a.links:
 			a.readRoutes(true)
 			a.look(background)
-			a.layer2.TryAgain()
+			a.layer2.RetryInterfaces()
 			a.routing.Readdress()
 			a.unchecked = checkEvery
 		case <-a.members.Lapsed():
@@ -625,7 +625,7 @@ func (a *Speaker) act() plan.Plan {
 		a.rival = rival
 		a.judge()
 	}
-	a.befriend(view)
+	a.setClusterMACs(view)
 	s.Version = a.ground.stand(a.cluster.Fill(&s), edition)
 	plan := a.planner.Make(s)
 	a.standby = plan.Standby
@@ -637,7 +637,7 @@ func (a *Speaker) act() plan.Plan {
 		err = why
 	}
 	a.countTakeOvers(&s, plan.Claims)
-	a.layer2.Again(a.members.Contested())
+	a.layer2.Reannounce(a.members.Contested())
 	a.hear()
 	// BGP needs no gossip: one that takes no part in that still serves its routers.
 	if (s.Joined || a.standing.Out) && !a.leaving {
@@ -701,7 +701,7 @@ func (a *Speaker) shareDisputes(conflicts []layer2.Conflict) {
 // noteFailures tells the others which interfaces cannot be opened: they take over what
 // was to be announced there. It returns why.
 func (a *Speaker) noteFailures() error {
-	fails, why := a.layer2.Fails()
+	fails, why := a.layer2.FailedInterfaces()
 	if !maps.EqualFunc(fails, a.fails, slices.Equal) {
 		a.fails = fails
 		a.tellFacts()
@@ -709,20 +709,19 @@ func (a *Speaker) noteFailures() error {
 	return why
 }
 
-// befriend tells layer 2 of the nodes' hardware addresses, if they are not those of
-// the last time.
-func (a *Speaker) befriend(v members.View) {
+// setClusterMACs gives layer 2 the nodes' hardware addresses if they have changed.
+func (a *Speaker) setClusterMACs(v members.View) {
 	versions := [...]uint64{v.FactsVersion, a.cluster.MACsVersion()}
-	if versions == a.befriended {
+	if versions == a.macVersions {
 		return
 	}
-	a.befriended = versions
+	a.macVersions = versions
 	macs := map[string]bool{}
 	for _, mac := range a.cluster.NodeMACs() {
 		macs[mac] = true
 	}
 	others := a.cluster.Others()
-	for node, f := range v.Facts { // also of those that are not alive any more, but not of those that left the cluster
+	for node, f := range v.Facts { // also of nodes that are not alive, but not of nodes that left the cluster
 		if _, there := others[node]; !there && node != a.cfg.Node {
 			continue
 		}
@@ -730,7 +729,7 @@ func (a *Speaker) befriend(v members.View) {
 			macs[i.MAC] = true
 		}
 	}
-	a.layer2.Befriend(macs)
+	a.layer2.SetClusterMACs(macs)
 }
 
 // countTakeOvers counts the addresses that were taken over just now, by what is with

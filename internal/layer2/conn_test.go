@@ -71,27 +71,27 @@ func withChecksum(packet []byte, change func(message []byte) []byte) []byte {
 
 func TestParseNDP(t *testing.T) {
 	vip6, from, self := netip.MustParseAddr("2001:db8::100"), netip.MustParseAddr("fe80::1"), netip.MustParseAddr("fe80::99")
-	none, frame := netip.IPv6Unspecified(), net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	none, mac := netip.IPv6Unspecified(), net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	const target = "2001:db8::100"
 	good := ndpPacket(t, solicitation, "fe80::1", target, 255)
 	goodNA := ndpPacketTo(t, advertisementOf(ghost, false, true), "fe80::1", "ff02::1", target, 255)
 	for name, tt := range map[string]struct {
 		packet []byte
-		want   heard
+		want   frame
 	}{
-		"a solicitation, padded as in a short frame": {append(bytes.Clone(good), 0, 0, 0, 0), heard{MAC: frame, Source: frame, From: from, Target: vip6, Has: from}},
-		"a solicitation by another frame's sender":   {ndpPacket(t, solicitationFrom(ghost), "fe80::1", target, 255), heard{MAC: ghost, Source: frame, From: from, Target: vip6, Has: from}},
-		"a solicitation to the address itself":       {ndpPacketTo(t, solicitation, "fe80::1", target, target, 255), heard{MAC: frame, Source: frame, From: from, Target: vip6, Has: from}},
-		"a probe":                                    {ndpPacket(t, solicitation, "::", target, 255), heard{MAC: frame, Source: frame, From: none, Target: vip6}},
-		"a probe with a nonce":                       {withChecksum(ndpPacket(t, solicitation, "::", target, 255), func(m []byte) []byte { return append(m, 14, 1, 1, 2, 3, 4, 5, 6) }), heard{MAC: frame, Source: frame, From: none, Target: vip6}},
-		"an advertisement":                           {goodNA, heard{MAC: ghost, Source: frame, From: from, Has: vip6}},
-		"an advertisement without override":          {ndpPacketTo(t, advertisementOf(ghost, false, false), "fe80::1", "ff02::1", target, 255), heard{MAC: ghost, Source: frame, From: from, Has: vip6}},
-		"an advertisement without an option":         {ndpPacketTo(t, advertisement, "fe80::1", "ff02::1", target, 255), heard{MAC: frame, Source: frame, From: from, Has: vip6}},
-		"an answer":                                  {ndpPacketTo(t, advertisementOf(ghost, true, true), "fe80::1", "fe80::99", target, 255), heard{MAC: ghost, Source: frame, From: from, Has: vip6, Answer: true}},
-		"an answer to another host":                  {ndpPacketTo(t, advertisementOf(ghost, true, true), "fe80::1", "fe80::98", target, 255), heard{MAC: ghost, Source: frame, From: from, Has: vip6}},
-		"an unknown option before the address":       {withChecksum(goodNA, func(m []byte) []byte { return append(append(bytes.Clone(m[:24]), 99, 1, 0, 0, 0, 0, 0, 0), m[24:]...) }), heard{MAC: ghost, Source: frame, From: from, Has: vip6}},
+		"a solicitation, padded as in a short frame": {append(bytes.Clone(good), 0, 0, 0, 0), frame{MAC: mac, Source: mac, Sender: from, Target: vip6, Claimed: from}},
+		"a solicitation by another frame's sender":   {ndpPacket(t, solicitationFrom(ghost), "fe80::1", target, 255), frame{MAC: ghost, Source: mac, Sender: from, Target: vip6, Claimed: from}},
+		"a solicitation to the address itself":       {ndpPacketTo(t, solicitation, "fe80::1", target, target, 255), frame{MAC: mac, Source: mac, Sender: from, Target: vip6, Claimed: from}},
+		"a probe":                                    {ndpPacket(t, solicitation, "::", target, 255), frame{MAC: mac, Source: mac, Sender: none, Target: vip6}},
+		"a probe with a nonce":                       {withChecksum(ndpPacket(t, solicitation, "::", target, 255), func(m []byte) []byte { return append(m, 14, 1, 1, 2, 3, 4, 5, 6) }), frame{MAC: mac, Source: mac, Sender: none, Target: vip6}},
+		"an advertisement":                           {goodNA, frame{MAC: ghost, Source: mac, Sender: from, Claimed: vip6}},
+		"an advertisement without override":          {ndpPacketTo(t, advertisementOf(ghost, false, false), "fe80::1", "ff02::1", target, 255), frame{MAC: ghost, Source: mac, Sender: from, Claimed: vip6}},
+		"an advertisement without an option":         {ndpPacketTo(t, advertisement, "fe80::1", "ff02::1", target, 255), frame{MAC: mac, Source: mac, Sender: from, Claimed: vip6}},
+		"an answer":                                  {ndpPacketTo(t, advertisementOf(ghost, true, true), "fe80::1", "fe80::99", target, 255), frame{MAC: ghost, Source: mac, Sender: from, Claimed: vip6, Reply: true}},
+		"an answer to another host":                  {ndpPacketTo(t, advertisementOf(ghost, true, true), "fe80::1", "fe80::98", target, 255), frame{MAC: ghost, Source: mac, Sender: from, Claimed: vip6}},
+		"an unknown option before the address":       {withChecksum(goodNA, func(m []byte) []byte { return append(append(bytes.Clone(m[:24]), 99, 1, 0, 0, 0, 0, 0, 0), m[24:]...) }), frame{MAC: ghost, Source: mac, Sender: from, Claimed: vip6}},
 	} {
-		if got, ok := parseNDP(tt.packet, frame, self); !ok || !reflect.DeepEqual(got, tt.want) {
+		if got, ok := parseNDP(tt.packet, mac, self); !ok || !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: got %+v, %t, want %+v", name, got, ok, tt.want)
 		}
 	}
@@ -123,7 +123,7 @@ func TestParseNDP(t *testing.T) {
 		"a link-layer address that is multicast": ndpPacket(t, solicitationFrom(broadcast), "fe80::1", target, 255),
 		"a link-layer address that is zero":      ndpPacket(t, solicitationFrom(make(net.HardwareAddr, 6)), "fe80::1", target, 255),
 	} {
-		if h, ok := parseNDP(b, frame, self); ok {
+		if h, ok := parseNDP(b, mac, self); ok {
 			t.Errorf("%s: taken for %+v", name, h)
 		}
 	}
@@ -136,7 +136,7 @@ func TestMarshalSolicitation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := heard{MAC: own, Source: ghost, From: from, Target: vip6, Has: from}
+	want := frame{MAC: own, Source: ghost, Sender: from, Target: vip6, Claimed: from}
 	if got, ok := parseNDP(b, ghost, vip6); !ok || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %t, want %+v", got, ok, want)
 	}
@@ -166,15 +166,15 @@ func TestParseARP(t *testing.T) {
 	reply := arpPacket(t, arp.OperationReply, "192.0.2.100", "0.0.0.0")
 	for name, tt := range map[string]struct {
 		packet []byte
-		want   heard
+		want   frame
 	}{
-		"a request, padded as in a short frame": {append(bytes.Clone(good), make([]byte, 18)...), heard{From: asker, Target: vip, Has: asker}},
-		"a probe":                               {arpPacket(t, arp.OperationRequest, "0.0.0.0", "192.0.2.100"), heard{From: netip.IPv4Unspecified(), Target: vip}},
-		"a reply to another":                    {arpPacket(t, arp.OperationReply, "192.0.2.100", "192.0.2.50"), heard{From: vip, Has: vip}},
-		"an answer to us":                       {changed(reply, 18, self...), heard{From: vip, Has: vip, Answer: true}},
-		"an announcement":                       {arpPacket(t, arp.OperationRequest, "192.0.2.100", "192.0.2.100"), heard{From: vip, Has: vip}},
-		"a gratuitous reply":                    {changed(arpPacket(t, arp.OperationReply, "192.0.2.100", "192.0.2.100"), 18, broadcast...), heard{From: vip, Has: vip}},
-		"a request from none":                   {arpPacket(t, arp.OperationRequest, "192.0.2.50", "0.0.0.0"), heard{From: asker, Target: netip.IPv4Unspecified(), Has: asker}},
+		"a request, padded as in a short frame": {append(bytes.Clone(good), make([]byte, 18)...), frame{Sender: querier, Target: vip, Claimed: querier}},
+		"a probe":                               {arpPacket(t, arp.OperationRequest, "0.0.0.0", "192.0.2.100"), frame{Sender: netip.IPv4Unspecified(), Target: vip}},
+		"a reply to another":                    {arpPacket(t, arp.OperationReply, "192.0.2.100", "192.0.2.50"), frame{Sender: vip, Claimed: vip}},
+		"a reply to this host":                  {changed(reply, 18, self...), frame{Sender: vip, Claimed: vip, Reply: true}},
+		"an announcement":                       {arpPacket(t, arp.OperationRequest, "192.0.2.100", "192.0.2.100"), frame{Sender: vip, Claimed: vip}},
+		"a gratuitous reply":                    {changed(arpPacket(t, arp.OperationReply, "192.0.2.100", "192.0.2.100"), 18, broadcast...), frame{Sender: vip, Claimed: vip}},
+		"a request from none":                   {arpPacket(t, arp.OperationRequest, "192.0.2.50", "0.0.0.0"), frame{Sender: querier, Target: netip.IPv4Unspecified(), Claimed: querier}},
 	} {
 		tt.want.MAC, tt.want.Source = mac, ghost
 		if got, ok := parseARP(tt.packet, ghost, self); !ok || !reflect.DeepEqual(got, tt.want) {
@@ -205,10 +205,10 @@ func TestParseARP(t *testing.T) {
 	}
 }
 
-// Of what is said to this host alone, the answers to the kernel's own questions wake
-// nobody; whoever has an address that is to be announced is heard.
-func TestTellingARP(t *testing.T) {
-	filter, err := bpf.NewVM(telling)
+// The filter drops unicast replies to the kernel's own queries, but accepts packets of a host
+// that uses an announced address.
+func TestARPFilter(t *testing.T) {
+	filter, err := bpf.NewVM(arpFilter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,9 +218,9 @@ func TestTellingARP(t *testing.T) {
 		sender, target string
 		want           bool
 	}{
-		{"a question", arp.OperationRequest, "10.0.0.7", "10.0.0.9", true},
+		{"a query", arp.OperationRequest, "10.0.0.7", "10.0.0.9", true},
 		{"a probe", arp.OperationRequest, "0.0.0.0", "10.0.0.9", true},
-		{"the answer to the kernel's question", arp.OperationReply, "10.0.0.7", "10.0.0.1", false},
+		{"the reply to the kernel's query", arp.OperationReply, "10.0.0.7", "10.0.0.1", false},
 		{"the answer to a probe", arp.OperationReply, "10.0.0.9", "0.0.0.0", true},
 		{"the answer to an announcement", arp.OperationReply, "10.0.0.9", "10.0.0.9", true},
 	} {
@@ -237,7 +237,7 @@ func FuzzParseARP(f *testing.F) {
 	f.Add(arpPacket(f, arp.OperationReply, "192.0.2.100", "0.0.0.0"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, ok := parseARP(b, ghost, own)
-		if ok && (!h.From.Is4() || h.Target.IsValid() && !h.Target.Is4() || h.Has.IsUnspecified() || !isUnicastMAC(h.MAC)) {
+		if ok && (!h.Sender.Is4() || h.Target.IsValid() && !h.Target.Is4() || h.Claimed.IsUnspecified() || !isUnicastMAC(h.MAC)) {
 			t.Errorf("%x: %+v", b, h)
 		}
 	})
@@ -254,7 +254,7 @@ func FuzzParseNDP(f *testing.F) {
 			b = withChecksum(b, func(m []byte) []byte { return m })
 		}
 		h, ok := parseNDP(b, ghost, netip.MustParseAddr("fe80::99"))
-		if ok && (!h.From.IsValid() || h.Target.IsMulticast() || h.Has.IsMulticast() || !h.Target.IsValid() && !h.Has.IsValid() || !isUnicastMAC(h.MAC)) {
+		if ok && (!h.Sender.IsValid() || h.Target.IsMulticast() || h.Claimed.IsMulticast() || !h.Target.IsValid() && !h.Claimed.IsValid() || !isUnicastMAC(h.MAC)) {
 			t.Errorf("%x: %+v", b, h)
 		}
 	})
