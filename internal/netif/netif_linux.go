@@ -63,8 +63,8 @@ func restOf(addrs []netlink.Addr, list []Interface, names map[int]string) (out [
 	return slices.CompactFunc(out, func(x, y Address) bool { return x.Addr == y.Addr })
 }
 
-// Look asks the kernel for all of Host.
-func Look() (h Host, err error) {
+// ReadHost reads the host's network configuration from the kernel.
+func ReadHost() (h Host, err error) {
 	links, addrs, err := linksAndAddresses()
 	if err != nil {
 		return h, err

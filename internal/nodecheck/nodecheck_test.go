@@ -87,11 +87,11 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// A node is never told to remove an address that it is reached at.
+// The advice is never to remove an address at which the node is reached.
 func TestAdviceAboutAHeldAddress(t *testing.T) {
 	vip, other, home := netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("127.0.0.1")
 	vip6, local6 := netip.MustParseAddr("2001:db8::100"), netip.MustParseAddr("fe80::1")
-	const exclude = "add it to spec.excludes of the pool, and ask for another address for the Service"
+	const exclude = "add it to spec.excludes of the pool, and request another address for the Service"
 	for _, tt := range []struct {
 		name string
 		addr netip.Addr
@@ -99,8 +99,8 @@ func TestAdviceAboutAHeldAddress(t *testing.T) {
 		own  []netip.Addr
 		want string
 	}{
-		{"left over on lo", vip, map[netip.Addr]netif.Held{vip: {Interface: "lo", Bits: 32}, home: {Interface: "lo", Bits: 8}}, nil, "if nothing on the node needs it there, remove it: ip addr del 192.0.2.100/32 dev lo; otherwise " + exclude},
-		{"of the control plane, beside the node's", vip, map[netip.Addr]netif.Held{vip: {Interface: "eth0", Bits: 32}, other: {Interface: "eth0", Bits: 24}}, nil, "if nothing on the node needs it there, remove it: ip addr del 192.0.2.100/32 dev eth0; otherwise " + exclude},
+		{"left over on lo", vip, map[netip.Addr]netif.Held{vip: {Interface: "lo", Bits: 32}, home: {Interface: "lo", Bits: 8}}, nil, "if no program on the node needs it, remove it: ip addr del 192.0.2.100/32 dev lo; otherwise " + exclude},
+		{"of the control plane, beside the node's", vip, map[netip.Addr]netif.Held{vip: {Interface: "eth0", Bits: 32}, other: {Interface: "eth0", Bits: 24}}, nil, "if no program on the node needs it, remove it: ip addr del 192.0.2.100/32 dev eth0; otherwise " + exclude},
 		{"with its subnet", vip, map[netip.Addr]netif.Held{vip: {Interface: "eth0", Bits: 24}}, nil, "it is the node's own address: " + exclude},
 		{"secondary, with its subnet", vip, map[netip.Addr]netif.Held{vip: {Interface: "eth0", Bits: 24}, other: {Interface: "eth0", Bits: 24}}, nil, "it is the node's own address: " + exclude},
 		{"single, the only one", vip, map[netip.Addr]netif.Held{vip: {Interface: "eth0", Bits: 32}, home: {Interface: "lo", Bits: 8}}, nil, "it is the node's own address: " + exclude},
@@ -109,7 +109,7 @@ func TestAdviceAboutAHeldAddress(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := Check(Facts{Host: netif.Host{Held: tt.held}, Own: tt.own}, services{vip, vip6}, nil)
-			want := []Finding{{AddressHeld, fmt.Sprintf("%s is configured on %s: the kernel answers for it, whichever node announces it; %s", tt.addr, tt.held[tt.addr].Interface, tt.want)}}
+			want := []Finding{{AddressHeld, fmt.Sprintf("%s is configured on %s: the kernel answers for it even if another node announces it; %s", tt.addr, tt.held[tt.addr].Interface, tt.want)}}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -118,28 +118,28 @@ func TestAdviceAboutAHeldAddress(t *testing.T) {
 }
 
 // Without Services of a family it does not matter whether the node forwards it.
-func TestForwardingOfNobody(t *testing.T) {
+func TestForwardingWithoutServices(t *testing.T) {
 	f := Facts{Forwarding: map[lb.Family]bool{lb.IPv6: false}}
 	if got := Check(f, services{netip.MustParseAddr("192.0.2.100")}, nil); len(got) > 0 {
 		t.Errorf("found %v", got)
 	}
 }
 
-// What was heard of leases is said, no more than that, and not of a hundred of them.
-func TestLeasesInWords(t *testing.T) {
+// The message names the server only if it is known, and at most maxNamedLeases leases.
+func TestLeaseMessages(t *testing.T) {
 	router := netip.MustParseAddr("192.0.2.1")
 	l := lb.Lease{Addr: netip.MustParseAddr("192.0.2.215"), Pool: "lan", Server: router, Client: "02:00:5e:00:53:01", Interface: "eth0"}
 	const (
-		named = "the DHCP server 192.0.2.1 gives 192.0.2.215, which IPAddressPool lan holds, to 02:00:5e:00:53:01 (seen on eth0)"
-		fix   = ": take the pool's addresses out of the server's range, or add them to the pool's spec.excludes"
+		named = "DHCP server 192.0.2.1 leases 192.0.2.215 of IPAddressPool lan to 02:00:5e:00:53:01 (seen on eth0)"
+		fix   = ": remove the pool's addresses from the server's range, or add them to the pool's spec.excludes"
 	)
 	unnamed := l
 	unnamed.Server = netip.Addr{}
 	for want, leases := range map[string][]lb.Lease{
 		named + fix: {l},
-		"a DHCP server gave 192.0.2.215, which IPAddressPool lan holds, to 02:00:5e:00:53:01, as that host says (seen on eth0)" + fix: {unnamed},
-		named + "; " + named + "; " + named + fix:                                 {l, l, l},
-		named + "; " + named + "; " + named + "; and 2 more such addresses" + fix: {l, l, l, l, l},
+		"a DHCP server leased 192.0.2.215 of IPAddressPool lan to 02:00:5e:00:53:01, according to a request of that host (seen on eth0)" + fix: {unnamed},
+		named + "; " + named + "; " + named + fix:                            {l, l, l},
+		named + "; " + named + "; " + named + "; and 2 more addresses" + fix: {l, l, l, l, l},
 	} {
 		got := Check(Facts{Leases: leases}, services{}, nil)
 		if diff := cmp.Diff([]Finding{{DHCPInPool, want}}, got); diff != "" {
@@ -148,7 +148,7 @@ func TestLeasesInWords(t *testing.T) {
 	}
 }
 
-// What holds for all interfaces holds for each.
+// A setting for all interfaces applies to each one.
 func TestReadSettings(t *testing.T) {
 	root := t.TempDir()
 	for name, value := range map[string]string{
@@ -168,7 +168,7 @@ func TestReadSettings(t *testing.T) {
 		}
 	}
 	var got Facts
-	got.settings(root, []string{"eth0", "wlan0"})
+	got.readSettings(root, []string{"eth0", "wlan0"})
 	want := Facts{
 		ARPIgnore: map[string]int{"eth0": 2, "wlan0": 0}, ReversePath: map[string]int{"eth0": 1, "wlan0": 2},
 		Forwarding: map[lb.Family]bool{lb.IPv4: true}, Wireless: map[string]bool{"eth0": false, "wlan0": true},

@@ -10,9 +10,9 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/netif"
 )
 
-// Read asks the kernel for everything about these interfaces.
+// Read returns all facts about these interfaces that come from the kernel.
 func Read(interfaces []string) (Facts, error) {
-	host, err := netif.Look()
+	host, err := netif.ReadHost()
 	if err != nil {
 		return Facts{}, err
 	}
@@ -21,12 +21,12 @@ func Read(interfaces []string) (Facts, error) {
 	return f, nil
 }
 
-// ReadSettings asks the kernel for what it does not tell of when it changes: all but
-// interfaces, addresses and routes, of which there may be thousands. Files that are not there
-// are left out: a container may not see all of them.
-func (f *Facts) ReadSettings(interfaces []string) { f.settings("/", interfaces) }
+// ReadSettings reads the settings whose changes the kernel does not notify. It leaves out
+// interfaces, addresses and routes, of which there may be thousands. Files that do not exist
+// are skipped, as a container may not see all of them.
+func (f *Facts) ReadSettings(interfaces []string) { f.readSettings("/", interfaces) }
 
-func (f *Facts) settings(root string, interfaces []string) {
+func (f *Facts) readSettings(root string, interfaces []string) {
 	f.ARPIgnore, f.ReversePath, f.Forwarding = map[string]int{}, map[string]int{}, map[lb.Family]bool{}
 	f.Wireless = map[string]bool{}
 	for family, key := range map[lb.Family]string{lb.IPv4: "ipv4/ip_forward", lb.IPv6: "ipv6/conf/all/forwarding"} {
@@ -35,15 +35,15 @@ func (f *Facts) settings(root string, interfaces []string) {
 		}
 	}
 	for _, i := range interfaces {
-		f.ARPIgnore[i], f.ReversePath[i] = inForce(root, i, "arp_ignore"), inForce(root, i, "rp_filter")
+		f.ARPIgnore[i], f.ReversePath[i] = effective(root, i, "arp_ignore"), effective(root, i, "rp_filter")
 		_, err := os.Stat(filepath.Join(root, "sys/class/net", i, "wireless"))
 		f.Wireless[i] = err == nil
 	}
 }
 
-// inForce returns the higher of an interface's own value and that for all, which
-// is what the kernel goes by.
-func inForce(root, i, key string) int {
+// effective returns the effective value of a setting: the higher of the interface's own value
+// and that for all interfaces.
+func effective(root, i, key string) int {
 	own, _ := sysctl(root, "ipv4/conf/"+i+"/"+key)
 	all, _ := sysctl(root, "ipv4/conf/all/"+key)
 	return max(own, all)

@@ -356,7 +356,7 @@ func sound(s *v1alpha1.SpeakerStatus, findings []nodecheck.Finding) {
 		reason, words = networkReasons[findings[0].Kind], nil
 	}
 	for _, f := range findings {
-		words = append(words, f.Words)
+		words = append(words, f.Message)
 	}
 	kube.SetCondition(&s.Conditions, v1alpha1.ConditionNetworkReady, len(findings) == 0, reason, strings.Join(words, ". "), 0)
 }

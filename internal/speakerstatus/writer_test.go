@@ -62,7 +62,7 @@ func announcing() Report {
 func TestFirstWriteCreatesTheSpeaker(t *testing.T) {
 	w, api := newWriter(node())
 	r := announcing()
-	r.Findings = []nodecheck.Finding{{Kind: nodecheck.NotForwarding, Words: "the kernel does not forward"}}
+	r.Findings = []nodecheck.Finding{{Kind: nodecheck.NotForwarding, Message: "the kernel does not forward"}}
 	r.Endpoint = EndpointFault{Reason: v1alpha1.ReasonAddressNotLocal, Message: "not here"}
 	if err := w.Write(t.Context(), r); err != nil {
 		t.Fatal(err)

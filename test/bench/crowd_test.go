@@ -93,7 +93,7 @@ func crowd(hexKey string) error {
 // from the host's own address, by TCP.
 func bury(all map[netip.Addr]*members.Members) error {
 	for range time.Tick(100 * time.Millisecond) {
-		host, err := netif.Look()
+		host, err := netif.ReadHost()
 		if err != nil {
 			return err
 		}

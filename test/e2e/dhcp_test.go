@@ -31,14 +31,14 @@ func TestDHCPServerInAPoolIsNamed(t *testing.T) {
 	const within, outside = "172.30.0.78", "172.30.0.90"
 	c.lease(t, outside)
 	c.lease(t, within)
-	c.networkIs(t, v1alpha1.ReasonDHCPInPool, fmt.Sprintf("the DHCP server %s gives %s, which IPAddressPool %s holds, to %s (seen on eth0)",
+	c.networkIs(t, v1alpha1.ReasonDHCPInPool, fmt.Sprintf("DHCP server %s leases %s of IPAddressPool %s to %s (seen on eth0)",
 		c.Router.IPv4, within, pool.Name, c.Observer.MAC))
 	for _, n := range c.Nodes {
 		if said := c.network(t, n.Name).Message; !hasAll(said, "spec.excludes") || hasAll(said, outside) {
 			t.Errorf("%s says %q, want the fix in it, and nothing of %s", n.Name, said, outside)
 		}
 	}
-	c.doctor(t, "node n1, node n2, node n3", "the DHCP server "+c.Router.IPv4.String()+" gives "+within, "a change of the pool counts at once")
+	c.doctor(t, "node n1, node n2, node n3", "DHCP server "+c.Router.IPv4.String()+" leases "+within, "a change of the pool counts at once")
 
 	c.edit(t, pool, func(s *v1alpha1.IPAddressPoolSpec) { s.Excludes = []v1alpha1.AddressRange{within + "/32"} })
 	c.networkIs(t, v1alpha1.ReasonChecksPassed)
@@ -55,7 +55,7 @@ func TestDHCPOfAnotherVLANIsNotHeard(t *testing.T) {
 		c.asksAgain(t, here, 0)
 		for _, n := range c.Nodes {
 			err = errors.Join(err, c.networkSays(t, n.Name, v1alpha1.ReasonDHCPInPool, fmt.Sprintf(
-				"a DHCP server gave %s, which IPAddressPool %s holds, to %s, as that host says (seen on eth0)", here, pool.Name, c.Observer.MAC)))
+				"a DHCP server leased %s of IPAddressPool %s to %s, according to a request of that host (seen on eth0)", here, pool.Name, c.Observer.MAC)))
 		}
 		return err
 	})
