@@ -74,7 +74,7 @@ func siblingAddresses(local netip.Addr) (out []netip.Addr, err error) {
 		name = all[i].Interface
 	}
 	for _, a := range all {
-		if a.Interface == name && a.Addr != local && a.Lasting && a.IsGlobalUnicast() {
+		if a.Interface == name && a.Addr != local && a.Stable && a.IsGlobalUnicast() {
 			out = append(out, a.Addr)
 		}
 	}

@@ -48,7 +48,7 @@ type packetWire struct {
 }
 
 func dial(i netif.Interface) (wire, error) {
-	filter, err := bpf.Assemble(slices.Concat(netif.Ours(), dhcp))
+	filter, err := bpf.Assemble(slices.Concat(netif.DropOtherHosts(), dhcp))
 	if err != nil {
 		return nil, fmt.Errorf("listen for DHCP on %s: %w", i.Name, err)
 	}

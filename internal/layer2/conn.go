@@ -83,7 +83,7 @@ var arpFilter = []bpf.Instruction{
 }
 
 func dialARP(ifi *net.Interface) (conn, error) {
-	filter, err := bpf.Assemble(slices.Concat(netif.Ours(), broadcastFilter, arpFilter))
+	filter, err := bpf.Assemble(slices.Concat(netif.DropOtherHosts(), broadcastFilter, arpFilter))
 	if err != nil {
 		return nil, fmt.Errorf("open ARP on %s: %w", ifi.Name, err)
 	}
@@ -200,7 +200,7 @@ func dialNDP(ifi *net.Interface) (conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open NDP on %s: %w", ifi.Name, err)
 	}
-	filter, err := bpf.Assemble(slices.Concat(netif.Ours(), ndpFilter))
+	filter, err := bpf.Assemble(slices.Concat(netif.DropOtherHosts(), ndpFilter))
 	if err != nil {
 		return nil, fmt.Errorf("open NDP on %s: %w", ifi.Name, errors.Join(err, socket.Close()))
 	}

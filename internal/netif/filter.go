@@ -2,11 +2,11 @@ package netif
 
 import "golang.org/x/net/bpf"
 
-// Ours is how the filter of a packet socket begins that is to hear no other network:
-// it drops what the kernel says is for others (packet(7), PACKET_OTHERHOST). So the
-// kernel calls what has the tag of a VLAN for which the node has no interface; the
-// tag itself is gone when a filter looks.
-func Ours() []bpf.Instruction {
+// DropOtherHosts returns the first instructions of a packet socket's filter, which drop packets
+// for other hosts (packet(7), PACKET_OTHERHOST). The kernel gives that type also to packets
+// with the tag of a VLAN for which the node has no interface; the tag itself is not visible
+// to a filter.
+func DropOtherHosts() []bpf.Instruction {
 	const otherHost = 3
 	return []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},

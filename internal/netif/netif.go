@@ -1,7 +1,7 @@
-// Package netif tells which of the host's interfaces can announce addresses,
-// and when that changes.
+// Package netif lists the host's interfaces that can announce addresses, and notifies
+// callers of changes.
 //
-// It is the only package that speaks netlink.
+// No other package uses netlink.
 package netif
 
 import (
@@ -17,18 +17,18 @@ type Interface struct {
 	Name  string `json:"n"`
 	Index int    `json:"-"`           // meaningful on this host only
 	MAC   string `json:"m,omitempty"` // "02:00:00:00:00:01"
-	// Prefixes are its own addresses with the lengths of their subnets, without link-local
-	// ones. One of a single address (/32, /128) has no subnet.
+	// Prefixes are the interface's addresses with the lengths of their subnets, without
+	// link-local ones. A prefix of one address (/32, /128) has no subnet.
 	Prefixes []netip.Prefix `json:"p,omitempty"`
 	OnLink   []netip.Prefix `json:"o,omitempty"` // other networks that the host has a route to without a gateway; sorted
-	Uplink   []lb.Family    `json:"r,omitempty"` // for which the default route leaves by it
-	Gateways []netip.Addr   `json:"-"`           // of these routes, sorted; other nodes need not know
-	Internal bool           `json:"c,omitempty"` // it leads to containers or into a tunnel
+	Uplink   []lb.Family    `json:"r,omitempty"` // families whose default route leaves by the interface
+	Gateways []netip.Addr   `json:"-"`           // of these routes, sorted; not needed by other nodes
+	Internal bool           `json:"c,omitempty"` // the interface leads to containers or into a tunnel
 	Up       bool           `json:"u,omitempty"` // administratively and by carrier
-	Fails    []lb.Family    `json:"x,omitempty"` // for which the speaker could not open it
+	Fails    []lb.Family    `json:"x,omitempty"` // families for which the speaker could not open the interface
 }
 
-// Subnets yields the networks whose hosts are reached on the interface directly, masked.
+// Subnets yields the networks, masked, whose hosts are on the interface's link.
 func (i Interface) Subnets(yield func(netip.Prefix) bool) {
 	for _, p := range i.Prefixes {
 		if !p.IsSingleIP() && !yield(p.Masked()) {
@@ -52,8 +52,8 @@ func (i Interface) Has(addr netip.Addr) bool {
 	return false
 }
 
-// Single returns its addresses of the family, if there are any and the host knows no subnet
-// of the family there; nil otherwise.
+// Single returns the interface's addresses of the family if the host has no subnet of the
+// family on the interface; nil otherwise.
 func (i Interface) Single(f lb.Family) (out []netip.Addr) {
 	if slices.ContainsFunc(i.OnLink, func(p netip.Prefix) bool { return lb.FamilyOf(p.Addr()) == f }) {
 		return nil
@@ -91,24 +91,24 @@ func (i Interface) MatchesAny(globs []string) bool {
 	})
 }
 
-// Address is one that the host has.
+// Address is an address of the host.
 type Address struct {
 	netip.Addr
 	Interface string
-	// Lasting says that it can be told to others: it is not tentative, refused as a
-	// duplicate, deprecated, or temporary (RFC 4862, RFC 8981).
-	Lasting bool
+	// Stable says that the address may be advertised: it is not tentative, a detected
+	// duplicate, deprecated or temporary (RFC 4862, RFC 8981).
+	Stable bool
 }
 
-// Held is where the host has an address.
+// Held is the interface and the prefix length of an address of the host.
 type Held struct {
 	Interface string
 	Bits      int // length of the address's subnet
 }
 
-// Host is what the kernel says of the host's network, by names of interfaces.
+// Host is the host's network configuration, by names of interfaces.
 type Host struct {
-	Held         map[netip.Addr]Held // addresses that the host has
-	DefaultRoute map[string]bool     // interfaces by which IPv4 leaves for what is in no other route
-	Suppressing  map[string][]string // bridge -> ports by which gratuitous ARP does not leave: neigh_suppress (bridge(8))
+	Held         map[netip.Addr]Held // addresses of the host
+	DefaultRoute map[string]bool     // interfaces of IPv4 default routes
+	Suppressing  map[string][]string // bridge -> ports with neigh_suppress (bridge(8)), which do not forward gratuitous ARP
 }

@@ -15,22 +15,21 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// List returns the interfaces that can announce, sorted by name: those with an
-// Ethernet address and broadcast that are not ports of a bridge or bond (their
-// master has the traffic). rest are the addresses on all other interfaces, sorted, but for
-// those that no other host can have (127.0.0.0/8, link-local) and those that kube-proxy puts
-// there for Services.
+// List returns the interfaces that can announce, sorted by name: those with an Ethernet
+// address and broadcast that are not ports of a bridge or bond, whose traffic belongs to the
+// bridge or bond. rest are the addresses on all other interfaces, sorted, without those that
+// no other host can have (127.0.0.0/8, link-local) and those that a service proxy adds.
 func List() (list []Interface, rest []Address, err error) {
 	links, addrs, err := linksAndAddresses()
 	if err != nil {
 		return nil, nil, err
 	}
-	kind := kindOf(links)
+	kinds := kindsOf(links)
 	var out []Interface
 	for _, l := range links {
 		a := l.Attrs()
 		ethernet := len(a.HardwareAddr) == 6 && a.Flags&net.FlagBroadcast != 0 && a.Flags&net.FlagLoopback == 0
-		port := a.MasterIndex != 0 && kind[a.MasterIndex] != "vrf"
+		port := a.MasterIndex != 0 && kinds[a.MasterIndex] != "vrf"
 		if !ethernet || port {
 			continue
 		}
@@ -39,12 +38,12 @@ func List() (list []Interface, rest []Address, err error) {
 		})
 	}
 	slices.SortFunc(out, func(x, y Interface) int { return strings.Compare(x.Name, y.Name) })
-	return out, restOf(addrs, out, nameOf(links)), nil
+	return out, restOf(addrs, out, namesOf(links)), nil
 }
 
-// forServices are interfaces on which service proxies (kube-proxy in IPVS mode, kube-router)
-// put the addresses of all Services.
-var forServices = []string{"kube-ipvs0", "kube-dummy-if"}
+// serviceInterfaces are the interfaces to which service proxies (kube-proxy in IPVS mode,
+// kube-router) add the addresses of all Services.
+var serviceInterfaces = []string{"kube-ipvs0", "kube-dummy-if"}
 
 // restOf returns the addresses that are on none of the interfaces, each once, sorted.
 func restOf(addrs []netlink.Addr, list []Interface, names map[int]string) (out []Address) {
@@ -54,7 +53,7 @@ func restOf(addrs []netlink.Addr, list []Interface, names map[int]string) (out [
 	}
 	for _, a := range addrs {
 		ip, ok := netip.AddrFromSlice(a.IP)
-		if ip = ip.Unmap(); !ok || listed[a.LinkIndex] || ip.IsLoopback() || ip.IsLinkLocalUnicast() || slices.Contains(forServices, names[a.LinkIndex]) {
+		if ip = ip.Unmap(); !ok || listed[a.LinkIndex] || ip.IsLoopback() || ip.IsLinkLocalUnicast() || slices.Contains(serviceInterfaces, names[a.LinkIndex]) {
 			continue
 		}
 		out = append(out, Address{Addr: ip, Interface: names[a.LinkIndex]})
@@ -69,7 +68,7 @@ func ReadHost() (h Host, err error) {
 	if err != nil {
 		return h, err
 	}
-	names := nameOf(links)
+	names := namesOf(links)
 	h.Held, h.Suppressing = held(addrs, names), portsThatSuppressARP(links, names)
 	h.DefaultRoute, err = defaultRoutes(names)
 	return h, err
@@ -106,14 +105,14 @@ func defaultRoutes(names map[int]string) (map[string]bool, error) {
 }
 
 func portsThatSuppressARP(links []netlink.Link, names map[int]string) map[string][]string {
-	kind, out := kindOf(links), map[string][]string{}
+	kinds, out := kindsOf(links), map[string][]string{}
 	for _, l := range links {
 		master := l.Attrs().MasterIndex
-		if kind[master] != "bridge" {
+		if kinds[master] != "bridge" {
 			continue
 		}
 		options, err := netlink.LinkGetProtinfo(l)
-		if err != nil { // it has gone
+		if err != nil { // the interface was removed meanwhile
 			continue
 		}
 		if options.NeighSuppress {
@@ -143,7 +142,7 @@ func linksAndAddresses() ([]netlink.Link, []netlink.Addr, error) {
 	return links, addrs, nil
 }
 
-func nameOf(links []netlink.Link) map[int]string {
+func namesOf(links []netlink.Link) map[int]string {
 	out := make(map[int]string, len(links))
 	for _, l := range links {
 		out[l.Attrs().Index] = l.Attrs().Name
@@ -151,7 +150,7 @@ func nameOf(links []netlink.Link) map[int]string {
 	return out
 }
 
-func kindOf(links []netlink.Link) map[int]string {
+func kindsOf(links []netlink.Link) map[int]string {
 	out := make(map[int]string, len(links))
 	for _, l := range links {
 		out[l.Attrs().Index] = l.Type()
@@ -159,11 +158,11 @@ func kindOf(links []netlink.Link) map[int]string {
 	return out
 }
 
-// dump calls list until the kernel's answer is of one piece: it is not while
-// interfaces come and go, which is when one asks.
+// dump calls list until the kernel returns a consistent list. A list is inconsistent if
+// interfaces change meanwhile, which is just when this program reads it.
 func dump[T any](list func(*netlink.Handle) ([]T, error)) ([]T, error) {
 	const attempts = 10
-	h, err := asker()
+	h, err := handle()
 	if err != nil {
 		return nil, err
 	}
@@ -176,35 +175,35 @@ func dump[T any](list func(*netlink.Handle) ([]T, error)) ([]T, error) {
 	return nil, err
 }
 
-// asked is open from the first question on: opening a socket for each costs more than
-// to answer it.
-var asked struct {
+// shared is opened on first use and kept: opening a socket for each request costs more than
+// the request.
+var shared struct {
 	sync.Mutex
 	handle *netlink.Handle
 }
 
-func asker() (*netlink.Handle, error) {
-	asked.Lock()
-	defer asked.Unlock()
-	if asked.handle == nil {
+func handle() (*netlink.Handle, error) {
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.handle == nil {
 		h, err := netlink.NewHandle(syscall.NETLINK_ROUTE)
 		if err != nil {
-			return nil, fmt.Errorf("ask the kernel: %w", err)
+			return nil, fmt.Errorf("open a netlink socket: %w", err)
 		}
-		asked.handle = h
+		shared.handle = h
 	}
-	return asked.handle, nil
+	return shared.handle, nil
 }
 
-// isUp reports whether frames can leave. Some drivers leave the operational
-// state unknown; for those the administrative state must do.
+// isUp reports whether the interface can send frames. Some drivers leave the operational
+// state unknown; then only the administrative state counts.
 func isUp(a *netlink.LinkAttrs) bool {
 	return a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown)
 }
 
-// prefixesOf returns the addresses of an interface with their subnets, sorted. Link-local
-// ones are left out: they say nothing about where a Service's address belongs. So are
-// addresses that another host has (RFC 4862, 5.4.5).
+// prefixesOf returns the addresses of an interface with their subnets, sorted. It leaves out
+// link-local addresses, which do not show where a Service's address belongs, and addresses
+// that failed duplicate address detection (RFC 4862, 5.4.5).
 func prefixesOf(index int, addrs []netlink.Addr) []netip.Prefix {
 	var out []netip.Prefix
 	for _, a := range addrs {
@@ -220,8 +219,8 @@ func prefixesOf(index int, addrs []netlink.Addr) []netip.Prefix {
 	return slices.Compact(out)
 }
 
-// Flags of addresses (rtnetlink(7)). That of temporary ones says of IPv4 that the
-// interface has another in the same subnet.
+// Flags of addresses (rtnetlink(7)). On an IPv4 address the flag "temporary" means that it is
+// a secondary address of its subnet.
 const (
 	temporary  = 0x01
 	duplicate  = 0x08 // IFA_F_DADFAILED
@@ -235,18 +234,18 @@ func Addresses() ([]Address, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := nameOf(links)
+	names := namesOf(links)
 	var out []Address
 	for _, a := range addrs {
 		ip, ok := netip.AddrFromSlice(a.IP)
 		if !ok {
 			continue
 		}
-		passing := duplicate | deprecated | tentative
+		transient := duplicate | deprecated | tentative
 		if ip = ip.Unmap(); ip.Is6() {
-			passing |= temporary
+			transient |= temporary
 		}
-		out = append(out, Address{Addr: ip, Interface: names[a.LinkIndex], Lasting: a.Flags&passing == 0})
+		out = append(out, Address{Addr: ip, Interface: names[a.LinkIndex], Stable: a.Flags&transient == 0})
 	}
 	slices.SortFunc(out, func(x, y Address) int { return x.Compare(y.Addr) })
 	return out, nil
@@ -259,8 +258,8 @@ func comparePrefixes(x, y netip.Prefix) int {
 	return x.Bits() - y.Bits()
 }
 
-// Watch calls changed once at the start and whenever links or addresses may
-// have changed, until ctx ends. It fails when the kernel cannot be asked at all.
+// Watch calls changed once at the start, and whenever links or addresses may have changed,
+// until ctx ends. It fails if it cannot subscribe to the kernel's notifications.
 func Watch(ctx context.Context, changed func()) error {
 	for ctx.Err() == nil {
 		if err := watch(ctx, changed); err != nil {
@@ -270,8 +269,8 @@ func Watch(ctx context.Context, changed func()) error {
 	return nil
 }
 
-// watch is Watch until the kernel ends a subscription, as it does with one that
-// does not keep up. What was missed is made good by the call at the next start.
+// watch is Watch until the kernel ends a subscription, as it does if the receiver is too slow.
+// The call of changed at the next start makes up for missed notifications.
 func watch(ctx context.Context, changed func()) error {
 	done := make(chan struct{})
 	defer close(done)
@@ -295,9 +294,8 @@ func watch(ctx context.Context, changed func()) error {
 	return nil
 }
 
-// Gateway returns the IPv4 router by which an interface reaches the rest of the
-// world, as the kernel knows it; ok is false when there is none, or the kernel has
-// not spoken with it lately.
+// Gateway returns the IPv4 default gateway of an interface from the kernel's neighbour table. ok
+// is false if there is none, or no entry for it.
 func Gateway(index int) (addr netip.Addr, mac net.HardwareAddr, ok bool) {
 	routes, err := dump(func(h *netlink.Handle) ([]netlink.Route, error) {
 		return h.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: index}, netlink.RT_FILTER_OIF)

@@ -36,7 +36,7 @@ func TestIsInternal(t *testing.T) {
 		{"overlay", "vxlan", broadcast, true},
 		{"kube-ipvs0", "dummy", broadcast, true},
 		{"mesh", "wireguard", pointToPoint | noARP, true},
-		{"quiet", "device", broadcast | noARP, true},
+		{"noarp", "device", broadcast | noARP, true},
 	} {
 		if got := isInternal(tt.name, tt.kind, tt.flags); got != tt.want {
 			t.Errorf("%s, %s: %t", tt.name, tt.kind, got)
@@ -44,8 +44,8 @@ func TestIsInternal(t *testing.T) {
 	}
 }
 
-// What the routing table says: networks without a gateway are on the link, the default
-// route with the lowest metric shows the uplink.
+// Networks without a gateway are on the link; the default route with the lowest metric
+// determines the uplink.
 func TestRoutes(t *testing.T) {
 	const eth0, eth1 = 2, 3
 	dst := func(s string) *net.IPNet {
@@ -99,7 +99,7 @@ func addrs(list ...string) (out []netip.Addr) {
 	return out
 }
 
-// The subnet of a single address is none.
+// A prefix of one address has no subnet.
 func TestSubnets(t *testing.T) {
 	i := Interface{Prefixes: prefixes("192.0.2.11/32", "198.51.100.1/24", "2001:db8::11/128"), OnLink: prefixes("2001:db8::/64")}
 	var got []netip.Prefix
@@ -125,7 +125,7 @@ func TestSubnets(t *testing.T) {
 	}
 }
 
-// This machine's own routing table can be read, and interfaces are there with it.
+// The routes and interfaces of this machine can be read.
 func TestListRoutes(t *testing.T) {
 	r, err := ListRoutes()
 	if err != nil {

@@ -12,14 +12,14 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
-// Routes is what the main routing table says about interfaces, by index.
+// Routes has the routes of the main routing table, by the interface's index.
 type Routes struct {
-	Count    int                    // of all routes: what it costs to read them
-	onLink   map[int][]netip.Prefix // networks with a route without a gateway
+	Count    int                    // of all routes, which decides how expensive reading them is
+	onLink   map[int][]netip.Prefix // networks that are reached without a gateway
 	defaults map[lb.Family]defaultRoute
 }
 
-// defaultRoute is the one with the lowest metric.
+// defaultRoute is the default route with the lowest metric.
 type defaultRoute struct {
 	metric   int
 	gateways map[int][]netip.Addr // by the interface by which the route leaves
@@ -27,11 +27,11 @@ type defaultRoute struct {
 
 // ListRoutes reads the main routing table.
 func ListRoutes() (r Routes, err error) {
-	h, err := asker()
+	h, err := handle()
 	if err != nil {
 		return r, err
 	}
-	const attempts = 10 // the answer is not of one piece while routes change
+	const attempts = 10 // the list is inconsistent while routes change
 	for range attempts {
 		r = Routes{onLink: map[int][]netip.Prefix{}, defaults: map[lb.Family]defaultRoute{}}
 		if err = r.read(h); !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -104,7 +104,7 @@ func gateway(hop *netlink.NexthopInfo) []netip.Addr {
 	return nil
 }
 
-// Apply fills in what the routes say of the interfaces.
+// Apply sets the fields of the interfaces that follow from the routes.
 func (r *Routes) Apply(list []Interface) {
 	for i := range list {
 		in := &list[i]
