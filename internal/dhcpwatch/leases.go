@@ -10,50 +10,50 @@ import (
 )
 
 const (
-	// mostLeases is how many are remembered: one is enough to know that a pool overlaps
-	// a server's range, and anybody may say that he has a lease.
-	mostLeases = 64
-	// remembered is how long after it was last heard of a lease is forgotten. Leases are
-	// often for a day, and hosts of which nothing is heard for longer have left.
-	remembered = 24 * time.Hour
+	// maxLeases limits the leases that are kept. One is enough to detect the overlap, and
+	// any host can forge requests.
+	maxLeases = 64
+	// leaseTimeout is how long a lease is kept after the last message about it. Leases often
+	// last a day, and a host without a message for longer has left.
+	leaseTimeout = 24 * time.Hour
 )
 
-// lease is what was heard of an address. Its pool is looked up when it is told.
+// lease is the last observed lease of an address. list sets its pool.
 type lease struct {
 	lb.Lease
-	xid  uint32 // of the last message about it
+	xid  uint32 // of the last message about the lease
 	seen time.Time
 }
 
-// leases are those of addresses in pools.
+// leases are the leases of addresses in pools, by address.
 type leases map[netip.Addr]lease
 
-// note takes in a message that was heard on an interface, and reports whether that is
-// news.
-func (l leases) note(m message, on string, now time.Time) bool {
+// record records a message that was received on an interface, and reports whether the list of
+// leases changed.
+func (l leases) record(m message, on string, now time.Time) bool {
 	if m.kind == nak {
-		return l.refuse(m)
+		return l.removeRefused(m)
 	}
 	was, known := l[m.addr]
 	is := lb.Lease{Addr: m.addr, Server: m.server, Client: m.client, Interface: on}
 	if is.Client == was.Client {
 		if !is.Server.IsValid() {
-			is.Server = was.Server // it was named before
+			is.Server = was.Server // an earlier message named it
 		}
 		if is.Server == was.Server {
-			is.Interface = was.Interface // two may be of one network
+			is.Interface = was.Interface // two interfaces may be in one network
 		}
 	}
-	if !known && len(l) >= mostLeases {
+	if !known && len(l) >= maxLeases {
 		l.forgetOldest()
 	}
 	l[m.addr] = lease{Lease: is, xid: m.xid, seen: now}
 	return is != was.Lease
 }
 
-// refuse forgets what a host asked for and a server does not give it: a host that
-// comes from another network asks for the address that it had there.
-func (l leases) refuse(m message) bool {
+// removeRefused removes the lease that a host requested and a server refused: a host that
+// comes from another network requests the address that it had there.
+func (l leases) removeRefused(m message) bool {
 	before := len(l)
 	maps.DeleteFunc(l, func(_ netip.Addr, x lease) bool { return x.Client == m.client && x.xid == m.xid })
 	return len(l) < before
@@ -64,12 +64,12 @@ func (l leases) forgetOldest() {
 	delete(l, oldest.Addr)
 }
 
-// tell returns the leases, sorted by address, and forgets those that are old, or that
-// no pool has any more.
-func (l leases) tell(pools Pools, now time.Time) (out []lb.Lease) {
+// list returns the leases, sorted by address, and removes those that have expired or whose
+// address is in no pool any more.
+func (l leases) list(pools Pools, now time.Time) (out []lb.Lease) {
 	for a, x := range l {
 		pool, has := pools.Holder(a)
-		if !has || now.Sub(x.seen) >= remembered {
+		if !has || now.Sub(x.seen) >= leaseTimeout {
 			delete(l, a)
 			continue
 		}

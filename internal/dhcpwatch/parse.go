@@ -8,16 +8,16 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// message is what a DHCP packet says about an address.
+// message is the content of a DHCP message about an address.
 type message struct {
 	kind   kind
-	xid    uint32     // the transaction: the same in a request and what answers it
-	client string     // the hardware address of the host that it is about
-	addr   netip.Addr // asked for, offered or given; not valid in a refusal
-	server netip.Addr // not valid in a request that does not name it
+	xid    uint32     // the transaction ID, which is the same in a request and its reply
+	client string     // the hardware address of the client
+	addr   netip.Addr // the requested, offered or leased address; not valid in a refusal
+	server netip.Addr // not valid in a request that does not name the server
 }
 
-// kind is the type of a DHCP message (RFC 2132, 9.6), of those that matter here.
+// kind is the type of a DHCP message (RFC 2132, 9.6).
 type kind byte
 
 const (
@@ -27,7 +27,7 @@ const (
 	nak     kind = 6
 )
 
-// Where the fields are that matter here (RFC 2131, figure 1).
+// Offsets of the fields that are read (RFC 2131, figure 1).
 const (
 	opAt      = 0
 	htypeAt   = 1
@@ -47,7 +47,7 @@ const (
 	cookie      = 0x63825363
 )
 
-// Options that matter here (RFC 2132, 9).
+// Options that are read (RFC 2132, 9).
 const (
 	optionRequested = 50
 	optionType      = 53
@@ -57,8 +57,8 @@ const (
 	optionEnd = 255
 )
 
-// parse returns what an IPv4 packet says about an address by DHCP.
-func parse(packet []byte) (message, bool) {
+// parse parses an IPv4 packet. ok is false if it is not a DHCP message about an address.
+func parse(packet []byte) (m message, ok bool) {
 	b, ok := payload(packet)
 	if !ok || len(b) < optionsAt || binary.BigEndian.Uint32(b[cookieAt:]) != cookie || b[htypeAt] != ethernet || b[hlenAt] != 6 {
 		return message{}, false
@@ -67,14 +67,15 @@ func parse(packet []byte) (message, bool) {
 	if !ok || len(options[optionType]) != 1 {
 		return message{}, false
 	}
-	m := message{
+	m = message{
 		kind: kind(options[optionType][0]), xid: binary.BigEndian.Uint32(b[xidAt:]),
 		client: net.HardwareAddr(b[chaddrAt : chaddrAt+6]).String(), server: address(options[optionServer]),
 	}
 	switch m.kind {
 	case request:
-		// Who selects an offer names it and its server; who starts anew names what it
-		// had; who extends a lease says that it has the address (RFC 2131, 4.3.2).
+		// A client that selects an offer names the address and the server; a client that
+		// restarts names its former address; a client that extends its lease has the
+		// address in ciaddr (RFC 2131, 4.3.2).
 		if m.addr = address(options[optionRequested]); !m.addr.IsValid() {
 			m.addr = address(b[ciaddrAt : ciaddrAt+4])
 		}
@@ -94,8 +95,7 @@ const (
 	udpHeader   = 8
 )
 
-// payload returns what an IPv4 packet has by UDP, if it is whole. What follows it is
-// padding.
+// payload returns the UDP payload of a complete IPv4 packet, without the padding of its frame.
 func payload(packet []byte) ([]byte, bool) {
 	ip, err := ipv4.ParseHeader(packet)
 	fragment := err == nil && (ip.Flags&ipv4.MoreFragments != 0 || ip.FragOff != 0)
@@ -111,8 +111,8 @@ func payload(packet []byte) ([]byte, bool) {
 	return udp[udpHeader:end], true
 }
 
-// parseOptions returns the options by code, the first of each. Those in the fields of
-// a name and a file, where options that have no room may go, are of others' interest.
+// parseOptions returns the first option of each code. It ignores options in the fields sname
+// and file (option overload), which none of the options that are read needs.
 func parseOptions(b []byte) (map[byte][]byte, bool) {
 	options := map[byte][]byte{}
 	for len(b) > 0 && b[0] != optionEnd {
@@ -132,8 +132,7 @@ func parseOptions(b []byte) (map[byte][]byte, bool) {
 	return options, true
 }
 
-// address returns the address that a field has; one that is not valid where the field
-// is empty.
+// address returns the IPv4 address in a field; an invalid one if the field is empty.
 func address(b []byte) netip.Addr {
 	a, _ := netip.AddrFromSlice(b)
 	if !a.Is4() || a.IsUnspecified() {

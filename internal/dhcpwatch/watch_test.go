@@ -28,25 +28,25 @@ func (p fakePools) Holder(a netip.Addr) (string, bool) {
 	return name, ok
 }
 
-// fakeWire is a wire on which a test speaks.
-type fakeWire struct {
-	said  chan message
+// fakeConn is a conn by which a test sends messages.
+type fakeConn struct {
+	sent  chan message
 	ended chan struct{}
 	once  sync.Once
 }
 
-func newFakeWire() *fakeWire { return &fakeWire{said: make(chan message), ended: make(chan struct{})} }
+func newFakeConn() *fakeConn { return &fakeConn{sent: make(chan message), ended: make(chan struct{})} }
 
-func (w *fakeWire) Next() (message, error) {
+func (w *fakeConn) Next() (message, error) {
 	select {
-	case m := <-w.said:
+	case m := <-w.sent:
 		return m, nil
 	case <-w.ended:
 		return message{}, net.ErrClosed
 	}
 }
 
-func (w *fakeWire) Close() error {
+func (w *fakeConn) Close() error {
 	w.once.Do(func() { close(w.ended) })
 	return nil
 }
@@ -56,12 +56,12 @@ var (
 	eth1 = netif.Interface{Name: "eth1", Index: 3, Up: true}
 )
 
-// taken is that a host takes the router's offer.
+// taken is the request of a host that selects the router's offer.
 func taken(a netip.Addr, client string, xid uint32) message {
 	return message{kind: request, xid: xid, client: client, addr: a, server: router}
 }
 
-// had is that a host asks for what it says it had.
+// had is the request of a host for its former address.
 func had(a netip.Addr, client string, xid uint32) message {
 	return message{kind: request, xid: xid, client: client, addr: a}
 }
@@ -74,18 +74,18 @@ func sameLeases(want, got []lb.Lease) string {
 	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty())
 }
 
-// What is heard of a pool's address is told at once, for a day after it was last heard
-// and for as long as a pool has the address; nothing else is kept.
+// A lease of a pool's address is listed at once, until leaseTimeout after the last message and
+// as long as a pool contains the address; other leases are not kept.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		lan := newFakeWire()
+		lan := newFakeConn()
 		w := New(logr.Discard())
-		w.dial = func(netif.Interface) (wire, error) { return lan, nil }
+		w.dial = func(netif.Interface) (conn, error) { return lan, nil }
 		defer w.Close()
 		pools := fakePools{given: "lan"}
-		says := func(m message) (news bool) {
+		send := func(m message) (news bool) {
 			t.Helper()
-			lan.said <- m
+			lan.sent <- m
 			synctest.Wait()
 			select {
 			case <-w.Changed():
@@ -94,48 +94,48 @@ func TestWatch(t *testing.T) {
 				return false
 			}
 		}
-		tells := func(want ...lb.Lease) {
+		lists := func(want ...lb.Lease) {
 			t.Helper()
 			got, err := w.Follow([]netif.Interface{eth0}, pools)
 			if diff := sameLeases(want, got); err != nil || diff != "" {
 				t.Errorf("%v (-want +got):\n%s", err, diff)
 			}
 		}
-		tells()
+		lists()
 
 		outside := netip.MustParseAddr("192.0.2.16")
-		if says(taken(outside, phone, 1)) {
-			t.Error("an address of no pool is news")
+		if send(taken(outside, phone, 1)) {
+			t.Error("a lease of an address that is in no pool is reported as a change")
 		}
 		pools = fakePools{given: "lan", outside: "wide"}
-		tells() // it was not kept
+		lists() // it was not kept
 
 		lease := lb.Lease{Addr: given, Pool: "lan", Server: router, Client: phone, Interface: "eth0"}
-		if !says(taken(given, phone, 2)) {
-			t.Error("a pool's address is no news")
+		if !send(taken(given, phone, 2)) {
+			t.Error("a lease of a pool's address is not reported as a change")
 		}
-		tells(lease)
-		time.Sleep(remembered - time.Second)
-		if says(taken(given, phone, 3)) {
-			t.Error("the same once more is news")
+		lists(lease)
+		time.Sleep(leaseTimeout - time.Second)
+		if send(taken(given, phone, 3)) {
+			t.Error("the same lease again is reported as a change")
 		}
-		time.Sleep(remembered - time.Second)
-		tells(lease)
+		time.Sleep(leaseTimeout - time.Second)
+		lists(lease)
 		time.Sleep(time.Second)
-		tells()
+		lists()
 
-		says(taken(given, phone, 4))
+		send(taken(given, phone, 4))
 		pools = fakePools{given: "other"}
 		lease.Pool = "other"
-		tells(lease)
+		lists(lease)
 		pools = fakePools{}
-		tells()
+		lists()
 		pools = fakePools{given: "lan"}
-		tells() // it was forgotten
+		lists() // the lease was removed
 	})
 }
 
-// Each is what was heard on a network, and what is left to tell of it.
+// Each case has the messages of a network and the leases that follow from them.
 func TestLeases(t *testing.T) {
 	lease := func(server netip.Addr, client, on string) lb.Lease {
 		return lb.Lease{Addr: given, Pool: "lan", Server: server, Client: client, Interface: on}
@@ -146,13 +146,13 @@ func TestLeases(t *testing.T) {
 		news bool
 	}
 	for name, tt := range map[string]struct {
-		heard []step
-		want  []lb.Lease
+		messages []step
+		want     []lb.Lease
 	}{
-		"a host that had it, and the server is not known": {
+		"a host requests its former address, and the server is not known": {
 			[]step{{had(given, phone, 1), "eth0", true}}, []lb.Lease{lease(netip.Addr{}, phone, "eth0")},
 		},
-		"a host that starts again: the server stays known": {
+		"a host that restarts: the server stays known": {
 			[]step{{taken(given, phone, 1), "eth0", true}, {had(given, phone, 2), "eth0", false}}, []lb.Lease{lease(router, phone, "eth0")},
 		},
 		"the server is named later": {
@@ -179,51 +179,50 @@ func TestLeases(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := leases{}
-			for i, s := range tt.heard {
-				if news := l.note(s.message, s.on, time.Now()); news != s.news {
+			for i, s := range tt.messages {
+				if news := l.record(s.message, s.on, time.Now()); news != s.news {
 					t.Errorf("step %d: news is %t, want %t", i, news, s.news)
 				}
 			}
-			if diff := sameLeases(tt.want, l.tell(fakePools{given: "lan"}, time.Now())); diff != "" {
+			if diff := sameLeases(tt.want, l.list(fakePools{given: "lan"}, time.Now())); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// However many addresses are asked for, the latest are told, sorted.
+// The number of leases is limited, and the latest are kept.
 func TestLeasesAreBounded(t *testing.T) {
 	l, pools, now := leases{}, fakePools{}, time.Now()
 	var want []netip.Addr
-	for i := range 3 * mostLeases {
+	for i := range 3 * maxLeases {
 		a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
 		pools[a] = "lan"
-		l.note(taken(a, phone, uint32(i)), "eth0", now.Add(time.Duration(i)*time.Second))
-		if i >= 2*mostLeases {
+		l.record(taken(a, phone, uint32(i)), "eth0", now.Add(time.Duration(i)*time.Second))
+		if i >= 2*maxLeases {
 			want = append(want, a)
 		}
 	}
 	var got []netip.Addr
-	for _, x := range l.tell(pools, now) {
+	for _, x := range l.list(pools, now) {
 		got = append(got, x.Addr)
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("it tells %v, want %v", got, want)
+		t.Errorf("leases of %v, want %v", got, want)
 	}
 }
 
-// The interfaces that are listened on are those that were given last; one that failed
-// is opened again.
+// Follow listens on the given interfaces only, and reopens one that has failed.
 func TestFollowOpensAndCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		open := map[string]*fakeWire{}
+		open := map[string]*fakeConn{}
 		var fails error
 		w := New(logr.Discard())
-		w.dial = func(i netif.Interface) (wire, error) {
+		w.dial = func(i netif.Interface) (conn, error) {
 			if fails != nil {
 				return nil, fmt.Errorf("%s: %w", i.Name, fails)
 			}
-			open[i.Name] = newFakeWire()
+			open[i.Name] = newFakeConn()
 			return open[i.Name], nil
 		}
 		follow := func(interfaces ...netif.Interface) error {
@@ -231,7 +230,7 @@ func TestFollowOpensAndCloses(t *testing.T) {
 			synctest.Wait()
 			return err
 		}
-		closed := func(x *fakeWire) bool {
+		closed := func(x *fakeConn) bool {
 			select {
 			case <-x.ended:
 				return true
@@ -242,7 +241,7 @@ func TestFollowOpensAndCloses(t *testing.T) {
 
 		fails = errors.New("operation not permitted")
 		if err := follow(eth0); err == nil || !strings.Contains(err.Error(), "eth0: operation not permitted") {
-			t.Errorf("it says %v", err)
+			t.Errorf("error %v", err)
 		}
 		fails = nil
 		if err := follow(eth0, eth1); err != nil || len(open) != 2 {
@@ -250,21 +249,21 @@ func TestFollowOpensAndCloses(t *testing.T) {
 		}
 		first, second := open["eth0"], open["eth1"]
 		if follow(eth0); closed(first) || !closed(second) {
-			t.Errorf("eth0 is closed: %t, eth1, which is not among them any more: %t", closed(first), closed(second))
+			t.Errorf("eth0 is closed: %t, eth1, which is not in the list any more: %t", closed(first), closed(second))
 		}
 		if follow(eth0); open["eth0"] != first {
-			t.Error("what was open is opened again")
+			t.Error("an open interface is opened again")
 		}
 		first.Close() // as when the interface goes down
 		synctest.Wait()
 		if follow(eth0); open["eth0"] == first {
-			t.Error("what has failed is not opened again")
+			t.Error("a failed interface is not reopened")
 		}
-		anew := eth0
-		anew.Index = 9
+		recreated := eth0
+		recreated.Index = 9
 		second = open["eth0"]
-		if follow(anew); !closed(second) || open["eth0"] == second {
-			t.Error("an interface made anew is not opened")
+		if follow(recreated); !closed(second) || open["eth0"] == second {
+			t.Error("an interface that was recreated is not opened")
 		}
 		w.Close()
 		if !closed(open["eth0"]) {

@@ -11,9 +11,9 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/netif"
 )
 
-// wire is DHCP on one interface.
-type wire interface {
-	// Next waits for the next message that says something about an address.
+// conn receives DHCP messages on one interface.
+type conn interface {
+	// Next waits for the next message about an address.
 	Next() (message, error)
 	Close() error
 }
@@ -25,9 +25,9 @@ const (
 	clientPort    = 68
 )
 
-// dhcp lets whole UDP packets to DHCP's ports through. It sees packets from the IPv4
-// header on.
-var dhcp = []bpf.Instruction{
+// dhcpFilter accepts UDP packets to the ports of DHCP that are not fragmented. Offsets start at
+// the IPv4 header.
+var dhcpFilter = []bpf.Instruction{
 	bpf.LoadAbsolute{Off: 9, Size: 1},
 	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocolUDP, SkipTrue: 7},
 	bpf.LoadAbsolute{Off: 6, Size: 2}, // flags and offset of the fragment
@@ -40,15 +40,15 @@ var dhcp = []bpf.Instruction{
 	bpf.RetConstant{Val: 0},
 }
 
-// packetWire hears DHCP by a packet socket, which gets also what no program of the node
-// asked for.
-type packetWire struct {
-	conn *packet.Conn
-	buf  []byte // owned by Next
+// packetConn receives by a packet socket, which gets packets for ports on which no program of
+// the node listens.
+type packetConn struct {
+	socket *packet.Conn
+	buf    []byte // owned by Next
 }
 
-func dial(i netif.Interface) (wire, error) {
-	filter, err := bpf.Assemble(slices.Concat(netif.DropOtherHosts(), dhcp))
+func dial(i netif.Interface) (conn, error) {
+	filter, err := bpf.Assemble(slices.Concat(netif.DropOtherHosts(), dhcpFilter))
 	if err != nil {
 		return nil, fmt.Errorf("listen for DHCP on %s: %w", i.Name, err)
 	}
@@ -56,23 +56,23 @@ func dial(i netif.Interface) (wire, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for DHCP on %s: %w", i.Name, err)
 	}
-	conn, err := packet.Listen(nif, packet.Datagram, etherTypeIPv4, &packet.Config{Filter: filter})
+	socket, err := packet.Listen(nif, packet.Datagram, etherTypeIPv4, &packet.Config{Filter: filter})
 	if err != nil {
 		return nil, fmt.Errorf("listen for DHCP on %s: %w", i.Name, err)
 	}
-	return &packetWire{conn: conn, buf: make([]byte, maxPacket)}, nil
+	return &packetConn{socket: socket, buf: make([]byte, maxPacket)}, nil
 }
 
-func (w *packetWire) Next() (message, error) {
+func (c *packetConn) Next() (message, error) {
 	for {
-		n, _, err := w.conn.ReadFrom(w.buf)
+		n, _, err := c.socket.ReadFrom(c.buf)
 		if err != nil {
 			return message{}, err
 		}
-		if m, ok := parse(w.buf[:n]); ok {
+		if m, ok := parse(c.buf[:n]); ok {
 			return m, nil
 		}
 	}
 }
 
-func (w *packetWire) Close() error { return w.conn.Close() }
+func (c *packetConn) Close() error { return c.socket.Close() }
