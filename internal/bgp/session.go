@@ -300,7 +300,7 @@ func (s *session) afterConnection(err error) {
 		st.PrefixesIPv4, st.PrefixesIPv6, st.Note = 0, 0, ""
 		st.HoldTime, st.GracefulRestart = 0, false
 		if errors.As(err, &n) && !n.sent {
-			st.NotificationsHeard++
+			st.NotificationsReceived++
 		}
 	})
 }

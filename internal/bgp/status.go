@@ -68,7 +68,7 @@ type Counters struct {
 	UpdatesSent, UpdatesReceived          uint64
 	PrefixesAnnounced, PrefixesWithdrawn  uint64 // in UPDATEs
 	TimesEstablished, TimesLost           uint64
-	NotificationsSent, NotificationsHeard uint64
+	NotificationsSent, NotificationsReceived uint64
 }
 
 // status is a Session that is written by one and read by others.

@@ -1,7 +1,7 @@
-// Package metrics names what Fairlead counts, for Prometheus.
+// Package metrics defines Fairlead's Prometheus metrics.
 //
-// Labels have few values: nodes, pools, peers, reasons. There is none for an
-// address or a Service, of which there may be thousands.
+// Labels have few values: nodes, pools, peers, reasons. No label has an address or a Service,
+// as there may be thousands of them.
 package metrics
 
 import (
@@ -10,23 +10,23 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// namespace is what all names begin with.
+// namespace is the prefix of all names.
 const namespace = "fairlead"
 
-// Kind is how the value of a metric moves.
+// Kind is the type of a metric.
 type Kind uint8
 
 // The kinds of metrics.
 const (
-	Gauge     Kind = iota + 1 // up and down
-	Counter                   // up
-	Histogram                 // how many were how long
+	Gauge Kind = iota + 1
+	Counter
+	Histogram
 )
 
 // String returns the kind as Prometheus writes it.
 func (k Kind) String() string { return [...]string{"", "gauge", "counter", "histogram"}[k] }
 
-// Description says what a metric is. docs/metrics.md has all of them.
+// Description describes a metric. docs/metrics.md is generated from all of them.
 type Description struct {
 	Name   string
 	Kind   Kind
@@ -34,65 +34,63 @@ type Description struct {
 	Help   string
 }
 
-// Descriptions returns what a controller and a speaker count.
+// Descriptions returns the metrics of a controller and of a speaker.
 func Descriptions() (controller, speaker []Description) {
 	r := prometheus.NewRegistry()
-	return NewController(r).book.descriptions, NewSpeaker(r).book.descriptions
+	return NewController(r).definitions.descriptions, NewSpeaker(r).definitions.descriptions
 }
 
-// book makes metrics and keeps their descriptions.
-type book struct {
+// definitions registers metrics and keeps their descriptions.
+type definitions struct {
 	registry     prometheus.Registerer
 	descriptions []Description
 }
 
-func (b *book) describe(kind Kind, name, help string, labels ...string) {
-	b.descriptions = append(b.descriptions, Description{Name: prometheus.BuildFQName(namespace, "", name), Kind: kind, Labels: labels, Help: help})
+func (d *definitions) describe(kind Kind, name, help string, labels ...string) {
+	d.descriptions = append(d.descriptions, Description{Name: prometheus.BuildFQName(namespace, "", name), Kind: kind, Labels: labels, Help: help})
 }
 
-func (b *book) gauge(name, help string) prometheus.Gauge {
-	b.describe(Gauge, name, help)
+func (d *definitions) gauge(name, help string) prometheus.Gauge {
+	d.describe(Gauge, name, help)
 	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
-	b.registry.MustRegister(g)
+	d.registry.MustRegister(g)
 	return g
 }
 
-func (b *book) counter(name, help string) prometheus.Counter {
-	b.describe(Counter, name, help)
+func (d *definitions) counter(name, help string) prometheus.Counter {
+	d.describe(Counter, name, help)
 	c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
-	b.registry.MustRegister(c)
+	d.registry.MustRegister(c)
 	return c
 }
 
-// counters makes a counter for each value of a label. All are there from the
-// beginning: the first increase of one that was not there before is seen by
-// nobody.
-func (b *book) counters(name, help, label string, values ...string) *prometheus.CounterVec {
-	b.describe(Counter, name, help, label)
+// counters defines a counter for each value of a label. All exist from the start, as Prometheus
+// does not see an increase from a missing value to 1.
+func (d *definitions) counters(name, help, label string, values ...string) *prometheus.CounterVec {
+	d.describe(Counter, name, help, label)
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, []string{label})
 	for _, v := range values {
 		c.WithLabelValues(v)
 	}
-	b.registry.MustRegister(c)
+	d.registry.MustRegister(c)
 	return c
 }
 
-func (b *book) histogram(name, help string, buckets []float64) prometheus.Histogram {
-	b.describe(Histogram, name, help)
+func (d *definitions) histogram(name, help string, buckets []float64) prometheus.Histogram {
+	d.describe(Histogram, name, help)
 	h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets})
-	b.registry.MustRegister(h)
+	d.registry.MustRegister(h)
 	return h
 }
 
-// row is a metric whose values are asked for when somebody looks, so that it costs
-// nothing in between.
+// row is a metric whose values are read on each scrape, so that it costs nothing in between.
 type row struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
 }
 
-func (b *book) row(kind Kind, name, help string, labels ...string) row {
-	b.describe(kind, name, help, labels...)
+func (d *definitions) row(kind Kind, name, help string, labels ...string) row {
+	d.describe(kind, name, help, labels...)
 	r := row{desc: prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil), kind: prometheus.GaugeValue}
 	if kind == Counter {
 		r.kind = prometheus.CounterValue
@@ -104,7 +102,7 @@ func (r row) send(out chan<- prometheus.Metric, value float64, labels ...string)
 	out <- prometheus.MustNewConstMetric(r.desc, r.kind, value, labels...)
 }
 
-// source is where the values of rows come from, once there is one.
+// source has the function that reads the values of rows, once it is set.
 type source[T any] struct {
 	read atomic.Pointer[func() T]
 }
@@ -112,7 +110,7 @@ type source[T any] struct {
 // set sets the source, which must be safe for use by several goroutines.
 func (s *source[T]) set(read func() T) { s.read.Store(&read) }
 
-// get returns the values of now, or the zero value if nobody has any.
+// get returns the current values, or the zero value if no source is set.
 func (s *source[T]) get() (values T) {
 	if read := s.read.Load(); read != nil {
 		values = (*read)()
@@ -120,23 +118,23 @@ func (s *source[T]) get() (values T) {
 	return values
 }
 
-// asked is a collector of rows.
-type asked struct {
-	rows []row
-	tell func(out chan<- prometheus.Metric)
+// rowCollector is a prometheus.Collector of rows.
+type rowCollector struct {
+	rows    []row
+	collect func(out chan<- prometheus.Metric)
 }
 
-// Describe is of prometheus.Collector.
-func (a asked) Describe(out chan<- *prometheus.Desc) {
-	for _, r := range a.rows {
+// Describe implements prometheus.Collector.
+func (c rowCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, r := range c.rows {
 		out <- r.desc
 	}
 }
 
-// Collect is of prometheus.Collector.
-func (a asked) Collect(out chan<- prometheus.Metric) { a.tell(out) }
+// Collect implements prometheus.Collector.
+func (c rowCollector) Collect(out chan<- prometheus.Metric) { c.collect(out) }
 
-func one(b bool) float64 {
+func boolValue(b bool) float64 {
 	if b {
 		return 1
 	}

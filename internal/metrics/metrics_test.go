@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// told returns the metrics of these names, sorted, as "name labels value".
-func told(t *testing.T, r *prometheus.Registry, names ...string) (out []string) {
+// gathered returns the metrics of these names, sorted, as "name labels value".
+func gathered(t *testing.T, r *prometheus.Registry, names ...string) (out []string) {
 	t.Helper()
 	families, err := r.Gather()
 	if err != nil {
@@ -34,8 +34,8 @@ func TestSessions(t *testing.T) {
 	r := prometheus.NewRegistry()
 	s := NewSpeaker(r)
 	names := []string{"fairlead_bfd_session_up", "fairlead_bgp_prefixes_announced", "fairlead_bgp_session_losses_total", "fairlead_bgp_session_up"}
-	if got := told(t, r, names...); got != nil {
-		t.Errorf("without peers there is %v", got)
+	if got := gathered(t, r, names...); got != nil {
+		t.Errorf("metrics without peers: %v", got)
 	}
 	s.Sessions(func() []Session {
 		return []Session{{Peer: "r1", Up: true, Watched: true, Prefixes: 3}, {Peer: "r2", Lost: 2}}
@@ -46,35 +46,35 @@ func TestSessions(t *testing.T) {
 		"fairlead_bgp_session_losses_total r1 0", "fairlead_bgp_session_losses_total r2 2",
 		"fairlead_bgp_session_up r1 1", "fairlead_bgp_session_up r2 0",
 	}
-	if diff := cmp.Diff(want, told(t, r, names...)); diff != "" {
+	if diff := cmp.Diff(want, gathered(t, r, names...)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
-func TestQuestions(t *testing.T) {
+func TestQueries(t *testing.T) {
 	r := prometheus.NewRegistry()
-	NewSpeaker(r).Layer2(func() []Questions {
-		return []Questions{{Protocol: "arp", Answered: 5, Probing: 1, Disputed: 2, Stalled: 3, Failed: 4, Rivals: 6}}
+	NewSpeaker(r).Layer2(func() []Queries {
+		return []Queries{{Protocol: "arp", Answered: 5, Probing: 1, Disputed: 2, Stalled: 3, Failed: 4, Rivals: 6}}
 	})
 	want := []string{
 		"fairlead_layer2_drops_total arp disputed 2", "fairlead_layer2_drops_total arp failed 4",
 		"fairlead_layer2_drops_total arp probing 1", "fairlead_layer2_drops_total arp stalled 3",
 		"fairlead_layer2_replies_total arp 5", "fairlead_layer2_rival_claims_total arp 6",
 	}
-	if diff := cmp.Diff(want, told(t, r, "fairlead_layer2_replies_total", "fairlead_layer2_drops_total", "fairlead_layer2_rival_claims_total")); diff != "" {
+	if diff := cmp.Diff(want, gathered(t, r, "fairlead_layer2_replies_total", "fairlead_layer2_drops_total", "fairlead_layer2_rival_claims_total")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
-// TestTakeOversBeginAtZero: the first of a kind would be missed otherwise.
-func TestTakeOversBeginAtZero(t *testing.T) {
+// The counters of all reasons exist from the start, so that Prometheus sees the first increase.
+func TestTakeoversStartAtZero(t *testing.T) {
 	r := prometheus.NewRegistry()
 	NewSpeaker(r)
 	want := []string{
 		"fairlead_layer2_takeovers_total asked 0", "fairlead_layer2_takeovers_total dead 0",
 		"fairlead_layer2_takeovers_total ineligible 0", "fairlead_layer2_takeovers_total leaving 0",
 	}
-	if diff := cmp.Diff(want, told(t, r, "fairlead_layer2_takeovers_total")); diff != "" {
+	if diff := cmp.Diff(want, gathered(t, r, "fairlead_layer2_takeovers_total")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -83,8 +83,8 @@ func TestState(t *testing.T) {
 	r := prometheus.NewRegistry()
 	c := NewController(r)
 	names := []string{"fairlead_pool_assigned_addresses", "fairlead_pool_available_addresses", "fairlead_services_not_announced", "fairlead_speakers", "fairlead_waiting_for_address"}
-	if got := told(t, r, names...); got != nil {
-		t.Errorf("one that does not lead tells %v", got)
+	if got := gathered(t, r, names...); got != nil {
+		t.Errorf("metrics of a standby: %v", got)
 	}
 	c.Read(func() State {
 		return State{
@@ -98,12 +98,12 @@ func TestState(t *testing.T) {
 		"fairlead_pool_assigned_addresses IPv4 lan 3", "fairlead_pool_available_addresses IPv4 lan 7",
 		"fairlead_services_not_announced NoCandidate 1", "fairlead_speakers 3", "fairlead_waiting_for_address Service Exhausted 2",
 	}
-	if diff := cmp.Diff(want, told(t, r, names...)); diff != "" {
+	if diff := cmp.Diff(want, gathered(t, r, names...)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
-// TestDescriptions: what is described is what is registered, and no more.
+// Each description belongs to a registered metric.
 func TestDescriptions(t *testing.T) {
 	r := prometheus.NewRegistry()
 	NewController(r)
@@ -111,12 +111,12 @@ func TestDescriptions(t *testing.T) {
 	controller, speaker := Descriptions()
 	for _, d := range append(controller, speaker...) {
 		if d.Help == "" || d.Kind == 0 {
-			t.Errorf("%s is not described", d.Name)
+			t.Errorf("%s has no description", d.Name)
 		}
-		// One of the same name, with another help, is refused.
+		// Registering the same name with another help must fail.
 		other := prometheus.NewCounterFunc(prometheus.CounterOpts{Name: d.Name, Help: "other"}, func() float64 { return 0 })
 		if err := r.Register(other); err == nil {
-			t.Errorf("%s is described and not registered", d.Name)
+			t.Errorf("%s is described but not registered", d.Name)
 		}
 	}
 }

@@ -268,7 +268,7 @@ func (r *Routes) Measure() []metrics.Session {
 		out = append(out, metrics.Session{
 			Peer: s.Peer, Up: s.State == bgp.Established, Watched: watched, PathUp: state == bfd.Up, Prefixes: s.PrefixesIPv4 + s.PrefixesIPv6,
 			UpdatesSent: s.UpdatesSent, UpdatesReceived: s.UpdatesReceived,
-			NotificationsSent: s.NotificationsSent, NotificationsHeard: s.NotificationsHeard, Lost: s.TimesLost,
+			NotificationsSent: s.NotificationsSent, NotificationsReceived: s.NotificationsReceived, Lost: s.TimesLost,
 		})
 	}
 	return out

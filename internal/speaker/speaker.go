@@ -194,7 +194,7 @@ func New(cfg Config) *Speaker {
 // Start runs the speaker until ctx ends; then it hands over what it owns.
 func (a *Speaker) Start(ctx context.Context) error {
 	a.cfg.Metrics.Sessions(a.routing.Measure)
-	a.cfg.Metrics.Layer2(a.questions)
+	a.cfg.Metrics.Layer2(a.queries)
 	a.readRoutes(true)
 	a.cfg.Metrics.Gossip(a.members.Drops)
 	a.look(ctx) // so that the others hear from the beginning that it has not joined yet
@@ -741,7 +741,7 @@ func (a *Speaker) countTakeOvers(s *plan.Snapshot, claims map[netip.Addr]electio
 			continue
 		}
 		reason := takenFrom(s, addr, from)
-		a.cfg.Metrics.TakeOvers.WithLabelValues(reason).Inc()
+		a.cfg.Metrics.Takeovers.WithLabelValues(reason).Inc()
 		if last := a.members.LastSign(from); reason == metrics.TakenFromDead && !last.IsZero() {
 			a.cfg.Metrics.Failovers.Observe(time.Since(last).Seconds())
 		}
@@ -753,7 +753,7 @@ func takenFrom(s *plan.Snapshot, addr netip.Addr, from string) string {
 	owner, alive := s.Speakers[from]
 	switch {
 	case addr == s.Take:
-		return metrics.TakenAsAsked
+		return metrics.TakenByRequest
 	case !alive:
 		return metrics.TakenFromDead
 	case owner.Leaving:
@@ -891,14 +891,14 @@ func (a *Speaker) note(inForce []lb.L2Announcement) {
 // sameSlice reports whether the two are one slice, and not only equal.
 func sameSlice[T any](x, y []T) bool { return len(x) == len(y) && (len(x) == 0 || &x[0] == &y[0]) }
 
-// questions tells of questions by ARP and NDP. Any goroutine may call it.
-func (a *Speaker) questions() (out []metrics.Questions) {
+// queries returns the ARP and NDP queries by outcome. It is safe for concurrent use.
+func (a *Speaker) queries() (out []metrics.Queries) {
 	for f, c := range a.layer2.Counts() {
 		protocol := "arp"
 		if f == lb.IPv6 {
 			protocol = "ndp"
 		}
-		out = append(out, metrics.Questions{
+		out = append(out, metrics.Queries{
 			Protocol: protocol, Answered: c.Answered, Probing: c.Probing, Disputed: c.Disputed, Stalled: c.Stalled, Failed: c.Failed, Rivals: c.Rivals,
 		})
 	}

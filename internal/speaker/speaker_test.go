@@ -24,7 +24,7 @@ func TestTakeOverReason(t *testing.T) {
 		take       netip.Addr
 		want       string
 	}{
-		{"a user asked for it", "alive", addr, metrics.TakenAsAsked},
+		{"a user asked for it", "alive", addr, metrics.TakenByRequest},
 		{"the owner is dead", "dead", netip.Addr{}, metrics.TakenFromDead},
 		{"the owner is shutting down", "leaving", netip.Addr{}, metrics.TakenFromLeaving},
 		{"the owner cannot announce it", "alive", netip.Addr{}, metrics.TakenFromIneligible},
