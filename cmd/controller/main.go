@@ -1,4 +1,4 @@
-// Command controller gives LoadBalancer Services their addresses.
+// Command controller assigns addresses to LoadBalancer Services.
 package main
 
 import (
@@ -38,20 +38,19 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/version"
 )
 
-// Terms of the leader's lease. A leader that died is replaced within
-// leaseDuration; one that stops gives the lease up at once.
+// Parameters of the leader election. A standby takes over within leaseDuration after the
+// active controller fails, and immediately after it stops, as it releases the lease.
 const (
 	leaseDuration = 8 * time.Second
 	renewDeadline = 5 * time.Second
 	retryPeriod   = time.Second
 )
 
-// gcPercent is how much garbage may lie beside what lives. Most of what lives is
-// the cache of the cluster's Services, which stays: with Go's default of 100 the
-// controller would take twice its size for little less work.
+// gcPercent is the value of GOGC. Most of the heap is the cache of the cluster's Services,
+// which is long-lived: Go's default of 100 would double the memory and save little work.
 const gcPercent = 50
 
-// options are the command line.
+// options are the command-line options.
 type options struct {
 	program.Options
 	leaderElect bool
@@ -62,7 +61,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 	f := flag.NewFlagSet("controller", flag.ContinueOnError)
 	f.SetOutput(errs)
 	o.Register(f, "the lease and the gossip key", 7472, 7473)
-	f.BoolVar(&o.leaderElect, "leader-elect", true, "take turns with other controllers")
+	f.BoolVar(&o.leaderElect, "leader-elect", true, "enable leader election: of several controllers one is active, the others are standby")
 	return o, f.Parse(args)
 }
 
@@ -78,7 +77,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	}
 	mgr, err := o.Manager("fairlead-controller", errs, func(api *rest.Config, c *ctrl.Options) (err error) {
 		c.Cache.ByObject = map[client.Object]cache.ByObject{
-			&corev1.Namespace{}: {UnsafeDisableDeepCopy: ptr.To(true)}, // only read, and for every Service
+			&corev1.Namespace{}: {UnsafeDisableDeepCopy: ptr.To(true)}, // read-only use, once per Service
 		}
 		c.LeaderElection = o.leaderElect
 		c.LeaderElectionID = leaseName // the name of the lease in metrics
@@ -102,12 +101,12 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	}
 	go func() {
 		<-mgr.Elected()
-		mgr.Log.Info("leading", "version", version.String())
+		mgr.Log.Info("this controller is active", "version", version.String())
 	}()
 	err = mgr.Start(ctx)
 	if err != nil && err.Error() == leadershipLost && ctx.Err() == nil {
-		mgr.Log.Info("the lease could not be renewed; another controller may lead now", "action", "starting again")
-		return program.ErrStartAgain
+		mgr.Log.Info("renewing the leader election lease failed; restarting as a standby")
+		return program.ErrRestart
 	}
 	return err
 }
@@ -115,15 +114,16 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 // leaseName is the name of the Lease that the active controller holds.
 const leaseName = "fairlead-controller"
 
-// leadershipLost is the error of a manager that could not renew its lease; it has no type.
+// leadershipLost is the text of the error of a manager that could not renew its lease;
+// controller-runtime exports no value for it.
 const leadershipLost = "leader election lost"
 
-// identityVariable keeps the holder's name in the environment of a controller that starts
-// again. It is the only one that may have the lease by that name, and so it need not wait
-// until the lease has expired.
+// identityVariable passes the lease holder's identity to a controller that restarts in place.
+// As the identity is unique, the controller can renew its former lease without waiting until
+// it has expired.
 const identityVariable = "FAIRLEAD_LEASE_IDENTITY"
 
-// lease returns the lease of the controller that leads.
+// lease returns the lease of the active controller.
 func lease(api *rest.Config, namespace string) (resourcelock.Interface, error) {
 	identity := os.Getenv(identityVariable)
 	if identity == "" {
@@ -140,7 +140,7 @@ func lease(api *rest.Config, namespace string) (resourcelock.Interface, error) {
 		resourcelock.ResourceLockConfig{Identity: identity}, api, renewDeadline)
 }
 
-// controller is one verb of the controller's work.
+// controller is one of the controllers that the program runs.
 type controller interface {
 	Name() string
 	Register(ctrl.Manager) error
@@ -149,7 +149,7 @@ type controller interface {
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=fairlead-system,resources=leases,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=fairlead-system,resources=leases,resourceNames=fairlead-controller,verbs=get;update
 
-// controllers lists all there are.
+// controllers returns all controllers.
 func controllers(mgr ctrl.Manager, o options, m *metrics.Controller) []controller {
 	book := ledger.New(mgr.GetAPIReader(), o.Class, time.Now)
 	events := eventqueue.New(mgr.GetEventRecorder("fairlead-controller"), mgr.GetScheme(), book.WaitForBurst)
@@ -168,8 +168,7 @@ func controllers(mgr ctrl.Manager, o options, m *metrics.Controller) []controlle
 	}
 }
 
-// state is what the metrics tell of what is now. One that does not lead has no
-// addresses in its book, and tells nothing.
+// state returns the values of the metrics. A standby has an empty ledger and returns nothing.
 func state(c client.Client, book *ledger.Ledger, reports *servicestatus.Controller) metrics.State {
 	census := book.Census()
 	var s metrics.State

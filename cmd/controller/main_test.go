@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestBadCommandLinesSayWhatToWrite(t *testing.T) {
+func TestInvalidFlags(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	tests := []struct {
 		args string
@@ -21,7 +21,7 @@ func TestBadCommandLinesSayWhatToWrite(t *testing.T) {
 		t.Run(tt.args, func(t *testing.T) {
 			err := run(t.Context(), strings.Fields(tt.args), io.Discard)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want words like %q", err, tt.want)
+				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
 		})
 	}

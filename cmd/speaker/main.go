@@ -34,12 +34,12 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/version"
 )
 
-// gcPercent is how much garbage may lie beside what lives. Most of what lives is
-// what is known of the cluster's Services, which stays: with Go's default of 100
-// a speaker would take up to twice its size, on every node, for little less work.
+// gcPercent is the value of GOGC. Most of the heap is data about the cluster's Services, which
+// is long-lived: Go's default of 100 would double the memory on every node and save little
+// work.
 const gcPercent = 25
 
-// options are the command line.
+// options are the command-line options.
 type options struct {
 	program.Options
 	node         string
@@ -50,12 +50,12 @@ type options struct {
 	routing      routing.Config
 }
 
-// mostDrainWait leaves room for all else within the 30 s that Kubernetes gives a
-// pod to end.
-const mostDrainWait = 20 * time.Second
+// maxDrainWait leaves time for the rest of the shutdown within a pod's default termination
+// grace period of 30 s.
+const maxDrainWait = 20 * time.Second
 
-// serveBFD is the argument with which the speaker starts itself to watch paths, in
-// a process that does nothing else.
+// serveBFD is the argument with which the speaker starts itself as a process that runs only
+// BFD.
 const serveBFD = "bfd"
 
 func parse(args []string, errs io.Writer) (options, error) {
@@ -63,32 +63,32 @@ func parse(args []string, errs io.Writer) (options, error) {
 	f := flag.NewFlagSet("speaker", flag.ContinueOnError)
 	f.SetOutput(errs)
 	o.Register(f, "the gossip key", 7474, 7475)
-	f.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "`name` of the Node that this speaker is on; default $NODE_NAME")
-	f.StringVar(&o.gossip, "gossip-bind-address", "", "`address` to talk to other speakers on; default an InternalIP of the Node")
-	f.StringVar(&o.gossipFamily, "gossip-ip-family", "IPv4", "IPv4 or IPv6: the `family` of the InternalIP to talk to other speakers on, the same on all\n"+
-		"nodes; a Node without an InternalIP of it uses one of the other")
-	f.UintVar(&o.gossipPort, "gossip-port", 7946, "UDP and TCP `port` to talk to other speakers on")
+	f.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "`name` of the Node on which this speaker runs; default $NODE_NAME")
+	f.StringVar(&o.gossip, "gossip-bind-address", "", "`address` for the gossip with other speakers; default an InternalIP of the Node")
+	f.StringVar(&o.gossipFamily, "gossip-ip-family", "IPv4", "`family` of the InternalIP for the gossip, IPv4 or IPv6; set the same on all nodes. A Node\n"+
+		"without an InternalIP of this family uses one of the other family")
+	f.UintVar(&o.gossipPort, "gossip-port", 7946, "UDP and TCP `port` for the gossip with other speakers")
 	o.failover = members.FailoverDefault
-	f.Var(&o.failover, "failover", "how soon a speaker that does not answer is taken for dead: `PACE` is fast (about 0.2 s), default (0.4 s)\n"+
-		"or relaxed (3 s, for networks that lose packets), the same on all nodes")
-	f.DurationVar(&o.routing.DrainWait, "bgp-drain-wait", 3*time.Second, "how long routers are asked to prefer other nodes before a node that is cordoned, drained or\n"+
-		"about to go withdraws its routes; at most 20s")
+	f.Var(&o.failover, "failover", "failure detection time: `PACE` is fast (about 0.2 s), default (0.4 s) or relaxed (3 s, for networks\n"+
+		"that lose packets); set the same on all nodes")
+	f.DurationVar(&o.routing.DrainWait, "bgp-drain-wait", 3*time.Second, "time between advertising routes with GRACEFUL_SHUTDOWN (RFC 8326) and withdrawing them, when a\n"+
+		"node is cordoned or drained or its speaker shuts down; at most 20s")
 	var bgpPort uint
-	f.UintVar(&bgpPort, "bgp-listen-port", 179, "TCP `port` that the routers of passive BGPPeers connect to; without such peers nothing listens")
+	f.UintVar(&bgpPort, "bgp-listen-port", 179, "TCP `port` to which the routers of passive BGPPeers connect; unused unless a BGPPeer is passive")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	switch {
 	case o.node == "":
-		return o, errors.New("--node-name: give the name of the Node that this speaker is on, or set $NODE_NAME")
+		return o, errors.New("--node-name: set it to the name of the Node on which this speaker runs, or set $NODE_NAME")
 	case o.gossipPort == 0 || o.gossipPort > 65535:
-		return o, fmt.Errorf("--gossip-port: %d is not a port; write one from 1 to 65535", o.gossipPort)
+		return o, fmt.Errorf("--gossip-port: %d is not a port; use 1 to 65535", o.gossipPort)
 	case o.gossipFamily != lb.IPv4.String() && o.gossipFamily != lb.IPv6.String():
-		return o, fmt.Errorf("--gossip-ip-family: %q is not a family; write IPv4 or IPv6", o.gossipFamily)
+		return o, fmt.Errorf("--gossip-ip-family: %q is not an IP family; use IPv4 or IPv6", o.gossipFamily)
 	case bgpPort == 0 || bgpPort > 65535:
-		return o, fmt.Errorf("--bgp-listen-port: %d is not a port; write one from 1 to 65535", bgpPort)
-	case o.routing.DrainWait < 0 || o.routing.DrainWait > mostDrainWait:
-		return o, fmt.Errorf("--bgp-drain-wait: %v is out of range; write 0s to %v", o.routing.DrainWait, mostDrainWait)
+		return o, fmt.Errorf("--bgp-listen-port: %d is not a port; use 1 to 65535", bgpPort)
+	case o.routing.DrainWait < 0 || o.routing.DrainWait > maxDrainWait:
+		return o, fmt.Errorf("--bgp-drain-wait: %v is out of range; use 0s to %v", o.routing.DrainWait, maxDrainWait)
 	}
 	o.routing.ListenPort = uint16(bgpPort)
 	return o, nil
@@ -135,7 +135,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("find this program, to start it for BFD: %w", err)
+		return fmt.Errorf("find the path of this program, which runs BFD too: %w", err)
 	}
 	o.routing.BFD = []string{self, serveBFD}
 	cfg := speaker.Config{
@@ -146,10 +146,11 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	}
 	var running atomic.Pointer[speaker.Speaker]
 	announcer := manager.RunnableFunc(func(ctx context.Context) (err error) {
-		// These wait for the API server, and the probes must be answered meanwhile.
+		// These calls wait for the API server. They run here so that the probes are answered
+		// meanwhile.
 		if cfg.Follow {
 			if cfg.Bind, err = speaker.AwaitAddress(ctx, cfg); err != nil {
-				return ignoreEnd(ctx, err)
+				return ignoreCanceled(ctx, err)
 			}
 		}
 		if cfg.Keys, cfg.Term, err = gossipKeys(ctx, api, o.Namespace, mgr.Log); err != nil {
@@ -161,35 +162,36 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	})
 	joined := func(*http.Request) error {
 		if a := running.Load(); a == nil || !a.Joined() {
-			return errors.New("looking for the other speakers")
+			return errors.New("the speaker has not joined the other speakers yet")
 		}
 		return nil
 	}
-	ask, err := asking(mgr)
+	clockRequests, err := clockRequester(mgr)
 	if err != nil {
 		return err
 	}
-	if err := cmp.Or(mgr.Add(announcer), mgr.Add(ask), mgr.AddReadyzCheck("joined", joined)); err != nil {
+	if err := cmp.Or(mgr.Add(announcer), mgr.Add(clockRequests), mgr.AddReadyzCheck("joined", joined)); err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}
 	if err = mgr.Start(ctx); errors.Is(err, speaker.ErrAddressChanged) {
-		mgr.Log.Info("starting again with another address for the gossip", "cause", err.Error())
-		return program.ErrStartAgain
+		mgr.Log.Info("restarting to use another address for the gossip", "cause", err.Error())
+		return program.ErrRestart
 	}
 	return err
 }
 
-// ignoreEnd returns no error when ctx has ended, as it does when the program is to end.
-func ignoreEnd(ctx context.Context, err error) error {
+// ignoreCanceled returns no error if ctx has ended, as it does when the program shuts down.
+func ignoreCanceled(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-// asking returns what keeps asking the API server for its version: everyone may, and it
-// has that at hand.
-func asking(mgr manager.Manager) (manager.RunnableFunc, error) {
+// clockRequester returns a runnable that requests the API server's version at intervals, so
+// that clockcheck can read the date of the response. Every account may read the version, and
+// it is cheap to serve.
+func clockRequester(mgr manager.Manager) (manager.RunnableFunc, error) {
 	api, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("set up: %w", err)
@@ -202,14 +204,14 @@ func asking(mgr manager.Manager) (manager.RunnableFunc, error) {
 
 // +kubebuilder:rbac:groups="",namespace=fairlead-system,resources=secrets,resourceNames=fairlead-gossip,verbs=get
 
-// gossipKeys waits for the Secret, which the controller makes.
+// gossipKeys waits for the Secret with the keys, which the controller creates.
 func gossipKeys(ctx context.Context, api client.Reader, namespace string, log logr.Logger) (keys [][]byte, term uint64, err error) {
 	for {
 		keys, term, err := kube.ReadGossip(ctx, api, namespace)
 		if err == nil {
 			return keys, term, nil
 		}
-		log.Info("waiting for the gossip key, which the controller makes", "cause", err.Error())
+		log.Info("waiting for the gossip key, which the controller creates", "cause", err.Error())
 		select {
 		case <-ctx.Done():
 			return nil, 0, ctx.Err()

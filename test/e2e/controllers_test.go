@@ -319,7 +319,7 @@ func ledAt(t *testing.T, p *lab.Process) (at []time.Time) {
 			Time time.Time
 			Msg  string
 		}
-		if json.Unmarshal(line, &said) == nil && said.Msg == "leading" {
+		if json.Unmarshal(line, &said) == nil && said.Msg == "this controller is active" {
 			at = append(at, said.Time)
 		}
 	}
