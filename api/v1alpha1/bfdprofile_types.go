@@ -2,8 +2,8 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// BFDProfile is how closely the path to a router is watched (RFC 5880).
-// BGPPeers name it.
+// BFDProfile has the parameters with which BFD monitors the path to a router
+// (RFC 5880). BGPPeers refer to it in spec.bfdProfile.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=bfdprofile,categories=fairlead
@@ -17,17 +17,17 @@ type BFDProfile struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is the timing and the mode.
+	// spec defines the timing and the mode.
 	//
 	// +optional
 	// +kubebuilder:default={}
 	Spec BFDProfileSpec `json:"spec,omitempty"`
 }
 
-// BFDProfileSpec is the timing and the mode of BFD sessions.
+// BFDProfileSpec defines the timing and the mode of BFD sessions.
 type BFDProfileSpec struct {
-	// receiveInterval is the shortest time between packets that this side can
-	// take, in milliseconds, 10 to 60000 (RFC 5880, 4.1: Required Min RX
+	// receiveInterval is the minimum interval between received packets that this
+	// side supports, in milliseconds, 10 to 60000 (RFC 5880, 4.1: Required Min RX
 	// Interval). Default: 300.
 	//
 	// +optional
@@ -36,9 +36,9 @@ type BFDProfileSpec struct {
 	// +kubebuilder:validation:Maximum=60000
 	ReceiveInterval int32 `json:"receiveInterval,omitempty"`
 
-	// transmitInterval is the shortest time between packets that this side wants
-	// to send, in milliseconds, 10 to 60000 (RFC 5880, 4.1: Desired Min TX
-	// Interval). Default: 300.
+	// transmitInterval is the minimum interval between packets that this side
+	// sends, in milliseconds, 10 to 60000 (RFC 5880, 4.1: Desired Min TX Interval).
+	// Default: 300.
 	//
 	// +optional
 	// +kubebuilder:default=300
@@ -46,8 +46,8 @@ type BFDProfileSpec struct {
 	// +kubebuilder:validation:Maximum=60000
 	TransmitInterval int32 `json:"transmitInterval,omitempty"`
 
-	// detectMultiplier is how many packets in a row must be missing for the path
-	// to be down, 2 to 255 (RFC 5880, 4.1: Detect Mult). Default: 3.
+	// detectMultiplier is the number of consecutive missing packets after which the
+	// path is down, 2 to 255 (RFC 5880, 4.1: Detect Mult). Default: 3.
 	//
 	// +optional
 	// +kubebuilder:default=3
@@ -55,15 +55,15 @@ type BFDProfileSpec struct {
 	// +kubebuilder:validation:Maximum=255
 	DetectMultiplier int32 `json:"detectMultiplier,omitempty"`
 
-	// passiveMode waits for the router's first packet (RFC 5880, 6.1). Default:
-	// false.
+	// passiveMode sends no packets until the router's first packet has arrived (RFC
+	// 5880, 6.1). Default: false.
 	//
 	// +optional
 	PassiveMode bool `json:"passiveMode,omitempty"`
 
-	// minimumTTL is the least TTL, or hop limit, with which packets of a router
-	// that is several hops away are accepted, 1 to 254 (RFC 5883, 5). With a
-	// router on the same network it is always 255 (RFC 5881, 5). Default: 254.
+	// minimumTTL is the minimum TTL, or hop limit, of packets that are accepted from
+	// a router several hops away, 1 to 254 (RFC 5883, 5). For a router on the same
+	// network it is always 255 (RFC 5881, 5). Default: 254.
 	//
 	// +optional
 	// +kubebuilder:default=254

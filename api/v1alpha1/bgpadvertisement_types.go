@@ -2,8 +2,8 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// BGPAdvertisement has addresses announced to BGP peers (RFC 4271) as routes.
-// An empty spec announces every address from every node to every peer, as host
+// BGPAdvertisement advertises addresses to BGP peers (RFC 4271) as routes. An
+// empty spec advertises every address from every node to every peer, as host
 // routes.
 //
 // +kubebuilder:object:root=true
@@ -22,63 +22,64 @@ type BGPAdvertisement struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is which addresses are announced, to whom, and with which attributes.
+	// spec defines the addresses, nodes and peers, and the attributes of the routes.
 	//
 	// +optional
 	// +kubebuilder:default={}
 	Spec BGPAdvertisementSpec `json:"spec,omitempty"`
 
-	// status is whether the advertisement is in effect.
+	// status says whether the advertisement is in effect.
 	//
 	// +optional
 	Status BGPAdvertisementStatus `json:"status,omitempty"`
 }
 
-// BGPAdvertisementSpec is which addresses are announced, to whom, and with
-// which attributes.
+// BGPAdvertisementSpec defines the addresses, nodes and peers, and the
+// attributes of the routes.
 type BGPAdvertisementSpec struct {
-	// ipAddressPools are the names of the pools whose addresses are announced.
-	// Default: with no ipAddressPoolSelectors either, all pools.
+	// ipAddressPools are the names of the pools whose addresses are advertised.
+	// Default: all pools, unless ipAddressPoolSelectors is set.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	IPAddressPools []ObjectName `json:"ipAddressPools,omitempty"`
 
-	// ipAddressPoolSelectors choose pools by their labels, in addition to
-	// ipAddressPools; one that matches is enough.
+	// ipAddressPoolSelectors select pools by their labels, in addition to
+	// ipAddressPools; a pool must match at least one.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	IPAddressPoolSelectors []LabelSelector `json:"ipAddressPoolSelectors,omitempty"`
 
-	// serviceSelectors choose the Services to announce by their labels; one that
-	// matches is enough. Default: all.
+	// serviceSelectors select the Services to advertise by their labels; a Service
+	// must match at least one. Default: all Services.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	ServiceSelectors []LabelSelector `json:"serviceSelectors,omitempty"`
 
-	// nodeSelectors choose the nodes that announce by their labels; one that
-	// matches is enough. Default: all.
+	// nodeSelectors select the nodes that advertise by their labels; a node must
+	// match at least one. Default: all nodes.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	NodeSelectors []LabelSelector `json:"nodeSelectors,omitempty"`
 
-	// peers are the names of the BGPPeers that are told. Default: all.
+	// peers are the names of the BGPPeers to which the routes are advertised.
+	// Default: all BGPPeers.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	Peers []ObjectName `json:"peers,omitempty"`
 
-	// aggregationLength is the prefix length of the announced IPv4 routes, 0 to
-	// 32: with 24, one /24 stands for all of its addresses that are announced.
-	// Default: 32, a route for each address.
+	// aggregationLength is the prefix length of the advertised IPv4 routes, 0 to
+	// 32: with 24, all addresses in one /24 are advertised as that /24. Default:
+	// 32, a route for each address.
 	//
 	// +optional
 	// +kubebuilder:default=32
@@ -86,7 +87,7 @@ type BGPAdvertisementSpec struct {
 	// +kubebuilder:validation:Maximum=32
 	AggregationLength *int32 `json:"aggregationLength,omitempty"`
 
-	// aggregationLengthV6 is the prefix length of the announced IPv6 routes, 0 to
+	// aggregationLengthV6 is the prefix length of the advertised IPv6 routes, 0 to
 	// 128. Default: 128, a route for each address.
 	//
 	// +optional
@@ -95,36 +96,38 @@ type BGPAdvertisementSpec struct {
 	// +kubebuilder:validation:Maximum=128
 	AggregationLengthV6 *int32 `json:"aggregationLengthV6,omitempty"`
 
-	// localPref is the LOCAL_PREF attribute (RFC 4271, 5.1.5), 0 to 4294967295; a
-	// higher one is preferred. It is sent to internal peers only. Default: 100.
+	// localPref is the LOCAL_PREF attribute (RFC 4271, 5.1.5), 0 to 4294967295;
+	// routers prefer a higher value. It is sent to internal peers only. Default:
+	// 100.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
 	LocalPref *int64 `json:"localPref,omitempty"`
 
-	// med is the MULTI_EXIT_DISC attribute (RFC 4271, 5.1.4), 0 to 4294967295; a
-	// lower one is preferred. Default: it is not sent.
+	// med is the MULTI_EXIT_DISC attribute (RFC 4271, 5.1.4), 0 to 4294967295;
+	// routers prefer a lower value. Default: it is not sent.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
 	MED *int64 `json:"med,omitempty"`
 
-	// asPathPrepend is how many more times than once the own AS number is put in
-	// front of the AS path towards external peers, 0 to 16; a longer path is less
-	// preferred. Default: 0.
+	// asPathPrepend is how many additional times the own AS number is prepended to
+	// the AS path for external peers, 0 to 16; routers prefer a shorter path.
+	// Default: 0.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=16
 	ASPathPrepend int32 `json:"asPathPrepend,omitempty"`
 
-	// communities go with the routes. Each is two 16-bit numbers ("65000:1", RFC
-	// 1997), a large community of three 32-bit numbers ("large:65000:1:2", RFC
-	// 8092), a well-known name (no-export, no-advertise, no-export-subconfed or
-	// local-as, no-peer, blackhole, graceful-shutdown, accept-own, llgr-stale,
-	// no-llgr, internet), or an alias that a Community object defines.
+	// communities are attached to the routes. Each is two 16-bit numbers
+	// ("65000:1", RFC 1997), a large community of three 32-bit numbers
+	// ("large:65000:1:2", RFC 8092), a well-known name (no-export, no-advertise,
+	// no-export-subconfed or local-as, no-peer, blackhole, graceful-shutdown,
+	// accept-own, llgr-stale, no-llgr, internet), or an alias that a Community
+	// object defines.
 	//
 	// +optional
 	// +listType=set
@@ -132,18 +135,18 @@ type BGPAdvertisementSpec struct {
 	Communities []CommunityReference `json:"communities,omitempty"`
 }
 
-// CommunityReference is a BGP community, or the alias of one.
+// CommunityReference is a BGP community or an alias.
 //
 // +kubebuilder:validation:MaxLength=63
-// +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') || self.matches('^[0-9]{1,10}:[0-9]{1,10}$') || self.matches('^large:[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$')`,messageExpression=`'"' + self + '" is no community; write two numbers like "65000:1", three like "large:65000:1:2", a well-known name like "no-export", or the alias that a Community gives'`
-// +kubebuilder:validation:XValidation:rule=`!self.matches('^[0-9]{1,10}:[0-9]{1,10}$') || self.split(':', 3).all(n, int(n) <= 65535)`,messageExpression=`'"' + self + '" has a number above 65535, which is all that each half has room for; write a large community instead, such as "large:' + self + ':0"'`
-// +kubebuilder:validation:XValidation:rule=`!self.matches('^large:[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$') || self.replace('large:', "").split(':', 4).all(n, int(n) <= 4294967295)`,messageExpression=`'"' + self + '" has a number above 4294967295, which is all that each part has room for; write smaller numbers'`
+// +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') || self.matches('^[0-9]{1,10}:[0-9]{1,10}$') || self.matches('^large:[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$')`,messageExpression=`'"' + self + '" is not a community; write two numbers like "65000:1", three like "large:65000:1:2", a well-known name like "no-export", or an alias that a Community defines'`
+// +kubebuilder:validation:XValidation:rule=`!self.matches('^[0-9]{1,10}:[0-9]{1,10}$') || self.split(':', 3).all(n, int(n) <= 65535)`,messageExpression=`'"' + self + '" has a number above 65535, the maximum of each half; write a large community instead, such as "large:' + self + ':0"'`
+// +kubebuilder:validation:XValidation:rule=`!self.matches('^large:[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$') || self.replace('large:', "").split(':', 4).all(n, int(n) <= 4294967295)`,messageExpression=`'"' + self + '" has a number above 4294967295, the maximum of each part; write smaller numbers'`
 type CommunityReference string
 
-// BGPAdvertisementStatus is whether an advertisement is in effect.
+// BGPAdvertisementStatus says whether an advertisement is in effect.
 type BGPAdvertisementStatus struct {
-	// conditions: Ready is True when the advertisement is in effect as written,
-	// and otherwise says why not.
+	// conditions has the condition Ready: True if the advertisement is in effect as
+	// written, otherwise with the reason.
 	//
 	// +optional
 	// +listType=map

@@ -2,7 +2,7 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// Community gives BGP communities names, which BGPAdvertisements can use.
+// Community defines aliases of BGP communities for use in BGPAdvertisements.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=bgpcommunity,categories=fairlead
@@ -12,15 +12,15 @@ type Community struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is the names and what they stand for.
+	// spec defines the aliases.
 	//
 	// +required
 	Spec CommunitySpec `json:"spec"`
 }
 
-// CommunitySpec is names and what they stand for.
+// CommunitySpec defines aliases of BGP communities.
 type CommunitySpec struct {
-	// communities are the names. Example: [{"name": "backup", "value":
+	// communities are the aliases. Example: [{"name": "backup", "value":
 	// "65000:80"}].
 	//
 	// +required
@@ -31,7 +31,7 @@ type CommunitySpec struct {
 	Communities []CommunityAlias `json:"communities"`
 }
 
-// CommunityAlias is a name for a BGP community.
+// CommunityAlias is an alias of a BGP community.
 type CommunityAlias struct {
 	// name is the alias: lower-case letters, digits and '-'. Example: "backup".
 	//
@@ -46,19 +46,19 @@ type CommunityAlias struct {
 	Value CommunityValue `json:"value"`
 }
 
-// CommunityAliasName is a name for a BGP community.
+// CommunityAliasName is the name of an alias.
 //
 // +kubebuilder:validation:MaxLength=63
 // +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')`,messageExpression=`'"' + self + '" cannot be an alias; write lower-case letters, digits and "-", a letter first, such as "backup"'`
-// +kubebuilder:validation:XValidation:rule=`!(self in ['no-export', 'no-advertise', 'no-export-subconfed', 'local-as', 'no-peer', 'blackhole', 'graceful-shutdown', 'accept-own', 'llgr-stale', 'no-llgr', 'internet'])`,messageExpression=`'"' + self + '" is the name of a well-known community already; write another name'`
+// +kubebuilder:validation:XValidation:rule=`!(self in ['no-export', 'no-advertise', 'no-export-subconfed', 'local-as', 'no-peer', 'blackhole', 'graceful-shutdown', 'accept-own', 'llgr-stale', 'no-llgr', 'internet'])`,messageExpression=`'"' + self + '" is already the name of a well-known community; write another name'`
 type CommunityAliasName string
 
 // CommunityValue is a BGP community.
 //
 // +kubebuilder:validation:MaxLength=63
-// +kubebuilder:validation:XValidation:rule=`self in ['no-export', 'no-advertise', 'no-export-subconfed', 'local-as', 'no-peer', 'blackhole', 'graceful-shutdown', 'accept-own', 'llgr-stale', 'no-llgr', 'internet'] || self.matches('^[0-9]{1,10}:[0-9]{1,10}$') || self.matches('^large:[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$')`,messageExpression=`'"' + self + '" is no community; write two numbers like "65000:1", three like "large:65000:1:2" or a well-known name like "no-export"'`
-// +kubebuilder:validation:XValidation:rule=`!self.matches('^[0-9]{1,10}:[0-9]{1,10}$') || self.split(':', 3).all(n, int(n) <= 65535)`,messageExpression=`'"' + self + '" has a number above 65535, which is all that each half has room for; write a large community instead, such as "large:' + self + ':0"'`
-// +kubebuilder:validation:XValidation:rule=`!self.matches('^large:[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$') || self.replace('large:', "").split(':', 4).all(n, int(n) <= 4294967295)`,messageExpression=`'"' + self + '" has a number above 4294967295, which is all that each part has room for; write smaller numbers'`
+// +kubebuilder:validation:XValidation:rule=`self in ['no-export', 'no-advertise', 'no-export-subconfed', 'local-as', 'no-peer', 'blackhole', 'graceful-shutdown', 'accept-own', 'llgr-stale', 'no-llgr', 'internet'] || self.matches('^[0-9]{1,10}:[0-9]{1,10}$') || self.matches('^large:[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$')`,messageExpression=`'"' + self + '" is not a community; write two numbers like "65000:1", three like "large:65000:1:2" or a well-known name like "no-export"'`
+// +kubebuilder:validation:XValidation:rule=`!self.matches('^[0-9]{1,10}:[0-9]{1,10}$') || self.split(':', 3).all(n, int(n) <= 65535)`,messageExpression=`'"' + self + '" has a number above 65535, the maximum of each half; write a large community instead, such as "large:' + self + ':0"'`
+// +kubebuilder:validation:XValidation:rule=`!self.matches('^large:[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$') || self.replace('large:', "").split(':', 4).all(n, int(n) <= 4294967295)`,messageExpression=`'"' + self + '" has a number above 4294967295, the maximum of each part; write smaller numbers'`
 type CommunityValue string
 
 // CommunityList is a list of Community objects.

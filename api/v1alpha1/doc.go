@@ -1,10 +1,10 @@
-// Package v1alpha1 is Fairlead's API: the objects a person writes, and the
-// status Fairlead writes back.
+// Package v1alpha1 is Fairlead's API: the objects that users write, and the
+// status that Fairlead writes.
 //
-// Every refusal that one object alone can decide is a rule on its type,
-// checked by the API server, so that a mistake is answered where it is made
-// and in words that say what to write instead. What takes a second object to
-// decide (two pools that overlap, a name that nobody has) is a condition.
+// Mistakes that can be detected in one object alone are validation rules of its
+// type. The API server checks them, so that kubectl reports the mistake with
+// the fix. Mistakes that involve another object, such as two pools that overlap
+// or a reference to an object that does not exist, are conditions.
 //
 // +kubebuilder:object:generate=true
 // +groupName=fairlead.dev

@@ -2,7 +2,7 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// IPAddressPool is a set of addresses that Services can be given.
+// IPAddressPool is a set of addresses for Services.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -23,24 +23,25 @@ type IPAddressPool struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is which addresses there are, and who may have them.
+	// spec defines the addresses of the pool and which Services can use them.
 	//
 	// +required
 	Spec IPAddressPoolSpec `json:"spec"`
 
-	// status is how much of the pool is in use.
+	// status is the usage of the pool.
 	//
 	// +optional
 	Status IPAddressPoolStatus `json:"status,omitempty"`
 }
 
-// IPAddressPoolSpec is which addresses there are, and who may have them.
+// IPAddressPoolSpec defines the addresses of a pool and which Services can use
+// them.
 type IPAddressPoolSpec struct {
 	// addresses are the pool's addresses, IPv4, IPv6 or both: networks in CIDR
 	// notation, or the first and the last address with a dash between them.
 	// Example: ["192.0.2.0/28", "192.0.2.100-192.0.2.120", "2001:db8:0:1::/64"].
-	// An address that is taken out while a Service has it stays with that Service,
-	// and is listed in status.retiring.
+	// If you remove an address that a Service uses, the Service keeps it, and
+	// status.retiring lists it.
 	//
 	// +required
 	// +listType=set
@@ -48,96 +49,96 @@ type IPAddressPoolSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Addresses []AddressRange `json:"addresses"`
 
-	// excludes are addresses that are never given although they are in addresses:
-	// a router's, for example. They are written in the same way. Example:
-	// ["192.0.2.1-192.0.2.5"].
+	// excludes are addresses in spec.addresses that are never assigned, such as a
+	// router's address, in the same notation. Example: ["192.0.2.1-192.0.2.5"].
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	Excludes []AddressRange `json:"excludes,omitempty"`
 
-	// autoAssign lets a Service that asks for no pool be given an address of this
-	// one. Default: true.
+	// autoAssign allows the pool to be used for Services that do not request a
+	// pool. Default: true.
 	//
 	// +optional
 	// +kubebuilder:default=true
 	AutoAssign *bool `json:"autoAssign,omitempty"`
 
-	// avoidBuggyIPs leaves out IPv4 addresses that end in .0 or .255, which some
-	// old clients cannot talk to. Default: false.
+	// avoidBuggyIPs excludes IPv4 addresses that end in .0 or .255, with which
+	// some old clients cannot communicate. Default: false.
 	//
 	// +optional
 	AvoidBuggyIPs bool `json:"avoidBuggyIPs,omitempty"`
 
-	// disabled keeps what is assigned, and gives nothing new. Default: false.
+	// disabled stops new assignments; Services keep the addresses that they have.
+	// Default: false.
 	//
 	// +optional
 	Disabled bool `json:"disabled,omitempty"`
 
-	// maxPerNamespace is how many addresses of this pool the Services of one
-	// namespace can have together. Default: 0, which is no limit.
+	// maxPerNamespace is the maximum number of addresses of this pool for all
+	// Services of one namespace together. Default: 0, no limit.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	MaxPerNamespace int32 `json:"maxPerNamespace,omitempty"`
 
-	// sharing is who may share one address, given the same
-	// fairlead.dev/allow-shared-ip key and different ports: Services of the same
-	// Namespace, of the whole Cluster, or Never anyone. Default: Namespace.
+	// sharing is which Services with the same fairlead.dev/allow-shared-ip key and
+	// different ports can share an address: those of the same Namespace, of the
+	// whole Cluster, or none (Never). Default: Namespace.
 	//
 	// +optional
 	// +kubebuilder:default=Namespace
 	Sharing SharingPolicy `json:"sharing,omitempty"`
 
-	// serviceAllocation says which Services the pool is for, and which pool comes
-	// first where several would do. Default: it is for all.
+	// serviceAllocation restricts the pool to some Services, and sets its priority
+	// among the pools that a Service can use. Default: all Services can use it.
 	//
 	// +optional
 	ServiceAllocation *ServiceAllocation `json:"serviceAllocation,omitempty"`
 }
 
-// SharingPolicy is who may share one address by key.
+// SharingPolicy is which Services can share an address.
 //
 // +kubebuilder:validation:Enum=Namespace;Cluster;Never
 type SharingPolicy string
 
-// Who may share one address by key.
+// The sharing policies.
 const (
 	SharingNamespace SharingPolicy = "Namespace"
 	SharingCluster   SharingPolicy = "Cluster"
 	SharingNever     SharingPolicy = "Never"
 )
 
-// ServiceAllocation says which Services a pool is for. A Service must be in
-// one of namespaces or in one that namespaceSelectors choose, and be chosen by
-// one of serviceSelectors; a list that is empty asks for nothing.
+// ServiceAllocation selects the Services that can use a pool. The Service's
+// namespace must be in namespaces or match one of namespaceSelectors, and the
+// Service must match one of serviceSelectors. An empty list has no effect.
 type ServiceAllocation struct {
-	// priority is the order among pools that would all do: 1 comes first, then 2,
-	// and so on; 0 comes last. Default: 0.
+	// priority is the order among the pools that a Service can use: 1 is used
+	// first, then 2, and so on; 0 is used last. Default: 0.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Priority int32 `json:"priority,omitempty"`
 
-	// namespaces are the names of namespaces whose Services can have an address of
-	// the pool. Example: ["shop", "blog"].
+	// namespaces are the names of namespaces whose Services can use the pool.
+	// Example: ["shop", "blog"].
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=256
 	Namespaces []NamespaceName `json:"namespaces,omitempty"`
 
-	// namespaceSelectors choose such namespaces by their labels; one that matches
-	// is enough.
+	// namespaceSelectors select such namespaces by their labels; a namespace must
+	// match at least one.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	NamespaceSelectors []LabelSelector `json:"namespaceSelectors,omitempty"`
 
-	// serviceSelectors choose Services by their labels; one that matches is
-	// enough.
+	// serviceSelectors select Services by their labels; a Service must match at
+	// least one.
 	//
 	// +optional
 	// +listType=atomic
@@ -151,36 +152,36 @@ type ServiceAllocation struct {
 // +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')`,messageExpression=`'"' + self + '" cannot be the name of a namespace; write lower-case letters, digits and "-"; to choose by label use namespaceSelectors'`
 type NamespaceName string
 
-// IPAddressPoolStatus is how much of a pool is in use. A count too large for
-// the field (a /64 has 2^64 addresses) says 9223372036854775807.
+// IPAddressPoolStatus is the usage of a pool. A count that is too large for its
+// field (a /64 has 2^64 addresses) is 9223372036854775807.
 type IPAddressPoolStatus struct {
-	// assignedIPv4 is how many of the pool's IPv4 addresses Services have.
+	// assignedIPv4 is the number of IPv4 addresses that are assigned.
 	//
 	// +optional
 	// +kubebuilder:default=0
 	AssignedIPv4 int64 `json:"assignedIPv4"`
 
-	// assignedIPv6 is how many of the pool's IPv6 addresses Services have.
+	// assignedIPv6 is the number of IPv6 addresses that are assigned.
 	//
 	// +optional
 	// +kubebuilder:default=0
 	AssignedIPv6 int64 `json:"assignedIPv6"`
 
-	// availableIPv4 is how many of the pool's IPv4 addresses are free.
+	// availableIPv4 is the number of IPv4 addresses that are free.
 	//
 	// +optional
 	// +kubebuilder:default=0
 	AvailableIPv4 int64 `json:"availableIPv4"`
 
-	// availableIPv6 is how many of the pool's IPv6 addresses are free.
+	// availableIPv6 is the number of IPv6 addresses that are free.
 	//
 	// +optional
 	// +kubebuilder:default=0
 	AvailableIPv6 int64 `json:"availableIPv6"`
 
-	// retiring are addresses that a Service has although spec.addresses no longer
-	// does. They stay, and are announced, until the Service gives them back; then
-	// they are gone. The first 1000 are listed.
+	// retiring are addresses that Services use and that are no longer in
+	// spec.addresses. They stay assigned and announced until the Service releases
+	// them; they are not assigned again. The first 1000 are listed.
 	//
 	// +optional
 	// +listType=map
@@ -189,8 +190,8 @@ type IPAddressPoolStatus struct {
 	// +kubebuilder:validation:MaxItems=1000
 	Retiring []RetiringAddress `json:"retiring,omitempty"`
 
-	// conditions: Ready is True when the pool gives addresses as written, and
-	// otherwise says why not.
+	// conditions has the condition Ready: True if the pool is in effect as written,
+	// otherwise with the reason.
 	//
 	// +optional
 	// +listType=map
@@ -198,14 +199,16 @@ type IPAddressPoolStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// RetiringAddress is an address that is in use but no longer in a pool's spec.
+// RetiringAddress is an address that a Service uses and that is no longer in the
+// pool's spec.
 type RetiringAddress struct {
 	// address is the address. Example: "192.0.2.10".
 	//
 	// +required
 	Address string `json:"address"`
 
-	// service is the Service that has it, as namespace/name. Example: "shop/web".
+	// service is the Service that uses the address, as namespace/name. Example:
+	// "shop/web".
 	//
 	// +required
 	Service string `json:"service"`

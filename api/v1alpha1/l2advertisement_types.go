@@ -2,9 +2,9 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// L2Advertisement has addresses announced on the local network, by ARP (IPv4,
-// RFC 826) and NDP (IPv6, RFC 4861): one node at a time answers for an
-// address. An empty spec announces every address on every node and interface.
+// L2Advertisement announces addresses on the local network, by ARP (IPv4, RFC
+// 826) and NDP (IPv6, RFC 4861): one node at a time answers for an address. An
+// empty spec announces every address, on any node and interface.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -21,65 +21,65 @@ type L2Advertisement struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is which addresses are announced, where.
+	// spec defines the addresses, nodes and interfaces.
 	//
 	// +optional
 	Spec L2AdvertisementSpec `json:"spec,omitempty"`
 
-	// status is whether the advertisement is in effect.
+	// status says whether the advertisement is in effect.
 	//
 	// +optional
 	Status L2AdvertisementStatus `json:"status,omitempty"`
 }
 
-// L2AdvertisementSpec is which addresses are announced, where.
+// L2AdvertisementSpec defines the addresses, nodes and interfaces.
 type L2AdvertisementSpec struct {
 	// ipAddressPools are the names of the pools whose addresses are announced.
-	// Default: with no ipAddressPoolSelectors either, all pools.
+	// Default: all pools, unless ipAddressPoolSelectors is set.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	IPAddressPools []ObjectName `json:"ipAddressPools,omitempty"`
 
-	// ipAddressPoolSelectors choose pools by their labels, in addition to
-	// ipAddressPools; one that matches is enough.
+	// ipAddressPoolSelectors select pools by their labels, in addition to
+	// ipAddressPools; a pool must match at least one.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	IPAddressPoolSelectors []LabelSelector `json:"ipAddressPoolSelectors,omitempty"`
 
-	// serviceSelectors choose the Services to announce by their labels; one that
-	// matches is enough. Default: all.
+	// serviceSelectors select the Services to announce by their labels; a Service
+	// must match at least one. Default: all Services.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	ServiceSelectors []LabelSelector `json:"serviceSelectors,omitempty"`
 
-	// nodeSelectors choose the nodes that may announce by their labels; one that
-	// matches is enough. Default: all.
+	// nodeSelectors select the nodes that can announce by their labels; a node must
+	// match at least one. Default: all nodes.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	NodeSelectors []LabelSelector `json:"nodeSelectors,omitempty"`
 
-	// preferredNodeSelectors say which of these nodes come first. The weights of
-	// those that match a node are added up, and of the nodes that can announce one
-	// with the highest sum does. It never moves an address that already is
-	// announced.
+	// preferredNodeSelectors set which of these nodes are preferred. The weights of
+	// the selectors that match a node are summed, and a node with the highest sum
+	// among the candidates announces the address. They never move an address that
+	// is already announced.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	PreferredNodeSelectors []PreferredNodeSelector `json:"preferredNodeSelectors,omitempty"`
 
-	// interfaces are the network interfaces to announce on: names, or patterns
-	// with * ? and [a-z]. Examples: ["eth1"], ["bond*"]. Default: those with an
-	// address in the subnet of the announced one. One that has no address at all
-	// must be named in full.
+	// interfaces are the network interfaces on which to announce: names, or
+	// patterns with * ? and [a-z]. Examples: ["eth1"], ["bond*"]. Default: the
+	// interfaces with an address in the subnet of the announced address. To use an
+	// interface without any address, write its full name.
 	//
 	// +optional
 	// +listType=set
@@ -87,25 +87,25 @@ type L2AdvertisementSpec struct {
 	Interfaces []InterfacePattern `json:"interfaces,omitempty"`
 }
 
-// PreferredNodeSelector gives the nodes it chooses a weight.
+// PreferredNodeSelector adds a weight to the nodes that it selects.
 type PreferredNodeSelector struct {
-	// weight is how much a node that matches is preferred, 1 to 100.
+	// weight is added for each node that matches, 1 to 100.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	Weight int32 `json:"weight"`
 
-	// preference chooses nodes by their labels.
+	// preference selects nodes by their labels.
 	//
 	// +required
 	Preference LabelSelector `json:"preference"`
 }
 
-// L2AdvertisementStatus is whether an advertisement is in effect.
+// L2AdvertisementStatus says whether an advertisement is in effect.
 type L2AdvertisementStatus struct {
-	// conditions: Ready is True when the advertisement is in effect as written,
-	// and otherwise says why not.
+	// conditions has the condition Ready: True if the advertisement is in effect as
+	// written, otherwise with the reason.
 	//
 	// +optional
 	// +listType=map

@@ -1,60 +1,60 @@
 package v1alpha1
 
-// LoadBalancerClass is the spec.loadBalancerClass of the Services that are
-// Fairlead's by name. By default so are those without a class.
+// LoadBalancerClass is the spec.loadBalancerClass of the Services that Fairlead
+// handles. By default it also handles Services without a class.
 const LoadBalancerClass = "fairlead.dev/fairlead"
 
-// FinalizerPoolInUse holds a pool that is being deleted until no Service has
-// an address of it.
+// FinalizerPoolInUse blocks the deletion of a pool until no Service uses an
+// address of it.
 const FinalizerPoolInUse = "fairlead.dev/pool-in-use"
 
-// FinalizerClaimInUse holds a claim that is being deleted until no Service has
-// its addresses.
+// FinalizerClaimInUse blocks the deletion of a claim until no Service uses its
+// addresses.
 const FinalizerClaimInUse = "fairlead.dev/claim-in-use"
 
-// Annotations that a user writes on a Service.
+// Annotations on a Service.
 const (
-	// AnnotationLoadBalancerIPs asks for exact addresses, comma-separated, at most
+	// AnnotationLoadBalancerIPs requests exact addresses, comma-separated, at most
 	// one of each family: "192.0.2.10" or "192.0.2.10,2001:db8::10".
 	AnnotationLoadBalancerIPs = "fairlead.dev/loadBalancerIPs"
 
-	// AnnotationAddressPool asks for an address of the pool of this name.
+	// AnnotationAddressPool requests an address of the pool with this name.
 	AnnotationAddressPool = "fairlead.dev/address-pool"
 
-	// AnnotationAllowSharedIP is a key: Services with the same key may share an
-	// address, if the pool's sharing says so and their ports differ.
+	// AnnotationAllowSharedIP is a key: Services with the same key can share an
+	// address if the pool's sharing policy allows it and their ports differ.
 	AnnotationAllowSharedIP = "fairlead.dev/allow-shared-ip"
 
-	// AnnotationClaim asks for the addresses of the IPAddressClaim of this name in
+	// AnnotationClaim requests the addresses of the IPAddressClaim with this name in
 	// the Service's namespace.
 	AnnotationClaim = "fairlead.dev/claim"
 
-	// AnnotationAssignment is the controller's record of what it assigned to the
-	// Service: the addresses, their pools and claims, as JSON. It is written together
-	// with status.loadBalancer. Users do not write it; what it adds to the status is
-	// ignored.
+	// AnnotationAssignment is the controller's record of the addresses that it
+	// assigned to the Service, with their pools and claims, as JSON. The controller
+	// writes it together with status.loadBalancer. Users must not write it: addresses
+	// in it that are not in the status are ignored.
 	AnnotationAssignment = "fairlead.dev/assignment"
 )
 
-// Annotations that a user writes on a Speaker.
+// Annotations on a Speaker, written by users.
 const (
-	// AnnotationDrain has the other speakers take over what this one announces, for
-	// as long as it is there. Its value is the user's to choose: "true", or why.
+	// AnnotationDrain moves the addresses of this speaker to the other speakers, as
+	// long as the annotation exists. Any value: "true", or the reason.
 	AnnotationDrain = "fairlead.dev/drain"
 
-	// AnnotationTake has the speaker take these addresses over, comma-separated,
-	// one after the other: "192.0.2.10,2001:db8::10". It then removes the annotation,
-	// and says in the condition Moved what became of them.
+	// AnnotationTake makes the speaker take over these addresses, comma-separated,
+	// one after the other: "192.0.2.10,2001:db8::10". The speaker then removes the
+	// annotation and reports the result in the condition Moved.
 	AnnotationTake = "fairlead.dev/take"
 
-	// AnnotationRebalance, with any value, has the speaker take over addresses of
-	// those that announce more, one after the other, until it has its share. It then
-	// removes the annotation.
+	// AnnotationRebalance, with any value, makes the speaker take over addresses from
+	// speakers with more addresses, one after the other, until it has its share. The
+	// speaker then removes the annotation.
 	AnnotationRebalance = "fairlead.dev/rebalance"
 )
 
-// The same annotations by MetalLB's names, its present and its former prefix.
-// They are honoured; where both are there, Fairlead's own wins.
+// The same annotations with MetalLB's present and former prefix. They have the
+// same effect; if several are set, Fairlead's own annotation is used.
 const (
 	AnnotationMetalLBLoadBalancerIPs = "metallb.io/loadBalancerIPs"
 	AnnotationMetalLBAddressPool     = "metallb.io/address-pool"
@@ -67,44 +67,44 @@ const (
 
 // Condition types.
 const (
-	// ConditionReady says whether an object of this package is in effect; every
-	// kind with conditions has it.
+	// ConditionReady says whether an object of this package is in effect. Every kind
+	// with conditions has it.
 	ConditionReady = "Ready"
 
-	// ConditionAddressAssigned says, on a Service, whether it has the addresses it
-	// asked for.
+	// ConditionAddressAssigned says whether a Service has the addresses that it
+	// requests.
 	ConditionAddressAssigned = "fairlead.dev/AddressAssigned"
 
-	// ConditionAnnounced says, on a Service, whether the network is told about its
-	// addresses, and by whom.
+	// ConditionAnnounced says whether the addresses of a Service are announced, and by
+	// which nodes.
 	ConditionAnnounced = "fairlead.dev/Announced"
 )
 
 // Condition types of a Speaker, beside ConditionReady.
 const (
-	// ConditionMoved says what became of the last order to take addresses over: False
-	// while it goes on, and when one could not be taken.
+	// ConditionMoved is the result of the last requested move of addresses: False
+	// while it is in progress, and if an address could not be moved.
 	ConditionMoved = "Moved"
 
 	// ConditionKubeProxyHealthy says whether the node's kube-proxy is healthy. It is
-	// not there on nodes whose kube-proxy was never heard of.
+	// absent on nodes whose kube-proxy never answered.
 	ConditionKubeProxyHealthy = "KubeProxyHealthy"
 
-	// ConditionNetworkReady says whether anything was found in the node's kernel, or
-	// heard on its network, that defeats announcing.
+	// ConditionNetworkReady says whether no kernel setting or network condition
+	// interferes with announcing.
 	ConditionNetworkReady = "NetworkReady"
 
-	// ConditionEndpointValid says whether the speaker's endpoint is its own, and one that all
-	// others can reach. It is there since the speaker found that it is not.
+	// ConditionEndpointValid says whether the speaker's endpoint is unique and reachable by all
+	// other speakers. It is absent until the speaker detects a problem.
 	ConditionEndpointValid = "EndpointValid"
 
-	// ConditionClockInSync says whether the node's clock is that of the API server, by
-	// the dates of its answers. Announcing does not depend on it.
+	// ConditionClockInSync says whether the node's clock agrees with the API server's,
+	// according to the dates of its responses. Announcing does not depend on it.
 	ConditionClockInSync = "ClockInSync"
 )
 
-// Reasons of the condition Ready on the kinds of this API. A claim that lacks an
-// address has the reason that a Service in its place would have (internal/lb).
+// Reasons of the condition Ready on the kinds of this API. A claim without an
+// address has the reason that a Service would have (internal/lb).
 const (
 	// ReasonAccepted: the object is in effect as written.
 	//
@@ -496,34 +496,32 @@ const (
 	EventConflict = "Conflict"
 )
 
-// How long the lists in a status may be. Who writes the status lists the first
-// of them and gives the total beside it.
+// Maximum lengths of the lists in a status. A longer list is truncated, and a
+// count beside it has the total.
 const (
-	// MaxRetiring is how many addresses status.retiring of a pool lists.
+	// MaxRetiring limits the addresses in status.retiring of a pool.
 	MaxRetiring = 1000
 
-	// MaxSpeakerLayer2 is how many addresses status.layer2 of a Speaker lists;
+	// MaxSpeakerLayer2 limits the addresses in status.layer2 of a Speaker;
 	// status.ownedAddresses counts all.
 	MaxSpeakerLayer2 = 4096
 
-	// MaxSpeakerSessions is how many sessions status.bgpSessions of a Speaker lists.
+	// MaxSpeakerSessions limits the sessions in status.bgpSessions of a Speaker.
 	MaxSpeakerSessions = 1024
 
-	// MaxSpeakerServices is how many Services each entry of status.layer2 and
-	// status.conflicts of a Speaker lists.
+	// MaxSpeakerServices limits the Services in each entry of status.layer2 and
+	// status.conflicts of a Speaker.
 	MaxSpeakerServices = 16
-	// MaxSpeakerConflicts is how many foreign hosts status.conflicts of a Speaker
-	// lists.
+	// MaxSpeakerConflicts limits the foreign hosts in status.conflicts of a Speaker.
 	MaxSpeakerConflicts = 256
-	// MaxUnheard is how many speakers status.gossip.unheardSpeakers of a Speaker lists.
+	// MaxUnheard limits the speakers in status.gossip.unheardSpeakers of a Speaker.
 	MaxUnheard = 5
-	// MaxMoved is how many addresses status.movedAddresses of a Speaker lists.
+	// MaxMoved limits the addresses in status.movedAddresses of a Speaker.
 	MaxMoved = 64
-	// MaxSpeakerHostAddresses is how many addresses status.hostAddresses of a Speaker
-	// lists.
+	// MaxSpeakerHostAddresses limits the addresses in status.hostAddresses of a Speaker.
 	MaxSpeakerHostAddresses = 256
-	// MaxSpeakerOnLink and MaxSpeakerGateways are how many networks and gateways an
-	// interface of a Speaker lists.
+	// MaxSpeakerOnLink and MaxSpeakerGateways limit the networks and gateways of an
+	// interface of a Speaker.
 	MaxSpeakerOnLink   = 64
 	MaxSpeakerGateways = 16
 )

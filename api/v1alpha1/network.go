@@ -1,19 +1,18 @@
 package v1alpha1
 
-// How the rules of AddressRange work. The first decides whether it is a
-// network or a range at all, and each of the others is about one of the two
-// only, so that one mistake has one answer. CEL cannot compare addresses, so
-// the two rules about order turn them into numbers: IPv4 into one, IPv6 into
-// eight, of which the first that differs decides. For that, "::" is replaced
-// by as many zeros as are missing, and each group of hexadecimal digits is
-// added up digit by digit. It is written with what the API server's cost
-// estimate knows the size of: substring, replace and charAt, and split with a
-// limit.
+// How the rules of AddressRange work: the first rule checks that the value is a
+// network or a range, and each other rule applies to one of the two only, so
+// that one mistake has one message. CEL cannot compare addresses, so the two
+// rules about order convert them to numbers: IPv4 to one number, IPv6 to eight,
+// of which the first that differs decides. For IPv6, "::" is replaced by the
+// missing zeros, and each group of hexadecimal digits is summed digit by digit.
+// The rules use only functions whose result size the API server's cost estimate
+// knows: substring, replace, charAt, and split with a limit.
 //
-// A range, unlike a network, can have a forbidden block in its middle. It then
-// has the first address of that block (the numbers in the IPv4 rule) or, as
-// fe80::/10 is the only one in the middle of IPv6, it ends in fec0::/10 behind
-// it.
+// A range, unlike a network, can contain a forbidden block in its middle. It
+// then contains the first address of that block (the numbers in the IPv4 rule).
+// In IPv6 only fe80::/10 is a middle block; such a range ends in fec0::/10,
+// which follows it.
 
 // AddressRange is a set of addresses of one family: a network in CIDR notation
 // ("192.0.2.0/24", "2001:db8::/64"), or the first and the last address with a
@@ -21,8 +20,8 @@ package v1alpha1
 //
 // +kubebuilder:validation:MaxLength=90
 // +kubebuilder:validation:XValidation:rule=`!self.contains(' ')`,messageExpression=`'"%s" has a space in it; write "%s"'.format([self, self.replace(' ', "")])`
-// +kubebuilder:validation:XValidation:rule=`self.contains(' ') || isCIDR(self) || (self.split('-', 3).size() == 2 && self.split('-', 3).all(a, isIP(a)))`,messageExpression=`isIP(self) ? '"' + self + '" is one address; write "' + self + (self.contains(':') ? '/128' : '/32') + '"' : self.lowerAscii().contains('::ffff:') && self.contains('.') ? '"' + self + '" is an IPv4-mapped IPv6 address; write the IPv4 address, without "::ffff:"' : '"' + self + '" is neither a network nor a range of addresses; write one like "192.0.2.0/24", "192.0.2.10-192.0.2.20" or "2001:db8::/64"'`
-// +kubebuilder:validation:XValidation:rule=`!isCIDR(self) || cidr(self) == cidr(self).masked()`,messageExpression=`'"%s" has bits set behind its prefix; write the network "%s", or the one address "%s/%s"'.format([self, string(cidr(self).masked()), string(cidr(self).ip()), self.contains(':') ? '128' : '32'])`
+// +kubebuilder:validation:XValidation:rule=`self.contains(' ') || isCIDR(self) || (self.split('-', 3).size() == 2 && self.split('-', 3).all(a, isIP(a)))`,messageExpression=`isIP(self) ? '"' + self + '" is a single address; write "' + self + (self.contains(':') ? '/128' : '/32') + '"' : self.lowerAscii().contains('::ffff:') && self.contains('.') ? '"' + self + '" is an IPv4-mapped IPv6 address; write the IPv4 address, without "::ffff:"' : '"' + self + '" is neither a network nor a range of addresses; write one like "192.0.2.0/24", "192.0.2.10-192.0.2.20" or "2001:db8::/64"'`
+// +kubebuilder:validation:XValidation:rule=`!isCIDR(self) || cidr(self) == cidr(self).masked()`,messageExpression=`'"%s" has host bits set; write the network "%s", or the one address "%s/%s"'.format([self, string(cidr(self).masked()), string(cidr(self).ip()), self.contains(':') ? '128' : '32'])`
 // +kubebuilder:validation:XValidation:rule=`!(self.split('-', 3).size() == 2 && self.split('-', 3).all(a, isIP(a))) || (self.split('-', 3).size() == 2 && self.split('-', 3).all(a, isIP(a) && ip(a).family() == 4)) || (self.split('-', 3).size() == 2 && self.split('-', 3).all(a, isIP(a) && ip(a).family() == 6))`,messageExpression=`'"' + self + '" begins in one family and ends in the other; write one range of IPv4 addresses and one of IPv6 addresses'`
 // +kubebuilder:validation:XValidation:rule=`!self.contains('.') || !(self.split('-', 3).size() == 2 && self.split('-', 3).all(a, isIP(a) && ip(a).family() == 6))`,messageExpression=`'"%s" has dots in an IPv6 address; write "%s-%s"'.format([self, string(ip(self.split('-', 3)[0])), string(ip(self.split('-', 3)[1]))])`
 // +kubebuilder:validation:XValidation:rule=`!(self.split('-', 3).size() == 2 && self.split('-', 3).all(a, isIP(a) && ip(a).family() == 4)) || self.split('-', 3).map(a, [a.split('.')].map(o, int(o[0]) * 16777216 + int(o[1]) * 65536 + int(o[2]) * 256 + int(o[3]))[0]).isSorted()`,messageExpression=`'"%s" ends before it starts; write the lower address first: "%s-%s"'.format([self, self.split('-', 3)[1], self.split('-', 3)[0]])`
@@ -36,8 +35,8 @@ type AddressRange string
 // IPAddress is an IPv4 or IPv6 address: "192.0.2.10" or "2001:db8::10".
 //
 // +kubebuilder:validation:MaxLength=45
-// +kubebuilder:validation:XValidation:rule=`isIP(self)`,messageExpression=`self.lowerAscii().contains('::ffff:') && self.contains('.') ? '"' + self + '" is an IPv4-mapped IPv6 address; write the IPv4 address, without "::ffff:"' : self.contains('%') ? '"%s" has a zone, as only link-local addresses have; write an address of another kind, or for a router interface: %s instead of peerAddress'.format([self, self.split('%')[1]]) : self.contains('/') ? '"' + self + '" has a prefix length; write the address alone, without "/" and what follows' : '"' + self + '" is no IP address; write one like "192.0.2.10" or "2001:db8::10"'`
-// +kubebuilder:validation:XValidation:rule=`!isIP(self) || !ip(self).isUnspecified() && self != '255.255.255.255' && !cidr('224.0.0.0/4').containsIP(self) && !cidr('ff00::/8').containsIP(self)`,messageExpression=`'"' + self + '" is no address of one host; write a unicast address like "192.0.2.10" or "2001:db8::10"'`
+// +kubebuilder:validation:XValidation:rule=`isIP(self)`,messageExpression=`self.lowerAscii().contains('::ffff:') && self.contains('.') ? '"' + self + '" is an IPv4-mapped IPv6 address; write the IPv4 address, without "::ffff:"' : self.contains('%') ? '"%s" has a zone, as only link-local addresses have; write an address of another kind, or for a router interface: %s instead of peerAddress'.format([self, self.split('%')[1]]) : self.contains('/') ? '"' + self + '" has a prefix length; write the address alone, without "/" and the prefix length' : '"' + self + '" is not an IP address; write one like "192.0.2.10" or "2001:db8::10"'`
+// +kubebuilder:validation:XValidation:rule=`!isIP(self) || !ip(self).isUnspecified() && self != '255.255.255.255' && !cidr('224.0.0.0/4').containsIP(self) && !cidr('ff00::/8').containsIP(self)`,messageExpression=`'"' + self + '" is not the address of a single host; write a unicast address like "192.0.2.10" or "2001:db8::10"'`
 type IPAddress string
 
 // ObjectName is the name of an object.
@@ -59,12 +58,12 @@ type InterfaceName string
 // Examples: "eth0", "en*", "bond[01]".
 //
 // +kubebuilder:validation:MaxLength=63
-// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([^ \t\r\n/:\[\]\\@]|\[\^?([A-Za-z0-9_.]|[A-Za-z0-9_.]-[A-Za-z0-9_.])+\])+$')`,messageExpression=`'"' + self + '" is no pattern for names of interfaces; write a name such as "eth0", or a pattern with * for any characters, ? for one and [a-z] for one of a set, such as "en*" or "bond[01]"'`
+// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([^ \t\r\n/:\[\]\\@]|\[\^?([A-Za-z0-9_.]|[A-Za-z0-9_.]-[A-Za-z0-9_.])+\])+$')`,messageExpression=`'"' + self + '" is not a pattern for interface names; write a name such as "eth0", or a pattern with * for any characters, ? for one and [a-z] for one of a set, such as "en*" or "bond[01]"'`
 // +kubebuilder:validation:XValidation:rule=`self.size() <= 15 || self.contains('*') || self.contains('[')`,messageExpression=`'"' + self + '" is longer than the 15 characters that Linux allows; write the name as "ip link" shows it'`
 type InterfacePattern string
 
-// ASN is 64 bits wide for an API's sake, which has no unsigned numbers; the
-// rules keep it in 32.
+// ASN has 64 bits, as Kubernetes APIs have no unsigned integers; the validation
+// rules limit it to 32 bits.
 
 // ASN is the number of an autonomous system: 1 to 4294967294, in plain decimal
 // (RFC 6793). Example: 64512. The numbers 23456 (RFC 6793) and 65535 (RFC
@@ -72,5 +71,5 @@ type InterfacePattern string
 //
 // +kubebuilder:validation:Minimum=0
 // +kubebuilder:validation:Maximum=4294967295
-// +kubebuilder:validation:XValidation:rule=`!(self in [0, 23456, 65535, 4294967295])`,messageExpression=`'%d is a reserved AS number; write the one that is yours, or a private one: 64512 to 65534, or 4200000000 to 4294967294'.format([self])`
+// +kubebuilder:validation:XValidation:rule=`!(self in [0, 23456, 65535, 4294967295])`,messageExpression=`'%d is a reserved AS number; write your own, or a private one: 64512 to 65534, or 4200000000 to 4294967294'.format([self])`
 type ASN int64

@@ -5,19 +5,17 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// LabelSelector reads and writes like metav1.LabelSelector. It is a type of
-// its own because that one has no bounds, so the API server could not afford
-// to check it, and a selector that cannot be parsed would be left for a
-// controller to find.
+// LabelSelector has the JSON format of metav1.LabelSelector. It is a separate
+// type because that one has no length limits, without which validation rules
+// exceed the API server's cost budget. Invalid selectors would then be stored.
 //
-// The keys of a map cannot be bounded either, which puts a regular expression
-// on them beyond the cost budget. Looking at one character at a time is not
-// beyond it, so that is how the rule does it; the little that it lets through
-// (a second slash, a prefix in upper case) is for Selector to refuse.
+// The keys of a map cannot have a length limit, so that a regular expression on
+// them exceeds the budget too. The rule therefore checks one character at a
+// time. It accepts a few invalid keys (with a second slash, or a prefix in
+// upper case), which Selector refuses.
 
-// LabelSelector chooses objects by their labels: those which have every one of
-// matchLabels and meet every one of matchExpressions. An empty selector
-// chooses all.
+// LabelSelector selects objects by their labels: those that have all of
+// matchLabels and meet all of matchExpressions. An empty selector selects all.
 //
 // +structType=atomic
 // +kubebuilder:validation:XValidation:rule=`!has(self.matchLabels) || self.matchLabels.all(k, k.size() > 0 && k.size() <= 317 && [k.charAt(0), k.charAt(k.size() - 1)].all(c, (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9')) && [0, 100, 200, 300].all(h, h >= k.size() || [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].all(t, h + 10 * t >= k.size() || [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].all(u, h + 10 * t + u >= k.size() || [k.charAt(h + 10 * t + u)].all(c, (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9') || c in ['-', '_', '.', '/'])))))`,fieldPath=`.matchLabels`,message=`matchLabels has a key that cannot be the name of a label; write keys like "tier" or "example.com/tier"`
@@ -37,24 +35,25 @@ type LabelSelector struct {
 	MatchExpressions []LabelSelectorRequirement `json:"matchExpressions,omitempty"`
 }
 
-// LabelSelectorRequirement is a statement about one label. Example: {"key":
+// LabelSelectorRequirement is a requirement on one label. Example: {"key":
 // "tier", "operator": "In", "values": ["a", "b"]}.
-// +kubebuilder:validation:XValidation:rule=`!(self.operator in ['In', 'NotIn']) || has(self.values) && self.values.size() > 0`,fieldPath=`.values`,messageExpression=`'operator ' + (self.operator == 'In' ? 'In' : 'NotIn') + ' compares with values; write at least one in values, or operator ' + (self.operator == 'In' ? 'Exists' : 'DoesNotExist') + ' for any'`
-// +kubebuilder:validation:XValidation:rule=`!(self.operator in ['Exists', 'DoesNotExist']) || !has(self.values) || self.values.size() == 0`,fieldPath=`.values`,messageExpression=`'operator ' + (self.operator == 'Exists' ? 'Exists' : 'DoesNotExist') + ' compares with no values; leave values out, or write operator ' + (self.operator == 'Exists' ? 'In' : 'NotIn')`
+// +kubebuilder:validation:XValidation:rule=`!(self.operator in ['In', 'NotIn']) || has(self.values) && self.values.size() > 0`,fieldPath=`.values`,messageExpression=`'operator ' + (self.operator == 'In' ? 'In' : 'NotIn') + ' needs values; write at least one in values, or operator ' + (self.operator == 'In' ? 'Exists' : 'DoesNotExist') + ' for any'`
+// +kubebuilder:validation:XValidation:rule=`!(self.operator in ['Exists', 'DoesNotExist']) || !has(self.values) || self.values.size() == 0`,fieldPath=`.values`,messageExpression=`'operator ' + (self.operator == 'Exists' ? 'Exists' : 'DoesNotExist') + ' takes no values; leave values out, or write operator ' + (self.operator == 'Exists' ? 'In' : 'NotIn')`
 type LabelSelectorRequirement struct {
 	// key is the label's name. Example: "kubernetes.io/hostname".
 	//
 	// +required
 	Key LabelKey `json:"key"`
 
-	// operator says how the label relates to values: In (its value is one of
-	// them), NotIn (it is none of them, or the object has no such label), Exists
-	// (the object has the label) or DoesNotExist (it has not).
+	// operator is In (the label's value is in values), NotIn (it is not in values,
+	// or the object does not have the label), Exists (the object has the label) or
+	// DoesNotExist (the object does not have the label).
 	//
 	// +required
 	Operator LabelSelectorOperator `json:"operator"`
 
-	// values is what In and NotIn compare with; Exists and DoesNotExist take none.
+	// values are the values for In and NotIn; leave them out with Exists and
+	// DoesNotExist.
 	//
 	// +optional
 	// +listType=atomic
@@ -75,7 +74,7 @@ type LabelKey string
 // +kubebuilder:validation:XValidation:rule=`self.matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$')`,messageExpression=`'"' + self + '" cannot be the value of a label; write letters, digits, "-", "_" and ".", a letter or digit first and last'`
 type LabelValue string
 
-// LabelSelectorOperator is how a label relates to values.
+// LabelSelectorOperator is the operator of a requirement.
 //
 // +kubebuilder:validation:Enum=In;NotIn;Exists;DoesNotExist
 type LabelSelectorOperator string
@@ -88,7 +87,7 @@ const (
 	LabelSelectorOpDoesNotExist LabelSelectorOperator = "DoesNotExist"
 )
 
-// Meta returns the selector as the type that the Kubernetes libraries take.
+// Meta converts the selector to the type of the Kubernetes libraries.
 func (s *LabelSelector) Meta() *metav1.LabelSelector {
 	if s == nil {
 		return nil
@@ -110,8 +109,8 @@ func (s *LabelSelector) Meta() *metav1.LabelSelector {
 	return out
 }
 
-// Selector parses the selector. It fails only for one that the API server
-// would have refused.
+// Selector parses the selector. It fails for the invalid keys that the
+// validation rule accepts, and for objects that were not validated.
 func (s *LabelSelector) Selector() (labels.Selector, error) {
 	return metav1.LabelSelectorAsSelector(s.Meta())
 }

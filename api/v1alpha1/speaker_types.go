@@ -2,10 +2,9 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// Speaker is what the speaker on one node says about itself. It has the node's
-// name and is written only by that speaker, which also finds the others by it.
-// There is nothing to configure in it; by annotations a user can have it drained,
-// or take addresses over.
+// Speaker is the state of the speaker on one node. It has the node's name, and
+// only that speaker writes it; the other speakers read its endpoint. It has no
+// configuration. Annotations on it drain the speaker or move addresses to it.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -21,23 +20,23 @@ type Speaker struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// status is what the speaker says about itself.
+	// status is the state of the speaker.
 	//
 	// +optional
 	Status SpeakerStatus `json:"status,omitempty"`
 }
 
-// SpeakerStatus is what a speaker says about itself.
+// SpeakerStatus is the state of a speaker.
 type SpeakerStatus struct {
-	// gossipEndpoint is where the other speakers reach this one. Examples:
-	// "192.0.2.11:7946", "[2001:db8::11]:7946".
+	// gossipEndpoint is the address and port at which the other speakers reach this
+	// one. Examples: "192.0.2.11:7946", "[2001:db8::11]:7946".
 	//
 	// +optional
 	GossipEndpoint string `json:"gossipEndpoint,omitempty"`
 
-	// gossipKeys are fingerprints of the gossip keys that this speaker understands:
-	// of Secret fairlead-gossip, first data.key, with which it encrypts, then the
-	// others by name. Example: "3f9a0c51".
+	// gossipKeys are the fingerprints of the gossip keys of this speaker, from
+	// Secret fairlead-gossip: first data.key, with which it encrypts, then the
+	// others, which it also accepts, by name. Example: "3f9a0c51".
 	//
 	// +optional
 	// +listType=atomic
@@ -50,7 +49,7 @@ type SpeakerStatus struct {
 	// +optional
 	Version string `json:"version,omitempty"`
 
-	// interfaces are the network interfaces that the speaker can announce on.
+	// interfaces are the network interfaces on which the speaker can announce.
 	//
 	// +optional
 	// +listType=map
@@ -58,9 +57,9 @@ type SpeakerStatus struct {
 	// +kubebuilder:validation:MaxItems=1024
 	Interfaces []SpeakerInterface `json:"interfaces,omitempty"`
 
-	// hostAddresses are the addresses of the node that are on none of these
-	// interfaces, such as on a loopback, a tunnel or a bridge of containers. They are
-	// assigned to no Service. The first 256 are listed.
+	// hostAddresses are the node's addresses on other interfaces, such as a loopback
+	// interface, a tunnel or a container bridge. They are not assigned to Services.
+	// The first 256 are listed.
 	//
 	// +optional
 	// +listType=map
@@ -68,15 +67,15 @@ type SpeakerStatus struct {
 	// +kubebuilder:validation:MaxItems=256
 	HostAddresses []SpeakerHostAddress `json:"hostAddresses,omitempty"`
 
-	// ownedAddresses is how many addresses this speaker answers for by ARP and
-	// NDP.
+	// ownedAddresses is the number of addresses that this speaker announces by ARP
+	// and NDP.
 	//
 	// +optional
 	// +kubebuilder:default=0
 	OwnedAddresses int32 `json:"ownedAddresses"`
 
-	// layer2 are the addresses that this speaker answers for by ARP and NDP. The
-	// first 4096 are listed.
+	// layer2 are the addresses that this speaker announces by ARP and NDP. The first
+	// 4096 are listed.
 	//
 	// +optional
 	// +listType=map
@@ -84,8 +83,8 @@ type SpeakerStatus struct {
 	// +kubebuilder:validation:MaxItems=4096
 	Layer2 []SpeakerAddress `json:"layer2,omitempty"`
 
-	// conflicts are addresses that this speaker should announce and that a host
-	// outside of the cluster says it has. The first 256 are listed.
+	// conflicts are addresses of this speaker that a host outside of the cluster
+	// uses too. The first 256 are listed.
 	//
 	// +optional
 	// +listType=map
@@ -94,13 +93,13 @@ type SpeakerStatus struct {
 	// +kubebuilder:validation:MaxItems=256
 	Conflicts []SpeakerConflict `json:"conflicts,omitempty"`
 
-	// sessions is how many BGP sessions are established, of how many that are
-	// wanted. Example: "2/2".
+	// sessions is the number of established BGP sessions and the number of
+	// configured ones. Example: "2/2".
 	//
 	// +optional
 	Sessions string `json:"sessions,omitempty"`
 
-	// bgpSessions are the BGP sessions that this speaker should have.
+	// bgpSessions are the BGP sessions that are configured for this speaker.
 	//
 	// +optional
 	// +listType=map
@@ -108,31 +107,33 @@ type SpeakerStatus struct {
 	// +kubebuilder:validation:MaxItems=1024
 	BGPSessions []SpeakerBGPSession `json:"bgpSessions,omitempty"`
 
-	// gossip is what the speaker knows from gossip with the other speakers. Absent while
-	// the speaker looks for them.
+	// gossip is the state of the gossip with the other speakers. Absent until the
+	// speaker has joined them.
 	//
 	// +optional
 	Gossip *SpeakerGossip `json:"gossip,omitempty"`
 
-	// clockOffset is how far the node's clock is ahead of the API server's; negative if
-	// it is behind, "0s" within 5 seconds. Absent until it is known. Example: "-1m30s".
+	// clockOffset is the offset of the node's clock from the API server's: positive
+	// if it is ahead, negative if it is behind, "0s" within 5 seconds. Absent until
+	// it is known. Example: "-1m30s".
 	//
 	// +optional
 	ClockOffset *metav1.Duration `json:"clockOffset,omitempty"`
 
-	// movedAddresses are the addresses that this speaker took over by the last order
-	// of a user (annotations fairlead.dev/take and fairlead.dev/rebalance). The last 64
-	// are listed.
+	// movedAddresses are the addresses that this speaker took over at the last
+	// request of a user (annotations fairlead.dev/take and fairlead.dev/rebalance).
+	// The last 64 are listed.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	MovedAddresses []string `json:"movedAddresses,omitempty"`
 
-	// conditions: Ready is True when the speaker is a member among the others and
-	// announces what it should. Moved says what became of the last order to take
-	// addresses over, KubeProxyHealthy whether the node's kube-proxy works, ClockInSync
-	// whether the node's clock is that of the API server.
+	// conditions: Ready is True if the speaker has joined the other speakers and
+	// announces its addresses. Moved is the result of the last requested move,
+	// KubeProxyHealthy whether the node's kube-proxy works, NetworkReady whether no
+	// kernel setting or network condition interferes with announcing, ClockInSync
+	// whether the node's clock agrees with the API server's.
 	//
 	// +optional
 	// +listType=map
@@ -140,63 +141,65 @@ type SpeakerStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// SpeakerGossip is what a speaker knows from gossip with the other speakers.
+// SpeakerGossip is the state of a speaker's gossip with the other speakers.
 type SpeakerGossip struct {
-	// speakersInTouch is how many speakers, this one included, are in touch.
+	// speakersInTouch is the number of speakers in this speaker's group, including
+	// itself.
 	//
 	// +required
 	SpeakersInTouch int32 `json:"speakersInTouch"`
 
-	// unheardSpeakers are nodes whose speakers are alive according to others, and from
-	// which this speaker has received nothing for 5 seconds. The first 5 are listed.
+	// unheardSpeakers are the nodes from whose speakers this one has received
+	// nothing for 5 seconds although other speakers report them as alive. The first
+	// 5 are listed.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=5
 	UnheardSpeakers []string `json:"unheardSpeakers,omitempty"`
 
-	// unheardSpeakersCount is how many there are.
+	// unheardSpeakersCount is the number of such speakers.
 	//
 	// +optional
 	UnheardSpeakersCount int32 `json:"unheardSpeakersCount,omitempty"`
 
-	// keyFault is why the speaker does not use all gossip keys in the Secret. Empty if
-	// it does.
+	// keyFault is why the speaker does not use all gossip keys in the Secret; empty
+	// if it uses all.
 	//
 	// +optional
 	KeyFault string `json:"keyFault,omitempty"`
 }
 
-// SpeakerInterface is a network interface that a speaker can announce on.
+// SpeakerInterface is a network interface on which a speaker can announce.
 type SpeakerInterface struct {
 	// name is the interface's name. Example: "eth0".
 	//
 	// +required
 	Name string `json:"name"`
 
-	// mac is its hardware address. Example: "02:00:5e:00:53:01".
+	// mac is the interface's hardware address. Example: "02:00:5e:00:53:01".
 	//
 	// +optional
 	MAC string `json:"mac,omitempty"`
 
-	// addresses are its own addresses with the lengths of their subnets. Example:
-	// ["192.0.2.11/24"].
+	// addresses are the interface's addresses with the prefix lengths of their
+	// subnets. Example: ["192.0.2.11/24"].
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1024
 	Addresses []string `json:"addresses,omitempty"`
 
-	// onLink are networks beside those of its addresses whose hosts are reached on it
-	// directly: the node has a route without a gateway. Example: ["2001:db8::/64"].
+	// onLink are further networks whose hosts are reached directly on the interface:
+	// the node has a route to them without a gateway. Example: ["2001:db8::/64"].
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	OnLink []string `json:"onLink,omitempty"`
 
-	// uplinkFor are the kinds of addresses for which the node's default route leaves by
-	// it. Example: ["IPv4"].
+	// uplinkFor are the IP families whose default route leaves by the interface.
+	// Example: ["IPv4"].
 	//
 	// +optional
 	// +listType=set
@@ -210,19 +213,21 @@ type SpeakerInterface struct {
 	// +kubebuilder:validation:MaxItems=16
 	Gateways []string `json:"gateways,omitempty"`
 
-	// internal is whether it leads to containers or into a tunnel, as its name or kind
-	// says: addresses are announced on it only by L2Advertisements that name it.
+	// internal says that, according to its name or kind, the interface leads to
+	// containers or into a tunnel: addresses are announced on it only by
+	// L2Advertisements that name it.
 	//
 	// +optional
 	Internal bool `json:"internal,omitempty"`
 
-	// up is whether it is switched on and has a carrier.
+	// up says that the interface is administratively up and has a carrier.
 	//
 	// +optional
 	Up bool `json:"up"`
 
-	// fails are the kinds of addresses for which the speaker could not open it, as the
-	// condition Ready says: other nodes announce these. Example: ["IPv6"].
+	// fails are the IP families for which the speaker could not open the interface;
+	// see the condition Ready. Other nodes announce their addresses. Example:
+	// ["IPv6"].
 	//
 	// +optional
 	// +listType=set
@@ -230,20 +235,20 @@ type SpeakerInterface struct {
 	Fails []IPFamily `json:"fails,omitempty"`
 }
 
-// SpeakerHostAddress is an address that a node has itself.
+// SpeakerHostAddress is an address of a node.
 type SpeakerHostAddress struct {
 	// address is the address. Example: "192.0.2.10".
 	//
 	// +required
 	Address string `json:"address"`
 
-	// interface is the name of the network interface that has it. Example: "lo".
+	// interface is the name of the network interface of the address. Example: "lo".
 	//
 	// +required
 	Interface string `json:"interface"`
 }
 
-// SpeakerAddress is an address that a speaker answers for.
+// SpeakerAddress is an address that a speaker announces.
 type SpeakerAddress struct {
 	// address is the address. Example: "192.0.2.100".
 	//
@@ -257,34 +262,34 @@ type SpeakerAddress struct {
 	// +kubebuilder:validation:MaxItems=1024
 	Interfaces []string `json:"interfaces,omitempty"`
 
-	// services are the first few of the Services that have the address, as
-	// namespace/name; serviceCount is how many there are. Example: ["shop/web"].
+	// services are the first few of the Services that use the address, as
+	// namespace/name; serviceCount is the number of all. Example: ["shop/web"].
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1024
 	Services []string `json:"services,omitempty"`
 
-	// serviceCount is how many Services have the address.
+	// serviceCount is the number of Services that use the address.
 	//
 	// +optional
 	ServiceCount int32 `json:"serviceCount,omitempty"`
 
-	// since is when this speaker became its owner.
+	// since is when this speaker became the owner of the address.
 	//
 	// +optional
 	Since metav1.Time `json:"since,omitzero"`
 }
 
-// SpeakerConflict is a host outside of the cluster that has an address which a
-// speaker should announce.
+// SpeakerConflict is a host outside of the cluster that uses an address of the
+// speaker.
 type SpeakerConflict struct {
 	// address is the address. Example: "192.0.2.100".
 	//
 	// +required
 	Address string `json:"address"`
 
-	// interface is the name of the network interface on which the host was heard.
+	// interface is the name of the network interface on which the host was detected.
 	//
 	// +required
 	Interface string `json:"interface"`
@@ -294,40 +299,40 @@ type SpeakerConflict struct {
 	// +optional
 	MAC string `json:"mac,omitempty"`
 
-	// defended is whether the speaker announces the address all the same. Otherwise
-	// it does not, and probes again every ten seconds whether the address is free.
+	// defended says that the speaker announces the address nevertheless. Otherwise it
+	// does not announce it, and probes every ten seconds whether the address is free.
 	//
 	// +optional
 	Defended bool `json:"defended,omitempty"`
 
-	// answers is whether the host answered when the speaker asked it alone for the
-	// address. If not, the frames that name its MAC may be forged.
+	// answers says that the host replied to a unicast query for the address. If it
+	// did not, the frames with its MAC may be forged.
 	//
 	// +optional
 	Answers bool `json:"answers,omitempty"`
 
-	// announced is whether this speaker had announced the address before the host
-	// was heard. If not, the host was there first, and a Service that did not ask
-	// for this very address is given another.
+	// announced says that this speaker announced the address before the host was
+	// detected. Otherwise the host used it first, and a Service that did not request
+	// this address is assigned another one.
 	//
 	// +optional
 	Announced bool `json:"announced,omitempty"`
 
-	// services are the first few of the Services that have the address, as
-	// namespace/name; serviceCount is how many there are.
+	// services are the first few of the Services that use the address, as
+	// namespace/name; serviceCount is the number of all.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1024
 	Services []string `json:"services,omitempty"`
 
-	// serviceCount is how many Services have the address.
+	// serviceCount is the number of Services that use the address.
 	//
 	// +optional
 	ServiceCount int32 `json:"serviceCount,omitempty"`
 }
 
-// SpeakerBGPSession is a BGP session that a speaker should have.
+// SpeakerBGPSession is a BGP session that is configured for a speaker.
 type SpeakerBGPSession struct {
 	// peer is the name of the BGPPeer.
 	//
@@ -339,36 +344,36 @@ type SpeakerBGPSession struct {
 	// +required
 	State BGPSessionState `json:"state"`
 
-	// since is when the session came into this state.
+	// since is when the session entered this state.
 	//
 	// +optional
 	Since metav1.Time `json:"since,omitzero"`
 
-	// prefixes is how many routes this speaker announces in the session.
+	// prefixes is the number of routes that this speaker advertises in the session.
 	//
 	// +optional
 	Prefixes int32 `json:"prefixes"`
 
-	// bfd is the state of the BFD session that watches the path (RFC 5880, 6.2);
-	// absent without one.
+	// bfd is the state of the BFD session that monitors the path (RFC 5880, 6.2);
+	// absent without BFD.
 	//
 	// +optional
 	BFD BFDSessionState `json:"bfd,omitempty"`
 
-	// lastError is why the session last failed or could not be made. It stays
-	// after the session came back.
+	// lastError is why the session last failed or could not be established. It stays
+	// after the session is established again.
 	//
 	// +optional
 	LastError string `json:"lastError,omitempty"`
 
-	// reason is why there is no session, or not one as the BGPPeer has it, in a
-	// word of Kubernetes' conditions. Example: "SecretNotFound".
+	// reason is a CamelCase reason, as in conditions, why there is no session, or why
+	// the session differs from the BGPPeer's spec. Example: "SecretNotFound".
 	//
 	// +optional
 	Reason string `json:"reason,omitempty"`
 
-	// note is what a session lacks that is up, such as the routes of a family that
-	// the router does not take.
+	// note is what an established session lacks, such as the routes of a family that
+	// the router does not accept.
 	//
 	// +optional
 	Note string `json:"note,omitempty"`

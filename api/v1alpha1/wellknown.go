@@ -1,7 +1,7 @@
 package v1alpha1
 
-// WellKnownCommunities are the names of communities that need no alias (the
-// IANA registry "BGP Well-known Communities").
+// WellKnownCommunities are the names in the IANA registry "BGP Well-known
+// Communities", which need no alias.
 var WellKnownCommunities = []string{
 	"no-export", "no-advertise", "no-export-subconfed", "local-as", "no-peer", "blackhole", "graceful-shutdown",
 	"accept-own", "llgr-stale", "no-llgr", "internet",

@@ -161,7 +161,7 @@ func (e *Engine) admit(peers []lb.BGPPeer) (map[string]lb.BGPPeer, []Refusal) {
 func validate(p *lb.BGPPeer) error {
 	switch {
 	case !p.Address.IsValid() && p.Interface == "":
-		return fmt.Errorf("no router is named; write peerAddress or interface")
+		return fmt.Errorf("set peerAddress or interface")
 	case !p.RouterID.Is4() || p.RouterID.IsUnspecified():
 		return fmt.Errorf("this node has no router ID; write routerID, such as \"192.0.2.11\"")
 	case len(p.Password) > maxPassword:

@@ -28,7 +28,7 @@ func Community(s string) (lb.Community, error) {
 			return lb.Community{}, fmt.Errorf("%q has three numbers; write \"large:%s\" for a large community", s, s)
 		}
 	}
-	return lb.Community{}, fmt.Errorf("%q is no community; write two numbers like \"65000:1\", three like \"large:65000:1:2\", or one of %s",
+	return lb.Community{}, fmt.Errorf("%q is not a community; write two numbers like \"65000:1\", three like \"large:65000:1:2\", or one of %s",
 		s, strings.Join(slices.Sorted(maps.Keys(lb.WellKnownCommunities)), ", "))
 }
 
@@ -38,9 +38,9 @@ func standardCommunity(s string, parts []string) (lb.Community, error) {
 		return lb.Community{A: n[0], B: n[1]}, nil
 	}
 	if _, large := parseNumbers(parts, 32); large == nil {
-		return lb.Community{}, fmt.Errorf("%q has a number above 65535, which is all that each half has room for; write a large community instead, such as \"large:%s:0\"", s, s)
+		return lb.Community{}, fmt.Errorf("%q has a number above 65535, the maximum of each half; write a large community instead, such as \"large:%s:0\"", s, s)
 	}
-	return lb.Community{}, fmt.Errorf("%q is no community: %w; write two numbers like \"65000:1\"", s, err)
+	return lb.Community{}, fmt.Errorf("%q is not a community: %w; write two numbers like \"65000:1\"", s, err)
 }
 
 func largeCommunity(s, numbers string) (lb.Community, error) {
@@ -50,7 +50,7 @@ func largeCommunity(s, numbers string) (lb.Community, error) {
 	}
 	n, err := parseNumbers(parts, 32)
 	if err != nil {
-		return lb.Community{}, fmt.Errorf("%q is no community: %w; write three numbers up to 4294967295, like \"large:65000:1:2\"", s, err)
+		return lb.Community{}, fmt.Errorf("%q is not a community: %w; write three numbers up to 4294967295, like \"large:65000:1:2\"", s, err)
 	}
 	return lb.Community{Large: true, A: n[0], B: n[1], C: n[2]}, nil
 }

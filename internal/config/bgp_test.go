@@ -29,8 +29,8 @@ func TestCommunity(t *testing.T) {
 		{in: "65000:x", err: `"x" is not a number of 16 bits`},
 		{in: "-1:2", err: `"-1" is not a number`},
 		{in: "no_export", err: `write two numbers like "65000:1", three like "large:65000:1:2", or one of accept-own, blackhole`},
-		{in: "", err: `"" is no community`},
-		{in: "1", err: `"1" is no community`},
+		{in: "", err: `"" is not a community`},
+		{in: "1", err: `"1" is not a community`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.in, func(t *testing.T) {
