@@ -43,7 +43,7 @@ func TestStolenSpeakerToken(t *testing.T) {
 	}
 
 	n1, n2, unbound, admin := userClient(t, c, "speaker@n1"), userClient(t, c, "speaker@n2"), userClient(t, c, lab.Speaker), userClient(t, c, lab.Admin)
-	const toNothing, otherNode, noOrders = "is bound to no node", "may write only Speaker n1, not Speaker", "but not add or change any"
+	const toNothing, otherNode, noOrders = "is not bound to a node", "may write only Speaker n1, not Speaker", "but not add or change any"
 	for _, tt := range []struct {
 		name    string
 		user    client.Client

@@ -9,7 +9,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Labels by which pods are found: they can never change. Given: list $ component. */}}
+{{/* Labels that select the pods; they are immutable. Argument: list $ component. */}}
 {{- define "fairlead.selector" -}}
 {{- $ := index . 0 -}}
 app.kubernetes.io/name: {{ default $.Chart.Name $.Values.nameOverride }}
@@ -17,7 +17,7 @@ app.kubernetes.io/instance: {{ $.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{/* Labels of every object. Given: list $ component. */}}
+{{/* Labels of every object. Argument: list $ component. */}}
 {{- define "fairlead.labels" -}}
 {{- $ := index . 0 -}}
 {{ include "fairlead.selector" . }}
@@ -35,7 +35,7 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" 
 {{- end -}}
 {{- end -}}
 
-{{/* Flags of both programs. Given: list $ and its values. */}}
+{{/* Flags of both programs. Argument: list $ and the component's values. */}}
 {{- define "fairlead.args" -}}
 {{- $ := index . 0 -}}
 {{- $own := index . 1 -}}
