@@ -8,16 +8,15 @@ import (
 )
 
 const (
-	// refreshInterval is how often a router may have all its routes again: asking for
-	// them costs it 23 bytes.
+	// refreshInterval limits how often all routes are sent again: the router's request for
+	// it costs only 23 bytes.
 	refreshInterval = time.Second
-	// writeSize is how much is written at a time.
+	// writeSize is the maximum size of a write.
 	writeSize = 64 << 10
 )
 
-// advertise sends a router all that it is to have, as long as the connection lives:
-// KEEPALIVEs from its OPEN on, routes once the session is established, and then what
-// changes. An error ends the connection.
+// advertise sends all messages after the OPEN until the connection ends: KEEPALIVEs, all routes
+// once the session is established, and then the changes. An error ends the connection.
 func (s *session) advertise(c *connection) error {
 	var tick <-chan time.Time
 	if d := c.fsm.keepaliveTimer(); d != 0 {
@@ -25,7 +24,7 @@ func (s *session) advertise(c *connection) error {
 		defer t.Stop()
 		tick = t.C
 	}
-	if err := c.send(keepalive); err != nil { // the answer to its OPEN
+	if err := c.send(keepalive); err != nil { // confirms the router's OPEN
 		return err
 	}
 	established := c.established
@@ -38,14 +37,14 @@ func (s *session) advertise(c *connection) error {
 			return errEnded
 		case <-tick:
 			err = c.send(keepalive)
-		case <-s.probe:
+		case <-s.keepaliveNow:
 			err = c.send(keepalive)
 		case <-established:
 			established = nil
 			err = s.advertiseAll(c)
-		case <-s.dirty:
+		case <-s.routesChanged:
 			err = s.sync(c)
-		case <-s.moved:
+		case <-s.addressesChanged:
 			s.updateSiblings(c.local)
 			err = s.sync(c)
 		case <-c.refresh:
@@ -54,7 +53,7 @@ func (s *session) advertise(c *connection) error {
 			}
 		case <-later:
 			later, refreshed = nil, time.Now()
-			s.table.forget()
+			s.table.invalidate()
 			err = s.sync(c)
 		case sent := <-s.flush:
 			err = s.sync(c)
@@ -66,15 +65,15 @@ func (s *session) advertise(c *connection) error {
 	}
 }
 
-// advertiseAll sends the first routes of a session, and after all of them End-of-RIB to
-// a router that knows graceful restart: it forgets then what is left of the last
-// session (RFC 4724, 4.1).
+// advertiseAll sends the routes of a new session and then, if the router supports graceful
+// restart, End-of-RIB, after which it removes stale routes of the former session (RFC 4724,
+// 4.1).
 func (s *session) advertiseAll(c *connection) error {
 	updates := s.plan(c)
 	s.setEstablished()
 	if o := c.fsm.router; o.restart {
-		for family, taken := range map[gobgp.RouteFamily]bool{gobgp.RF_IPv4_UC: o.ipv4, gobgp.RF_IPv6_UC: o.ipv6} {
-			if !taken {
+		for family, accepted := range map[gobgp.RouteFamily]bool{gobgp.RF_IPv4_UC: o.ipv4, gobgp.RF_IPv6_UC: o.ipv6} {
+			if !accepted {
 				continue
 			}
 			end, err := endOfRIB(family)
@@ -87,8 +86,8 @@ func (s *session) advertiseAll(c *connection) error {
 	return c.sendUpdates(updates)
 }
 
-// sync sends what makes the router's routes those that are wanted. Before the session
-// is established there is nothing to send.
+// sync sends the difference between the desired routes and those that the router has. Before
+// the session is established it sends nothing.
 func (s *session) sync(c *connection) error {
 	if !isClosed(c.established) {
 		return nil
@@ -96,18 +95,18 @@ func (s *session) sync(c *connection) error {
 	return c.sendUpdates(s.plan(c))
 }
 
-// plan returns the UPDATEs that the router needs, and publishes what it will have then.
+// plan returns the UPDATEs that the router needs, and publishes the resulting number of routes.
 func (s *session) plan(c *connection) []update {
 	hops := s.nextHops(c)
 	updates, err := s.table.sync(hops, c.encoding())
 	if err != nil {
-		s.log.Error(err, "cannot advertise some routes")
+		s.log.Error(err, "advertising some routes failed")
 	}
 	s.publishRoutes(hops.note)
 	return updates
 }
 
-// encoding returns how UPDATEs in this session are written.
+// encoding returns the encoding of UPDATEs in this session.
 func (c *connection) encoding() encoding {
 	asn := c.fsm.peer.ShownASN()
 	return encoding{asn: asn, internal: c.fsm.router.asn == asn, fourOctetASN: c.fsm.router.fourOctetASN}
@@ -135,11 +134,11 @@ func (c *connection) sendUpdates(updates []update) error {
 	return nil
 }
 
-// runAdvertise runs advertise, and ends the connection when that has failed.
+// runAdvertise runs advertise and ends the connection when that fails.
 func (s *session) runAdvertise(c *connection) {
-	err := contain(s.log, func() error { return s.advertise(c) })
+	err := recoverPanic(s.log, func() error { return s.advertise(c) })
 	if errors.Is(err, errRouterClosed) {
-		c.listenForReason() // it may have said why
+		c.awaitNotification() // the router may have sent a NOTIFICATION
 	}
 	c.end(err, lastNotification(err))
 }

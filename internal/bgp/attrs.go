@@ -11,26 +11,26 @@ import (
 )
 
 const (
-	// maxPrepend is how many AS numbers fit into one segment of the AS_PATH, besides the
-	// one that must be there.
+	// maxPrepend is how many AS numbers fit into one segment of the AS_PATH in addition to
+	// the required one.
 	maxPrepend = 254
-	// defaultLocalPref is for rows that have none. An internal router must be told one
-	// (RFC 4271, 5.1.5).
+	// defaultLocalPref is for rows without a value. LOCAL_PREF is mandatory for internal
+	// peers (RFC 4271, 5.1.5).
 	defaultLocalPref = 100
 )
 
-// announcement is what is said about a prefix to one router: two that are equal
-// need no UPDATE.
+// announcement has the attributes of a prefix for one router. If two are equal, no UPDATE is
+// needed.
 type announcement struct {
 	nextHop     netip.Addr
 	localPref   lb.Optional[uint32]
 	med         lb.Optional[uint32]
-	path        int    // our AS number so many times more
-	communities string // packed, so that announcements compare with ==
+	path        int    // number of prepended AS numbers
+	communities string // packed, so that announcements are comparable with ==
 }
 
-// announcementOf returns how the row is announced to the peer. internal is
-// whether the router is in our AS.
+// announcementOf returns the announcement of a row to a peer. internal says that the router is
+// in this node's AS.
 func announcementOf(a lb.BGPAttributes, nextHop netip.Addr, internal bool) announcement {
 	communities := a.Communities
 	out := announcement{nextHop: nextHop, med: a.MED}
@@ -43,8 +43,8 @@ func announcementOf(a lb.BGPAttributes, nextHop netip.Addr, internal bool) annou
 		out.path = min(int(a.Prepend), maxPrepend)
 	}
 	if a.Drain {
-		// RFC 8326, 4.2: the community tells other ASes. In our own nobody needs to be
-		// told what it means when the preference says it.
+		// RFC 8326, 4.2: the community is for other ASes. Internal routers may not know it,
+		// but use LOCAL_PREF.
 		communities = lb.UniteCommunities(communities, []lb.Community{lb.GracefulShutdown})
 		if internal {
 			out.localPref = lb.Some[uint32](0)
@@ -78,12 +78,12 @@ func unpack(s string) []lb.Community {
 	return out
 }
 
-// attributes returns the path attributes but those that have prefixes or the next hop
-// (RFC 4271, 5.1), by their types.
+// attributes returns the path attributes, ordered by type, without those for prefixes and the
+// next hop (RFC 4271, 5.1).
 func (e encoding) attributes(a announcement) []gobgp.PathAttributeInterface {
 	path, four := e.path(a.path)
 	out := []gobgp.PathAttributeInterface{
-		gobgp.NewPathAttributeOrigin(gobgp.BGP_ORIGIN_ATTR_TYPE_IGP), // from inside our AS
+		gobgp.NewPathAttributeOrigin(gobgp.BGP_ORIGIN_ATTR_TYPE_IGP), // originated in this AS
 		path,
 	}
 	if a.med.Set {
@@ -113,9 +113,9 @@ func (e encoding) attributes(a announcement) []gobgp.PathAttributeInterface {
 	return out
 }
 
-// path returns AS_PATH: nothing for an internal peer, else our AS number, and as many
-// times more. A router whose AS numbers have two octets gets AS_TRANS for one that
-// does not fit, and the true one in AS4_PATH (RFC 6793, 4.2.2).
+// path returns AS_PATH: empty for an internal peer, otherwise this node's AS number, repeated
+// by prepend. For a router with two-octet AS numbers, a longer number is AS_TRANS, and
+// AS4_PATH has the real one (RFC 6793, 4.2.2).
 func (e encoding) path(prepend int) (path, four gobgp.PathAttributeInterface) {
 	if e.internal {
 		return gobgp.NewPathAttributeAsPath(nil), nil
@@ -132,7 +132,7 @@ func (e encoding) path(prepend int) (path, four gobgp.PathAttributeInterface) {
 	return gobgp.NewPathAttributeAsPath([]gobgp.AsPathParamInterface{gobgp.NewAsPathParam(gobgp.BGP_ASPATH_ATTR_TYPE_SEQ, short)}), four
 }
 
-// twoOctets returns an AS number where two octets are for it.
+// twoOctets returns an AS number for a field of two octets.
 func twoOctets(asn uint32) uint16 {
 	if asn > 0xffff {
 		return gobgp.AS_TRANS

@@ -143,7 +143,7 @@ func TestBIRD(t *testing.T) {
 		e := newEngine(t)
 		e.Apply([]lb.BGPPeer{peer(func(p *lb.BGPPeer) { p.MyASN = 64999 })}, nil)
 		eventually(t, "words", func() bool {
-			return strings.Contains(sessionOf(e, "tor").LastError, "it expects another AS than 64999, which we sent")
+			return strings.Contains(sessionOf(e, "tor").LastError, "it expects another AS number than 64999, which this node sent")
 		})
 	})
 }

@@ -20,35 +20,34 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
-// connection is one TCP connection with a router, and its state machine. One goroutine
-// reads from it, first in exchangeOpen and then in run, and ends it; another one sends
-// what the router is to have.
+// connection is one TCP connection with a router, and its state machine. One goroutine reads
+// from it, first in exchangeOpen and then in run, and ends it; another one sends the routes.
 type connection struct {
 	log      logr.Logger
 	conn     net.Conn
 	local    netip.Addr
 	router   netip.AddrPort
 	counters *counters
-	refresh  notify.Signal // the router wants its routes again
+	refresh  notify.Signal // the router requested the routes again (ROUTE-REFRESH)
 
-	// The reading goroutine uses these; fsm.peer and fsm.router are read by others once
+	// The reading goroutine owns these. Other goroutines read fsm.peer and fsm.router after
 	// exchangeOpen has returned.
 	fsm    fsm
 	reader *bufio.Reader
 
-	established chan struct{} // closed when it is
+	established chan struct{} // closed when the session is established
 	done        chan struct{} // closed when the connection ends
 
-	writing sync.Mutex // held while bytes are written
-	torn    bool       // a message was not written to its end
+	writing      sync.Mutex // held while bytes are written; guards the field below
+	partialWrite bool       // a message was written incompletely
 
 	mu       sync.Mutex // guards the fields below
-	cause    error      // why the connection ends; the first counts
+	cause    error      // why the connection ends; only the first one is kept
 	last     *notification
-	deadline time.Time // until when anything may still be read; zero: none
+	deadline time.Time // of all further reads; the zero value is none
 }
 
-// counters are of a session, whatever connections it had.
+// counters count over all connections of a session.
 type counters struct {
 	updatesSent, updatesReceived atomic.Uint64
 	announced, withdrawn         atomic.Uint64 // prefixes
@@ -56,22 +55,22 @@ type counters struct {
 }
 
 const (
-	// closeTimeout is how long a NOTIFICATION may take to leave: a router that is gone
-	// does not read it, and nothing should wait for that.
+	// closeTimeout is how long sending the last NOTIFICATION may take. It is short, as a
+	// router that is down does not read it.
 	closeTimeout = 200 * time.Millisecond
 	readBuffer   = 4 * maxMessage
 )
 
-// What ends a connection without a NOTIFICATION from the router.
+// Errors that end a connection without a NOTIFICATION from the router.
 var (
 	errRouterClosed = errors.New("closed by the router")
 	errNoOpen       = errors.New("no OPEN in time")
 	errNoKeepalive  = errors.New("no KEEPALIVE in time")
-	errStuck        = errors.New("the router reads nothing")
-	errEnded        = errors.New("ended by this node") // the reason is known elsewhere
+	errStuck        = errors.New("the router accepts no data")
+	errEnded        = errors.New("ended by this node") // its caller knows the reason
 )
 
-// A panicError is a fault of this program in the work of one session.
+// A panicError is a recovered panic of one session's goroutine.
 type panicError struct {
 	value any
 	stack []byte
@@ -79,13 +78,13 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-// contain calls f, and makes a panic in it an error: what a router sends, and our own
-// mistakes in reading it, end a session at most, never the process.
-func contain(log logr.Logger, f func() error) (err error) {
+// recoverPanic calls f and converts a panic to an error: a bug in handling a router's message
+// must end only its session, never the process.
+func recoverPanic(log logr.Logger, f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			p := &panicError{v, debug.Stack()}
-			log.Error(p, "a BGP session panicked and is ended; please report this", "stack", string(p.stack))
+			log.Error(p, "a BGP session was ended because of a panic; please report this", "stack", string(p.stack))
 			err = p
 		}
 	}()
@@ -104,13 +103,13 @@ func addrPort(a net.Addr) netip.AddrPort {
 		ap := tcp.AddrPort()
 		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
-	return netip.AddrPort{} // a test's
+	return netip.AddrPort{} // not a TCP connection: only in tests
 }
 
-// exchangeOpen sends this node's OPEN, and returns when a good one has come from the
-// router. After an error the connection is closed.
+// exchangeOpen sends this node's OPEN and returns after an acceptable one was received from
+// the router. After an error the connection is closed.
 func (c *connection) exchangeOpen(restarted bool) error {
-	err := contain(c.log, func() error {
+	err := recoverPanic(c.log, func() error {
 		m, err := newOpen(&c.fsm.peer, restarted)
 		if err == nil {
 			err = c.send(m)
@@ -126,9 +125,9 @@ func (c *connection) exchangeOpen(restarted bool) error {
 	return nil
 }
 
-// run serves the connection until it ends, and returns why. It is closed then.
+// run serves the connection until it ends and returns why. The connection is closed then.
 func (c *connection) run() error {
-	return c.finish(contain(c.log, func() error {
+	return c.finish(recoverPanic(c.log, func() error {
 		for {
 			a, err := c.next()
 			if err != nil {
@@ -146,7 +145,7 @@ func (c *connection) run() error {
 	}))
 }
 
-// next reads a message and gives it to the state machine.
+// next reads a message and passes it to the state machine.
 func (c *connection) next() (action, error) {
 	c.startHoldTimer()
 	m, err := readMessage(c.reader)
@@ -162,7 +161,7 @@ func (c *connection) next() (action, error) {
 	return c.fsm.receive(m)
 }
 
-// startHoldTimer sets until when the next message must be there.
+// startHoldTimer sets the deadline for the next message.
 func (c *connection) startHoldTimer() {
 	var at time.Time
 	if d := c.fsm.holdTimer(); d != 0 {
@@ -176,14 +175,14 @@ func (c *connection) startHoldTimer() {
 	_ = c.conn.SetReadDeadline(at)
 }
 
-// readUntil lets nothing be read after a time. c.mu is held.
+// readUntil sets the deadline of all further reads. The caller holds c.mu.
 func (c *connection) readUntil(t time.Time) {
 	c.deadline = t
 	_ = c.conn.SetReadDeadline(t)
 }
 
-// end ends the connection for a cause, and tells the router with a NOTIFICATION, if
-// there is one. It does not wait: the reading goroutine does the rest.
+// end ends the connection for a cause. The reading goroutine then sends the NOTIFICATION, if
+// there is one, and closes the connection; end does not wait for it.
 func (c *connection) end(cause error, n *notification) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -197,17 +196,17 @@ func (c *connection) end(cause error, n *notification) {
 	c.readUntil(now)
 }
 
-// finish ends the connection for what reading from it came to, unless that was ended
-// already, says goodbye to the router, closes, and returns the cause.
+// finish ends the connection for an error of the reading goroutine, unless it was ended
+// already, sends the last NOTIFICATION, closes the connection, and returns the cause.
 func (c *connection) finish(err error) error {
 	c.end(err, lastNotification(err))
 	c.mu.Lock()
 	cause, last := c.cause, c.last
 	c.mu.Unlock()
 	deadline := time.Now().Add(closeTimeout)
-	c.writing.Lock() // what is being written has until its deadline
+	c.writing.Lock() // waits for a running write, at most until its deadline
 	_ = c.conn.SetDeadline(deadline)
-	if last != nil && !c.torn {
+	if last != nil && !c.partialWrite {
 		if _, err := c.conn.Write(last.message()); err == nil {
 			c.counters.notificationsSent.Add(1)
 		}
@@ -215,15 +214,16 @@ func (c *connection) finish(err error) error {
 	c.writing.Unlock()
 	if t, ok := c.conn.(interface{ CloseWrite() error }); ok {
 		_ = t.CloseWrite()
-		// What the router still sends is read until it closes too: closing with unread data
-		// would reset the connection, and take the NOTIFICATION along.
+		// Read until the router closes too: closing a socket with unread data would reset the
+		// connection and discard the NOTIFICATION.
 		_, _ = io.Copy(io.Discard, c.conn)
 	}
 	c.conn.Close()
 	return cause
 }
 
-// lastNotification returns the NOTIFICATION for the router when a connection ends with this error.
+// lastNotification returns the NOTIFICATION for the router if a connection ends with this
+// error; nil for none.
 func lastNotification(err error) *notification {
 	var n *notifiedError
 	var p *panicError
@@ -253,7 +253,7 @@ func (c *connection) send(b []byte) error {
 		return errEnded
 	}
 	if _, err := c.conn.Write(b); err != nil {
-		c.torn = true
+		c.partialWrite = true
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return errStuck
 		}
@@ -262,9 +262,9 @@ func (c *connection) send(b []byte) error {
 	return nil
 }
 
-// listenForReason gives the reading goroutine a moment for the NOTIFICATION of a router
-// that accepts no more data, and returns when the connection has ended.
-func (c *connection) listenForReason() {
+// awaitNotification waits until the connection has ended. It leaves the reading goroutine a
+// short time to receive the NOTIFICATION of a router that accepts no more data.
+func (c *connection) awaitNotification() {
 	c.mu.Lock()
 	if c.cause == nil {
 		c.readUntil(time.Now().Add(closeTimeout))

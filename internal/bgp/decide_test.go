@@ -94,13 +94,13 @@ func TestPlan(t *testing.T) {
 func TestNextHops(t *testing.T) {
 	linkLocal := netip.MustParseAddr("fe80::1%eth1")
 	other4, other6 := netip.MustParseAddr("192.0.2.99"), netip.MustParseAddr("2001:db8::99")
-	both := opening{ipv4: true, ipv6: true}
-	extended := opening{ipv4: true, ipv6: true, extendedNextHop: true}
+	both := openInfo{ipv4: true, ipv6: true}
+	extended := openInfo{ipv4: true, ipv6: true, extendedNextHop: true}
 	tests := []struct {
 		name     string
 		peer     lb.BGPPeer
 		local    netip.Addr
-		open     opening
+		open     openInfo
 		siblings []netip.Addr
 		v4, v6   netip.Addr
 		note     string
@@ -108,13 +108,13 @@ func TestNextHops(t *testing.T) {
 		{name: "dual stack over IPv4", local: node4, open: both, siblings: []netip.Addr{node6}, v4: node4, v6: node6},
 		{name: "dual stack over IPv6", local: node6, open: both, siblings: []netip.Addr{node4}, v4: node4, v6: node6},
 		{name: "the router asks for IPv6 next hops", local: node6, open: extended, siblings: []netip.Addr{node4}, v4: node6, v6: node6},
-		{name: "only IPv6", local: node6, open: both, v6: node6, note: "has no IPv4 address, and the router has no extended next hops"},
+		{name: "only IPv6", local: node6, open: both, v6: node6, note: "the session's interface has no IPv4 address, and the router does not support extended next hops (RFC 8950)"},
 		{name: "only IPv4", local: node4, open: both, v4: node4, note: "no next hop for IPv6 routes"},
 		{name: "unnumbered", local: linkLocal, open: extended, v4: linkLocal, v6: linkLocal},
 		{name: "unnumbered, but with addresses", local: linkLocal, open: both, siblings: []netip.Addr{node4, node6}, v4: node4, v6: linkLocal},
 		{name: "chosen", peer: lb.BGPPeer{NextHop4: other4, NextHop6: other6}, local: node6, open: extended, v4: other4, v6: other6},
-		{name: "no IPv6 at the router", local: node4, open: opening{ipv4: true}, siblings: []netip.Addr{node6}, v4: node4, note: "takes no IPv6 routes"},
-		{name: "no IPv4 at the router", local: node4, open: opening{ipv6: true}, siblings: []netip.Addr{node6}, v6: node6, note: "takes no IPv4 routes"},
+		{name: "no IPv6 at the router", local: node4, open: openInfo{ipv4: true}, siblings: []netip.Addr{node6}, v4: node4, note: "does not accept IPv6 routes"},
+		{name: "no IPv4 at the router", local: node4, open: openInfo{ipv6: true}, siblings: []netip.Addr{node6}, v6: node6, note: "does not accept IPv4 routes"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -192,11 +192,11 @@ func TestRefusals(t *testing.T) {
 		nowhere("e", func(p *lb.BGPPeer) { p.Port = 2 }),
 	}, []lb.BGPRoute{to("198.51.100.1/32", 1, "b", "e"), to("198.51.100.1/32", 2, "e"), to("198.51.100.2/24", 1, "b"), to("198.51.100.3/32", 1, "unknown")})
 	want := []string{
-		`peer "a": peer "b" is the same router, 127.0.0.1:1; delete one of them, or let nodeSelectors give each its own nodes`,
+		`peer "a": peer "b" is the same router, 127.0.0.1:1; delete one of them, or select different nodes with nodeSelectors`,
 		`peer "c": this node has no router ID; write routerID, such as "192.0.2.11"`,
-		`peer "d": the password has 81 characters, and TCP MD5 has room for 80; choose a shorter one`,
-		`route 198.51.100.1/32 to peer "e": it is there twice, with different attributes`,
-		`route 198.51.100.2/24 to peer "b": this is no prefix; it should be 198.51.100.0/24`,
+		`peer "d": the password has 81 characters, and TCP MD5 allows 80; choose a shorter one`,
+		`route 198.51.100.1/32 to peer "e": two rows for it have different attributes`,
+		`route 198.51.100.2/24 to peer "b": host bits are set; the prefix is 198.51.100.0/24`,
 	}
 	var texts []string
 	for _, r := range got {
@@ -218,36 +218,36 @@ func TestWords(t *testing.T) {
 	tests := []struct {
 		name string
 		peer func(*lb.BGPPeer)
-		open *opening
+		open *openInfo
 		err  error
 		want string
 	}{
-		{name: "refused", err: os.NewSyscallError("connect", syscall.ECONNREFUSED), want: "connection refused by 192.0.2.1:179: BGP does not run there, or not for this address"},
-		{name: "timeout", err: os.ErrDeadlineExceeded, want: "if it wants a password, it answers nobody who does not give one in passwordSecret; if the router is more than one hop away, set ebgpMultiHop"},
-		{name: "too far", err: syscall.EHOSTUNREACH, want: "is the router up? (if the router is more than one hop away, set ebgpMultiHop)"},
-		{name: "far", peer: func(p *lb.BGPPeer) { p.Multihop = true }, err: syscall.EHOSTUNREACH, want: "no route to 192.0.2.1:179: is the address right, and is the router up?"},
-		{name: "timeout with password", peer: func(p *lb.BGPPeer) { p.Password = "x" }, err: syscall.ETIMEDOUT, want: "a wrong password looks like this too"},
-		{name: "timeout with TTL security", peer: func(p *lb.BGPPeer) { p.TTLSecurity = true }, err: syscall.ETIMEDOUT, want: "so does a router that has no TTL security"},
-		{name: "no OPEN", err: errNoOpen, want: "192.0.2.1:179 took the connection and then said nothing for 20s"},
-		{name: "no KEEPALIVE", err: errNoKeepalive, want: "a router with TTL security does when ttlSecurity is not set"},
-		{name: "not BGP", err: refuse(1, 1), want: "192.0.2.1:179 does not speak BGP: is peerPort right?"},
-		{name: "closed", open: &opening{}, err: errRouterClosed, want: "192.0.2.1:179 closed the connection without a word; look into its log"},
-		{name: "localASN", peer: func(p *lb.BGPPeer) { p.LocalASN = 64999 }, err: heard(2, 2), want: "it expects another AS than 64999, which we sent; set localASN to the number"},
-		{name: "password refused", err: heard(2, 5), want: "it wants another password"},
-		{name: "their hold time", peer: func(p *lb.BGPPeer) { p.HoldTime = 3 * time.Second }, err: heard(2, 6), want: "it does not take a hold time of 3s; set holdTime"},
-		{name: "our hold time", open: &opening{hold: time.Second}, err: &notifiedError{notification{2, 6, nil}, true}, want: "the router wants a hold time of 1s, and less than 3 s is not allowed"},
-		{name: "our router ID", open: &opening{routerID: node4}, err: refuse(2, 3), want: "the router has the router ID 192.0.2.11 too; set routerID to another"},
-		{name: "they did not hear us", err: heard(4, 0), want: "the router says: hold timer expired: it heard nothing from this node for the hold time"},
-		{name: "limit", err: heard(6, 1), want: "cease, maximum number of prefixes reached: it takes fewer routes than this node announces; raise its limit"},
-		{name: "shutdown", err: heard(6, 2), want: "cease, administrative shutdown: somebody shut the session down there"},
+		{name: "refused", err: os.NewSyscallError("connect", syscall.ECONNREFUSED), want: "connection refused by 192.0.2.1:179: BGP does not run there, or does not listen on this address"},
+		{name: "timeout", err: os.ErrDeadlineExceeded, want: "if the router requires a TCP MD5 password, set passwordSecret; if the router is more than one hop away, set ebgpMultiHop"},
+		{name: "too far", err: syscall.EHOSTUNREACH, want: "check the address, and that the router is up (if the router is more than one hop away, set ebgpMultiHop)"},
+		{name: "far", peer: func(p *lb.BGPPeer) { p.Multihop = true }, err: syscall.EHOSTUNREACH, want: "no route to 192.0.2.1:179: check the address, and that the router is up"},
+		{name: "timeout with password", peer: func(p *lb.BGPPeer) { p.Password = "x" }, err: syscall.ETIMEDOUT, want: "a wrong password has the same effect"},
+		{name: "timeout with TTL security", peer: func(p *lb.BGPPeer) { p.TTLSecurity = true }, err: syscall.ETIMEDOUT, want: "with ttlSecurity the router needs TTL security too, and must be one hop away"},
+		{name: "no OPEN", err: errNoOpen, want: "192.0.2.1:179 accepted the TCP connection but sent no OPEN for 20s"},
+		{name: "no KEEPALIVE", err: errNoKeepalive, want: "as a router with TTL security does if ttlSecurity is not set"},
+		{name: "not BGP", err: refuse(1, 1), want: "192.0.2.1:179 does not speak BGP: check peerPort"},
+		{name: "closed", open: &openInfo{}, err: errRouterClosed, want: "192.0.2.1:179 closed the connection without a NOTIFICATION; check its log"},
+		{name: "localASN", peer: func(p *lb.BGPPeer) { p.LocalASN = 64999 }, err: heard(2, 2), want: "it expects another AS number than 64999, which this node sent; set localASN to the number"},
+		{name: "password refused", err: heard(2, 5), want: "the passwords differ"},
+		{name: "their hold time", peer: func(p *lb.BGPPeer) { p.HoldTime = 3 * time.Second }, err: heard(2, 6), want: "it does not accept a hold time of 3s; set holdTime"},
+		{name: "our hold time", open: &openInfo{hold: time.Second}, err: &notifiedError{notification{2, 6, nil}, true}, want: "the router proposes a hold time of 1s, and less than 3 s is not allowed"},
+		{name: "our router ID", open: &openInfo{routerID: node4}, err: refuse(2, 3), want: "the router has the router ID 192.0.2.11 too; set routerID to another"},
+		{name: "they did not hear us", err: heard(4, 0), want: "the router says: hold timer expired: it received nothing from this node for the hold time"},
+		{name: "limit", err: heard(6, 1), want: "cease, maximum number of prefixes reached: this node advertises more routes than the router's limit; raise the limit"},
+		{name: "shutdown", err: heard(6, 2), want: "cease, administrative shutdown: the session was shut down on the router"},
 		{name: "shutdown with words", err: heard(6, 2, append([]byte{13}, "maint\x1b[31menance"...)...), want: `cease, administrative shutdown: "maint[31mena"`},
 		{name: "hard reset", err: heard(6, 9, append([]byte{6, 4, 3}, "bye"...)...), want: `the router says: cease, administrative reset: "bye"`},
-		{name: "rejected", err: heard(6, 5), want: "does it have this node as a neighbour, with AS 64512?"},
-		{name: "BFD", err: heard(6, 10), want: "cease, BFD down: it lost this node by BFD"},
-		{name: "malformed", err: heard(3, 8), want: "UPDATE message error, invalid NEXT_HOP: it does not understand this node; please report this"},
+		{name: "rejected", err: heard(6, 5), want: "check that this node is configured there as a neighbour with AS 64512"},
+		{name: "BFD", err: heard(6, 10), want: "cease, BFD down: BFD on the router reported this node as down"},
+		{name: "malformed", err: heard(3, 8), want: "UPDATE message error, invalid NEXT_HOP: it did not accept a message of this node; please report this"},
 		{name: "unheard of", err: heard(9, 7), want: "the router says: code 9, subcode 7"},
 		{name: "unheard of subcode", err: heard(6, 77), want: "the router says: cease, subcode 77"},
-		{name: "port taken", err: refusedToListen(netip.AddrPortFrom(node4, 179), syscall.EADDRINUSE), want: "another program listens on 192.0.2.11:179 already"},
+		{name: "port taken", err: refusedToListen(netip.AddrPortFrom(node4, 179), syscall.EADDRINUSE), want: "another program already listens on 192.0.2.11:179"},
 		{name: "no address to listen on", err: refusedToListen(netip.AddrPortFrom(node4, 179), syscall.EADDRNOTAVAIL), want: "this node does not have the address 192.0.2.11 (yet)"},
 		{name: "something else", err: errors.New("strange"), want: "strange"},
 	}

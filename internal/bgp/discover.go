@@ -17,21 +17,20 @@ import (
 
 var allRouters = netip.MustParseAddr("ff02::2")
 
-// patience is how long routers are given to answer. RFC 4861 (6.2.6) allows
-// them half a second before they advertise themselves.
-const patience = 700 * time.Millisecond
+// discoverTimeout is how long discover waits for replies. RFC 4861 (6.2.6) allows routers half
+// a second until they send an advertisement.
+const discoverTimeout = 700 * time.Millisecond
 
-// acquaintance is how long a router is given to pass on what it was told from
-// one of its programs to another.
-const acquaintance = 100 * time.Millisecond
+// settleDelay is how long a router may need to pass the advertisement from one of its processes
+// to the BGP process.
+const settleDelay = 100 * time.Millisecond
 
-// discover returns the link-local address of the one router behind an interface,
-// and makes this node known to it.
+// discover returns the link-local address of the only router on an interface, and advertises
+// this node to it.
 //
-// It asks for router advertisements (RFC 4861, 4.1), as routers with unnumbered
-// sessions send them; and, as not all do, which router answers a ping to all of
-// them. Kernel and other programs are not asked: a node that forwards, as
-// Kubernetes' do, ignores router advertisements.
+// It solicits router advertisements (RFC 4861, 4.1), which routers with unnumbered sessions
+// send. As not all do, it also pings all routers. It cannot read the router from the kernel:
+// a host that forwards packets, as Kubernetes nodes do, ignores router advertisements.
 func discover(ctx context.Context, name string) (netip.Addr, error) {
 	i, err := interfaceNamed(name)
 	if err != nil {
@@ -42,10 +41,10 @@ func discover(ctx context.Context, name string) (netip.Addr, error) {
 	}
 	c, err := openICMP(i)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("look for a router on %s: %w", name, err)
+		return netip.Addr{}, fmt.Errorf("discover the router on %s: %w", name, err)
 	}
 	defer c.Close()
-	_ = c.SetReadDeadline(time.Now().Add(patience))
+	_ = c.SetReadDeadline(time.Now().Add(discoverTimeout))
 	defer context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
 	id := byte(time.Now().UnixNano())
 	for _, m := range [][]byte{
@@ -54,26 +53,26 @@ func discover(ctx context.Context, name string) (netip.Addr, error) {
 	} {
 		// The kernel fills in the checksum.
 		if _, err := c.WriteTo(m, nil, &net.IPAddr{IP: allRouters.AsSlice(), Zone: strconv.Itoa(i.Index)}); err != nil {
-			return netip.Addr{}, &plainError{fmt.Sprintf("cannot ask for routers on %s: %v; has it an IPv6 link-local address?", name, errors.Unwrap(err))}
+			return netip.Addr{}, &plainError{fmt.Sprintf("sending router solicitations on %s failed: %v; check that it has an IPv6 link-local address", name, errors.Unwrap(err))}
 		}
 	}
 	router, err := listenForRouters(c, name, id)
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	return router, introduce(ctx, c, router, i.Index)
+	return router, advertiseSelf(ctx, c, router, i.Index)
 }
 
-// introduce advertises this node to the router alone, as one that is not a router
-// for anybody (lifetime 0; RFC 4861, 4.2): FRR and others know a neighbour without
-// an address by nothing else.
-func introduce(ctx context.Context, c *ipv6.PacketConn, router netip.Addr, index int) error {
+// advertiseSelf sends a router advertisement to the router, with lifetime 0, as this node is
+// not a default router (RFC 4861, 4.2). FRR and other routers discover unnumbered neighbours
+// only by it.
+func advertiseSelf(ctx context.Context, c *ipv6.PacketConn, router netip.Addr, index int) error {
 	advertisement := make([]byte, 16)
 	advertisement[0] = byte(ipv6.ICMPTypeRouterAdvertisement)
 	if _, err := c.WriteTo(advertisement, nil, &net.IPAddr{IP: router.AsSlice(), Zone: strconv.Itoa(index)}); err != nil {
 		return &plainError{fmt.Sprintf("cannot reach %s: %v", router, errors.Unwrap(err))}
 	}
-	t := time.NewTimer(acquaintance)
+	t := time.NewTimer(settleDelay)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -83,15 +82,15 @@ func introduce(ctx context.Context, c *ipv6.PacketConn, router netip.Addr, index
 	}
 }
 
-// listenForRouters returns who advertises itself, or else the only one that
-// answered the ping.
+// listenForRouters returns the first router that sends an advertisement, otherwise the only one
+// that replied to the ping.
 func listenForRouters(c *ipv6.PacketConn, name string, id byte) (netip.Addr, error) {
 	var answered []netip.Addr
 	buf := make([]byte, 1500)
 	for {
 		n, cm, from, err := c.ReadFrom(buf)
-		if err != nil { // time is up
-			return theOnly(answered, name)
+		if err != nil { // the deadline has passed
+			return onlyRouter(answered, name)
 		}
 		addr, ok := netip.AddrFromSlice(from.(*net.IPAddr).IP)
 		if !ok || n < 8 || !addr.IsLinkLocalUnicast() {
@@ -111,10 +110,10 @@ func listenForRouters(c *ipv6.PacketConn, name string, id byte) (netip.Addr, err
 	}
 }
 
-func theOnly(routers []netip.Addr, name string) (netip.Addr, error) {
+func onlyRouter(routers []netip.Addr, name string) (netip.Addr, error) {
 	switch len(routers) {
 	case 0:
-		return netip.Addr{}, &plainError{fmt.Sprintf("no router answers on %s; is it there, and does it send router advertisements?", name)}
+		return netip.Addr{}, &plainError{fmt.Sprintf("no router answers on %s; check that it is connected and sends router advertisements", name)}
 	case 1:
 		return routers[0], nil
 	default:
@@ -123,7 +122,7 @@ func theOnly(routers []netip.Addr, name string) (netip.Addr, error) {
 			texts[i] = r.WithZone("").String()
 		}
 		slices.Sort(texts)
-		return netip.Addr{}, &plainError{fmt.Sprintf("%d routers answer on %s (%s), and none advertises itself; let the one that is meant send router advertisements, or write peerAddress instead of interface", len(routers), name, strings.Join(texts, ", "))}
+		return netip.Addr{}, &plainError{fmt.Sprintf("%d routers answer on %s (%s), and none sends router advertisements; enable them on one router, or write peerAddress instead of interface", len(routers), name, strings.Join(texts, ", "))}
 	}
 }
 

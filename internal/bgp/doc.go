@@ -1,36 +1,34 @@
-// Package bgp has sessions with routers (RFC 4271) and announces routes to them.
+// Package bgp maintains BGP sessions with routers (RFC 4271) and advertises routes in them.
 //
-// It is given the peers and the rows that should be announced, and makes it so;
-// what it holds already costs nothing. It announces only: a router's routes are
-// counted and dropped as they arrive, so no limit on prefixes is needed. It is the
-// only package that imports GoBGP, and of that only the codec, to write OPEN and
-// UPDATE messages.
+// [Engine.Apply] takes the desired peers and routes and changes only what differs from those
+// before. The package advertises only: it counts and drops a router's routes as they arrive,
+// so that it needs no prefix limit. No other package imports GoBGP, of which this one uses
+// the codec to encode OPEN and UPDATE messages.
 //
-// An [Engine] has a session per peer. From the outside in:
+// An [Engine] has a session per peer. Its layers, from the outside in:
 //
-//   - session: who connects and how often, and in words what is wrong. Two
-//     goroutines per established session: one reads, one advertises.
-//   - listeners: routers that connect. A connection is a candidate until TTL,
-//     password and OPEN have proved that it is the router's; the session hears
-//     of no other.
-//   - connection: one TCP connection; carries out what the state machine decides.
-//   - fsm: the state machine, pure: a message or an expired timer in, an action
-//     or an error out.
-//   - message: the header. Only what RFC 4271 allows by its length and type gets
-//     to the state machine, and nothing from a router gets to the codec.
-//   - table: what a router is to have and what it has; the difference is sent.
+//   - session: connects, retries, and describes failures. An established session has two
+//     goroutines: one reads, one advertises.
+//   - listeners: accept connections of routers. A connection is a candidate until its TTL,
+//     password and OPEN prove that it is the router's; the session gets only proven ones.
+//   - connection: one TCP connection, which executes the decisions of the state machine.
+//   - fsm: the state machine, pure: its input is a message or an expired timer, its output
+//     an action or an error.
+//   - message: the header. Only messages whose length and type RFC 4271 allows reach the
+//     state machine, and no message of a router reaches the codec.
+//   - table: the desired routes and those that were sent; the difference is sent.
 //
-// Whatever a router sends ends its own connection at most: with the NOTIFICATION
-// that the RFCs have for it, or, should this package be at fault, by a recovered
-// panic. docs/adr/0001 says why this is not GoBGP's server.
+// A message of a router ends at most its own connection, by the NOTIFICATION that the RFCs
+// define or, if this package has a bug, by a recovered panic. docs/adr/0001 says why this
+// package does not use GoBGP's server.
 //
-// # What a change of a peer does
+// # Effect of a changed peer
 //
-//	connectTime, passive          used at the next attempt to connect
-//	next hops                     routes are announced again, as replacements
-//	routes                        the UPDATE that is needed
+//	connectTime, passive          used by the next attempt to connect
+//	next hops                     the routes are advertised again, as replacements
+//	routes                        one UPDATE with the difference
 //	everything else               this session is reset, no other
 //
-// A reset of a session with graceful restart (RFC 4724) keeps the routes in the
-// router until the new session has announced them.
+// If a session with graceful restart (RFC 4724) is reset, the router keeps the routes until
+// the new session has advertised them.
 package bgp

@@ -17,15 +17,14 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
-// Config is what an Engine is made from.
+// Config configures an Engine.
 type Config struct {
 	Log logr.Logger
-	// ListenPort is where passive peers' routers connect to. 0 is 179.
+	// ListenPort is the port to which the routers of passive peers connect; 0 is 179.
 	ListenPort uint16
 }
 
-// Engine has the sessions it was last given, and announces the routes it was
-// last given.
+// Engine maintains the sessions, and advertises the routes, of the last Apply.
 type Engine struct {
 	log       logr.Logger
 	listeners listeners
@@ -36,12 +35,12 @@ type Engine struct {
 
 	mu       sync.Mutex // guards the fields below
 	sessions map[string]*session
-	lost     map[string]string // peer -> why it is held down
+	lost     map[string]string // peer -> why its session is kept down
 	draining bool
 	closed   bool
 }
 
-// New returns an Engine that has no sessions.
+// New returns an Engine without sessions.
 func New(c Config) *Engine {
 	e := &Engine{
 		log: c.Log, changed: notify.New(), sessions: map[string]*session{}, lost: map[string]string{},
@@ -51,14 +50,14 @@ func New(c Config) *Engine {
 	return e
 }
 
-// Changed receives when something in Sessions has changed that a person would
-// see: not when counters do. It has room for one.
+// Changed receives when a field in Sessions other than a counter has changed. Its capacity is
+// one.
 func (e *Engine) Changed() <-chan struct{} { return e.changed }
 
-// A Refusal is a peer or a row that cannot be had.
+// A Refusal is a peer or a route that Apply refused.
 type Refusal struct {
 	Peer   string
-	Prefix netip.Prefix // not valid when it is the peer
+	Prefix netip.Prefix // of the route; not valid if the peer was refused
 	Err    error
 }
 
@@ -69,22 +68,21 @@ func (r Refusal) Error() string {
 	return fmt.Sprintf("peer %q: %v", r.Peer, r.Err)
 }
 
-// Apply makes peers the sessions that are had, and routes what is announced in
-// them. It does not wait: a peer that is new is connected to at once, and an
-// UPDATE for what changed leaves at once. What is equal to what was applied
-// before is left alone.
+// Apply sets the peers and routes. It does not wait: it connects to new peers immediately, and
+// sends one UPDATE with the changes immediately. Peers and routes that are equal to those of
+// the last call are not touched.
 //
-// Routes must be complete from the first call on: a router that kept the routes
-// of the speaker's previous life forgets those that are not among them.
+// The routes must be complete from the first call on: a router with graceful restart removes
+// the routes of the former process that are not among them.
 //
-// It returns what it cannot have, sorted; the rest is in force.
+// Apply returns the peers and routes that it refused, sorted; all others are in effect.
 func (e *Engine) Apply(peers []lb.BGPPeer, routes []lb.BGPRoute) []Refusal {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return nil
 	}
-	wanted, refusals := e.admit(peers)
+	wanted, refusals := e.acceptPeers(peers)
 	for name, s := range e.sessions {
 		if _, ok := wanted[name]; !ok {
 			s.end(cease(gobgp.BGP_ERROR_SUB_PEER_DECONFIGURED), losesRoutes)
@@ -96,25 +94,24 @@ func (e *Engine) Apply(peers []lb.BGPPeer, routes []lb.BGPRoute) []Refusal {
 		s := e.sessions[name]
 		if s == nil {
 			s = newSession(wanted[name], e.lost[name], &e.listeners, e.changed.Poke, e.log)
-			s.table.want(rows[name], e.draining)
+			s.table.setRows(rows[name], e.draining)
 			e.start(name, s)
 			continue
 		}
-		if s.table.want(rows[name], e.draining) {
-			s.dirty.Poke()
+		if s.table.setRows(rows[name], e.draining) {
+			s.routesChanged.Poke()
 		}
 		s.change(wanted[name])
 	}
 	return append(refusals, refused...)
 }
 
-// Readdress says that the node's addresses have changed: routes may have to point to
-// others.
+// Readdress must be called when the node's addresses have changed, as they may be next hops.
 func (e *Engine) Readdress() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, s := range e.sessions {
-		s.moved.Poke()
+		s.addressesChanged.Poke()
 	}
 }
 
@@ -126,9 +123,9 @@ func (e *Engine) start(name string, s *session) {
 	e.changed.Poke()
 }
 
-// admit returns the peers that can be had together: one session with each router.
-// Who has a session already keeps it.
-func (e *Engine) admit(peers []lb.BGPPeer) (map[string]lb.BGPPeer, []Refusal) {
+// acceptPeers returns the valid peers, at most one for each router, and the refusals. Of two
+// peers for the same router, the one with a session keeps it.
+func (e *Engine) acceptPeers(peers []lb.BGPPeer) (map[string]lb.BGPPeer, []Refusal) {
 	isNew := func(p lb.BGPPeer) int {
 		if e.sessions[p.Name] != nil {
 			return 0
@@ -144,7 +141,7 @@ func (e *Engine) admit(peers []lb.BGPPeer) (map[string]lb.BGPPeer, []Refusal) {
 		err := validate(&p)
 		if err == nil {
 			if other, taken := routers.Take(&p); taken {
-				err = fmt.Errorf("peer %q is the same router, %s; delete one of them, or let nodeSelectors give each its own nodes", other, routerName(&p))
+				err = fmt.Errorf("peer %q is the same router, %s; delete one of them, or select different nodes with nodeSelectors", other, routerName(&p))
 			}
 		}
 		if err != nil {
@@ -157,7 +154,7 @@ func (e *Engine) admit(peers []lb.BGPPeer) (map[string]lb.BGPPeer, []Refusal) {
 	return wanted, refusals
 }
 
-// validate reports what the API cannot check, because it is not in the object.
+// validate checks what the API's validation rules cannot, as it is not in the BGPPeer.
 func validate(p *lb.BGPPeer) error {
 	switch {
 	case !p.Address.IsValid() && p.Interface == "":
@@ -165,14 +162,14 @@ func validate(p *lb.BGPPeer) error {
 	case !p.RouterID.Is4() || p.RouterID.IsUnspecified():
 		return fmt.Errorf("this node has no router ID; write routerID, such as \"192.0.2.11\"")
 	case len(p.Password) > maxPassword:
-		return fmt.Errorf("the password has %d characters, and TCP MD5 has room for %d; choose a shorter one", len(p.Password), maxPassword)
+		return fmt.Errorf("the password has %d characters, and TCP MD5 allows %d; choose a shorter one", len(p.Password), maxPassword)
 	case p.ConnectTime < time.Second:
 		return fmt.Errorf("connectTime is %v; write at least 1s", p.ConnectTime)
 	}
 	return nil
 }
 
-// byPeer sorts rows by peer.
+// byPeer groups routes by peer.
 func byPeer(routes []lb.BGPRoute, peers map[string]lb.BGPPeer) (map[string]map[netip.Prefix]lb.BGPAttributes, []Refusal) {
 	rows := make(map[string]map[netip.Prefix]lb.BGPAttributes, len(peers))
 	for name := range peers {
@@ -183,11 +180,11 @@ func byPeer(routes []lb.BGPRoute, peers map[string]lb.BGPPeer) (map[string]map[n
 		for _, name := range r.Peers {
 			mine, ok := rows[name]
 			switch old, twice := mine[r.Prefix]; {
-			case !ok: // the peer's own refusal says why, or it is not on this node
+			case !ok: // the peer was refused, or is not configured on this node
 			case r.Prefix != r.Prefix.Masked() || r.Prefix.Addr().Is4In6():
-				refusals = append(refusals, Refusal{name, r.Prefix, fmt.Errorf("this is no prefix; it should be %s", r.Prefix.Masked())})
+				refusals = append(refusals, Refusal{name, r.Prefix, fmt.Errorf("host bits are set; the prefix is %s", r.Prefix.Masked())})
 			case twice && !old.Equal(r.BGPAttributes):
-				refusals = append(refusals, Refusal{name, r.Prefix, fmt.Errorf("it is there twice, with different attributes")})
+				refusals = append(refusals, Refusal{name, r.Prefix, fmt.Errorf("two rows for it have different attributes")})
 			default:
 				mine[r.Prefix] = r.BGPAttributes
 			}
@@ -196,7 +193,7 @@ func byPeer(routes []lb.BGPRoute, peers map[string]lb.BGPPeer) (map[string]map[n
 	return rows, refusals
 }
 
-// Sessions returns how the sessions are, sorted by peer.
+// Sessions returns the state of the sessions, sorted by peer.
 func (e *Engine) Sessions() []Session {
 	e.mu.Lock()
 	sessions := slices.Collect(maps.Values(e.sessions))
@@ -209,40 +206,39 @@ func (e *Engine) Sessions() []Session {
 	return out
 }
 
-// Lost takes the session with a peer down at once, and keeps it down until
-// Restored: somebody, such as BFD (RFC 5882), knows that the router cannot be
-// reached. reason is what LastError says. The peer need not exist yet.
+// Lost takes the session with a peer down immediately, and keeps it down until Restored. It is
+// called when the router is unreachable according to BFD (RFC 5882). reason becomes the
+// session's LastError. The peer need not exist yet.
 func (e *Engine) Lost(peer, reason string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.lost[peer] = reason
 	if s := e.sessions[peer]; s != nil {
-		s.hold(reason)
+		s.setDown(reason)
 	}
 }
 
-// Restored lets the session with a peer come up again, at once. It must also be
-// called for a peer that was lost and is no longer watched.
+// Restored allows the session with a peer to come up again, immediately. It must also be
+// called for a lost peer that BFD no longer monitors.
 func (e *Engine) Restored(peer string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.lost, peer)
 	if s := e.sessions[peer]; s != nil {
-		s.hold("")
+		s.setDown("")
 	}
 }
 
-// Drain says goodbye (RFC 8326): it asks the routers to prefer others, waits for
-// them to have done so, withdraws all routes and shuts the sessions down with a
-// message for the routers' logs (RFC 9003). When ctx ends it hurries. The
-// Engine is closed then.
+// Drain shuts down gracefully (RFC 8326): it advertises all routes with GRACEFUL_SHUTDOWN,
+// waits, withdraws them, and shuts the sessions down with a message for the routers' logs (RFC
+// 9003). When ctx ends it stops waiting. The Engine is closed afterwards.
 func (e *Engine) Drain(ctx context.Context, wait time.Duration, message string) {
 	e.mu.Lock()
 	e.draining = true
 	sessions := slices.Collect(maps.Values(e.sessions))
 	for _, s := range sessions {
 		s.table.drainAll()
-		s.dirty.Poke()
+		s.routesChanged.Poke()
 	}
 	e.mu.Unlock()
 	t := time.NewTimer(wait)
@@ -254,7 +250,7 @@ func (e *Engine) Drain(ctx context.Context, wait time.Duration, message string) 
 		}
 	}
 	e.mu.Lock()
-	e.closed = true // nothing new is announced from here on
+	e.closed = true // Apply has no effect from here on
 	sessions = slices.Collect(maps.Values(e.sessions))
 	e.mu.Unlock()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -262,7 +258,7 @@ func (e *Engine) Drain(ctx context.Context, wait time.Duration, message string) 
 	var wg sync.WaitGroup
 	for _, s := range sessions {
 		wg.Go(func() {
-			s.retire(last)
+			s.withdrawAll(last)
 			s.end(shutdown(message), losesRoutes)
 		})
 	}
@@ -270,8 +266,8 @@ func (e *Engine) Drain(ctx context.Context, wait time.Duration, message string) 
 	e.finish()
 }
 
-// Close ends all sessions in a way that lets routers keep the routes for the
-// process that follows (RFC 4724): those with graceful restart are not told.
+// Close ends all sessions so that routers with graceful restart (RFC 4724) keep the routes for
+// the next process: these get no NOTIFICATION.
 func (e *Engine) Close() {
 	e.mu.Lock()
 	e.closed = true

@@ -307,7 +307,7 @@ func TestFamilies(t *testing.T) {
 		e.Apply([]lb.BGPPeer{peer(nil)}, []lb.BGPRoute{route("198.51.100.1/32", nil), route("2001:db8:1::1/128", nil)})
 		f.wantPath("198.51.100.1/32", frrPath{Path: "64512", NextHop: "192.0.2.11"})
 		s := established(t, e, "tor")
-		if s.PrefixesIPv4 != 1 || s.PrefixesIPv6 != 0 || !strings.Contains(s.Note, "takes no IPv6 routes") {
+		if s.PrefixesIPv4 != 1 || s.PrefixesIPv6 != 0 || !strings.Contains(s.Note, "does not accept IPv6 routes") {
 			t.Errorf("session is %+v", s)
 		}
 	})
@@ -363,7 +363,7 @@ func TestPassword(t *testing.T) {
 			rows := []lb.BGPRoute{route("198.51.100.1/32", nil)}
 			e.Apply(with("wrong"), rows)
 			eventually(t, "words about the password", func() bool {
-				return strings.Contains(sessionOf(e, "tor").LastError, "a wrong password looks like this too")
+				return strings.Contains(sessionOf(e, "tor").LastError, "a wrong password has the same effect")
 			})
 			e.Apply(with("first"), rows)
 			established(t, e, "tor")
@@ -564,23 +564,23 @@ func TestWordsFromFRR(t *testing.T) {
 	}{
 		{
 			name: "the router expects another AS", config: frrConfig(64513, "192.0.2.11", "64600"),
-			want: "the router says: OPEN message error, bad peer AS: it expects another AS than 64512, which we sent; set myASN to the number",
+			want: "the router says: OPEN message error, bad peer AS: it expects another AS number than 64512, which this node sent; set myASN to the number",
 		},
 		{
 			name: "we expect another AS", config: frrConfig(64513, "192.0.2.11", "64512"), edit: func(p *lb.BGPPeer) { p.PeerASN = 64599 },
-			want: "the router says it is in AS 64513, and 64599 is expected; set peerASN to 64513",
+			want: "the router is in AS 64513, and 64599 is expected; set peerASN to 64513",
 		},
 		{
 			name: "external, but ours", config: frrConfig(64512, "192.0.2.11", "64512"), edit: func(p *lb.BGPPeer) { p.PeerASN, p.Dynamic = 0, lb.DynamicExternal },
-			want: "the router says it is in AS 64512, which is ours, and dynamicASN is external",
+			want: "the router is in AS 64512, which is this node's AS, and dynamicASN is external",
 		},
 		{
 			name: "not a neighbour", config: frrConfig(64513, "192.0.2.99", "64512"),
-			want: "closed the connection before it said who it is: it may not have 192.0.2.11 as a neighbour",
+			want: "closed the connection before it sent an OPEN: 192.0.2.11 may not be configured there as a neighbour",
 		},
 		{
 			name: "shut down", config: frrConfig(64513, "192.0.2.11", "64512", "neighbor NODE shutdown"),
-			want: "closed the connection before it said who it is",
+			want: "closed the connection before it sent an OPEN",
 		},
 		{
 			name: "same router ID", config: frrConfig(64512, "192.0.2.11", "64512"), edit: func(p *lb.BGPPeer) { p.PeerASN, p.RouterID = 64512, router4 },

@@ -8,32 +8,31 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
-// fsm is the finite state machine of one connection (RFC 4271, 8), from when the
-// connection is there and this node's OPEN is sent: OpenSent, OpenConfirm, Established.
-// It decides only: it is given messages and expired timers, and says what follows. The
-// first error ends it.
+// fsm is the finite state machine of one connection (RFC 4271, 8) after it was opened and
+// this node's OPEN was sent: OpenSent, OpenConfirm, Established. It is pure: for a message or
+// an expired timer it returns the action. The first error ends it.
 type fsm struct {
 	peer  lb.BGPPeer
 	state State
-	// router is what its OPEN says, from OpenConfirm on.
-	router opening
+	// router is the content of the router's OPEN, from OpenConfirm on.
+	router openInfo
 }
 
-// action is what follows from a message.
+// action is the action after a message.
 type action uint8
 
 const (
 	nothing        action = iota
-	confirmOpen           // send KEEPALIVEs; the router's OPEN is good
+	confirmOpen           // send KEEPALIVEs; the router's OPEN is accepted
 	advertiseAll          // send all routes; the session is established
-	advertiseAgain        // send the routes once more (RFC 2918)
-	countUpdate           // an UPDATE came, whose routes are not wanted
+	advertiseAgain        // send all routes again (RFC 2918)
+	countUpdate           // an UPDATE was received, whose routes are ignored
 )
 
 func newFSM(p lb.BGPPeer) fsm { return fsm{peer: p, state: OpenSent} }
 
-// receive takes a message whose header is good. The error is a NOTIFICATION, either
-// what the router sent or what it gets.
+// receive handles a message whose header is valid. The error is a NOTIFICATION, received from
+// the router or to be sent to it.
 func (f *fsm) receive(m message) (action, error) {
 	if m.kind() == gobgp.BGP_MSG_NOTIFICATION {
 		return nothing, &notifiedError{notification: newNotification(m)}
@@ -70,7 +69,7 @@ var unexpected = map[State]uint8{
 
 func (f *fsm) receiveOpen(m message) (action, error) {
 	o, err := parseOpen(m)
-	f.router = o // also for the words about the error
+	f.router = o // also needed to describe the error
 	if err == nil {
 		err = o.accept(&f.peer)
 	}
@@ -81,9 +80,9 @@ func (f *fsm) receiveOpen(m message) (action, error) {
 	return confirmOpen, nil
 }
 
-// receiveRefresh answers a ROUTE-REFRESH (RFC 2918, 4), unless it is for a family that
-// the session does not have. Whichever it is for, the routes of both are sent again:
-// routers ask for both in a row.
+// receiveRefresh handles a ROUTE-REFRESH (RFC 2918, 4). It ignores families that the session
+// does not have. For either family the routes of both are sent again, as routers request
+// both one after the other.
 func (f *fsm) receiveRefresh(m message) action {
 	switch familyOf(m.body()) {
 	case gobgp.RF_IPv4_UC, gobgp.RF_IPv6_UC:
@@ -92,26 +91,25 @@ func (f *fsm) receiveRefresh(m message) action {
 	return nothing
 }
 
-// restarts reports whether the router keeps routes over the end of the session (RFC
-// 4724), and also after a NOTIFICATION (RFC 8538).
+// restarts reports whether the router keeps routes after the session ends (RFC 4724), and
+// whether also after a NOTIFICATION (RFC 8538).
 func (f *fsm) restarts() (restart, notified bool) {
 	restart = f.peer.GracefulRestart && f.router.restart
 	return restart, restart && f.peer.Watched && f.router.restartNotified
 }
 
 const (
-	// openTimeout is how long a router may take for its OPEN, and again for the KEEPALIVE
-	// that confirms this node's. RFC 4271 (8.2.2) suggests 4 minutes, for the links of
-	// its time.
+	// openTimeout is how long a router may take to send its OPEN, and then the KEEPALIVE that
+	// confirms this node's OPEN. RFC 4271 (8.2.2) suggests 4 minutes, for slower links.
 	openTimeout = 20 * time.Second
-	// sendHoldTime is how long a router without a hold time may accept no data (RFC 9687).
+	// sendHoldTime is how long a router may accept no data if there is no hold time (RFC 9687).
 	sendHoldTime = 8 * time.Minute
 )
 
-// holdTime returns the hold time that was agreed on; 0 is none.
+// holdTime returns the negotiated hold time; 0 is none.
 func (f *fsm) holdTime() time.Duration { return min(f.peer.HoldTime, f.router.hold) }
 
-// holdTimer returns how long the router may be silent now; 0 is for ever.
+// holdTimer returns how long to wait for the next message in this state; 0 is without limit.
 func (f *fsm) holdTimer() time.Duration {
 	switch hold := f.holdTime(); {
 	case f.state == Established:
@@ -122,8 +120,8 @@ func (f *fsm) holdTimer() time.Duration {
 	return openTimeout
 }
 
-// sendHoldTimer returns how long the router may accept no data (RFC 9687, 3.1): then
-// it would not see withdrawals either.
+// sendHoldTimer returns how long the router may accept no data (RFC 9687, 3.1). Such a router
+// does not receive withdrawals either.
 func (f *fsm) sendHoldTimer() time.Duration {
 	if hold := f.holdTime(); hold != 0 {
 		return 2 * hold
@@ -131,7 +129,7 @@ func (f *fsm) sendHoldTimer() time.Duration {
 	return sendHoldTime
 }
 
-// keepaliveTimer returns how often a KEEPALIVE is sent; 0 is never.
+// keepaliveTimer returns the interval of KEEPALIVEs; 0 is never.
 func (f *fsm) keepaliveTimer() time.Duration {
 	interval := f.holdTime() / 3
 	if f.peer.KeepaliveTime != 0 {
@@ -140,8 +138,8 @@ func (f *fsm) keepaliveTimer() time.Duration {
 	return interval
 }
 
-// expire is what follows when the hold timer has expired: the cause of the session's
-// end, and the NOTIFICATION for the router.
+// expire returns the error with which an expired hold timer ends the session; lastNotification
+// returns the NOTIFICATION for it.
 func (f *fsm) expire() error {
 	switch f.state {
 	case OpenSent:
@@ -153,7 +151,7 @@ func (f *fsm) expire() error {
 	}
 }
 
-// A collision is what becomes of two connections with one router (RFC 4271, 6.8).
+// A collision is the decision about two connections with one router (RFC 4271, 6.8).
 type collision uint8
 
 const (
@@ -161,11 +159,11 @@ const (
 	keepNew
 )
 
-// collide decides between the connection that has the session and a new one, whose OPEN
-// is good. Only a passive peer can have two, and the router has begun both: so the
-// comparison of BGP identifiers, which is for connections that each side has begun,
-// decides nothing. restart is whether graceful restart was agreed on: then the router
-// has restarted (RFC 4724, 4.2). Otherwise it must first lose the session that it has.
+// collide decides between the session's connection and a new one whose OPEN is accepted. Only
+// a passive peer can have two connections, both initiated by the router. Therefore comparing
+// the BGP identifiers, which is for connections initiated by different sides, does not apply.
+// restart says that graceful restart was negotiated: then the router has restarted (RFC 4724,
+// 4.2). Otherwise its former session must end first.
 func collide(old State, restart bool) collision {
 	if old == Established && !restart {
 		return keepOld

@@ -262,7 +262,7 @@ func TestOwnOpen(t *testing.T) {
 		t.Error(err)
 	}
 	got, err := parseOpen(m)
-	want := opening{
+	want := openInfo{
 		asn: 4200000002, routerID: node4, hold: 90 * time.Second, ipv4: true, ipv6: true, fourOctetASN: true, extendedNextHop: true, restart: true, restartNotified: true,
 	}
 	if err != nil || got != want {

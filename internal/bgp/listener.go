@@ -12,33 +12,34 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
-// listeners are the sockets for routers that connect: one for each address that
-// a passive peer is to be reached at, and none when there is no such peer.
+// listeners are the sockets to which routers connect: one for each address at which a passive
+// peer is reached, and none without passive peers.
 //
-// A connection that comes in is a candidate: it must prove that it is the router's, by
-// its TTL, its password and a good OPEN, before the session hears of it. What proves
-// nothing costs a few KiB for at most openTimeout, and no more than maxCandidates.
+// An accepted connection is a candidate: it must prove that it is the router's, by its TTL,
+// its password and an acceptable OPEN, before the session gets it. An unproven connection
+// costs a few KiB for at most openTimeout, and there are at most maxCandidates.
 type listeners struct {
 	port uint16
 	wg   sync.WaitGroup
 
 	mu         sync.Mutex // guards the fields below, and those of each listener
 	open       map[listenKey]*listener
-	candidates []*candidate // by age
+	candidates []*candidate // the oldest first
 }
 
 const (
-	// maxCandidatesOfPeer and maxCandidates limit how many connections may be about to
-	// prove themselves. A newer one is more likely to: the oldest is closed.
+	// maxCandidatesOfPeer and maxCandidates limit the candidates. At the limit the oldest one
+	// is closed, as a newer one is more likely to be the router's.
 	maxCandidatesOfPeer = 8
 	maxCandidates       = 64
-	// acceptPause is how long nothing is accepted when the process has no descriptor left.
+	// acceptPause is the pause after a failed accept, as when the process has no file
+	// descriptor left.
 	acceptPause = 100 * time.Millisecond
 )
 
 type listenKey struct {
 	addr  netip.Addr
-	index int // of the interface of a link-local address, which may be created again
+	index int // of the interface of a link-local address; differs after the interface was recreated
 	vrf   string
 }
 
@@ -49,53 +50,53 @@ type listener struct {
 
 // A waiter is a session that waits for its router at a listener.
 type waiter struct {
-	wants wants
+	settings waiterSettings
 	place
-	// exchange has OPENs exchanged on a connection.
+	// exchange exchanges OPENs on a connection.
 	exchange func(*net.TCPConn) (*connection, error)
-	proven   chan *connection // has room for one; the newest counts
-	failed   chan failure     // has room for one; more are not kept
+	proven   chan *connection // capacity one; a newer connection replaces the one in it
+	failed   chan failure     // capacity one; further failures are dropped
 }
 
-// A candidate is a connection that has not proved yet that it is the router's.
+// A candidate is a connection that has not yet proven that it is the router's.
 type candidate struct {
 	waiter *waiter
 	conn   *net.TCPConn
 }
 
-// A failure is why a candidate has not become a session.
+// A failure is why a candidate was rejected.
 type failure struct {
-	conn *connection // nil: before an OPEN could be exchanged
+	conn *connection // nil if it failed before OPENs were exchanged
 	err  error
 }
 
-// place is where a router comes to.
+// place is the local address to which a router connects, and the router's address.
 type place struct {
 	key    listenKey
-	router netip.Prefix // who may come; a prefix when the router's address is not known
+	router netip.Prefix // the router's address; a prefix if the address is not known
 }
 
-// wants is what of a peer a waiter is made from.
-type wants struct {
+// waiterSettings are the fields of a peer on which its waiter depends.
+type waiterSettings struct {
 	address, source netip.Addr
 	iface, vrf      string
 	password        lb.Secret
 	ttlSecurity     bool
 }
 
-func wantsOf(p *lb.BGPPeer) wants {
-	return wants{p.Address, p.Source, p.Interface, p.VRF, p.Password, p.TTLSecurity}
+func settingsOf(p *lb.BGPPeer) waiterSettings {
+	return waiterSettings{p.Address, p.Source, p.Interface, p.VRF, p.Password, p.TTLSecurity}
 }
 
-// add waits for the router of a passive peer.
-func (ls *listeners) add(p *lb.BGPPeer, at place, exchange func(*net.TCPConn) (*connection, error)) (*waiter, error) {
-	w := &waiter{wants: wantsOf(p), place: at, exchange: exchange, proven: make(chan *connection, 1), failed: make(chan failure, 1)}
+// addWaiter starts to accept connections from the router of a passive peer.
+func (ls *listeners) addWaiter(p *lb.BGPPeer, at place, exchange func(*net.TCPConn) (*connection, error)) (*waiter, error) {
+	w := &waiter{settings: settingsOf(p), place: at, exchange: exchange, proven: make(chan *connection, 1), failed: make(chan failure, 1)}
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	l := ls.open[w.key]
 	if l == nil {
-		// The first connection may come before this function has returned: the socket has
-		// the password from its beginning.
+		// The router may connect before this function has returned, so the password is set
+		// before the socket listens.
 		socket, err := listen(netip.AddrPortFrom(w.key.addr, ls.port), w.key.vrf, func(fd int) error {
 			return setPassword(fd, w.router, p.Password)
 		})
@@ -116,7 +117,7 @@ func (ls *listeners) add(p *lb.BGPPeer, at place, exchange func(*net.TCPConn) (*
 	return w, nil
 }
 
-// placeOf finds out where a peer's router will come to.
+// placeOf returns the local address to which a peer's router connects.
 func placeOf(p *lb.BGPPeer) (place, error) {
 	if p.Interface != "" {
 		local, index, err := linkLocal(p.Interface)
@@ -159,19 +160,20 @@ func (l *listener) control(f func(fd int) error) error {
 	return control(rc, f)
 }
 
-// setMinTTL makes the kernel drop what has come over a hop, where no waiter takes that:
-// not even a SYN is answered then. Where some do, each connection's SYN is looked at.
+// setMinTTL makes the kernel drop packets that crossed a router, if all waiters of the socket
+// use TTL security; it then does not even answer a SYN. Otherwise checkTTL checks the SYN of
+// each connection.
 func (l *listener) setMinTTL() error {
 	ttl := gtsmTTL
 	for w := range l.waiters {
-		if !w.wants.ttlSecurity {
+		if !w.settings.ttlSecurity {
 			ttl = 0
 		}
 	}
 	return l.control(func(fd int) error { return setMinTTL(fd, l.socket.Addr().(*net.TCPAddr).IP.To4() == nil, ttl) })
 }
 
-// expects reports whether a waiter waits for the router.
+// expects reports whether there is a waiter for the router.
 func (l *listener) expects(router netip.Prefix) bool {
 	for w := range l.waiters {
 		if w.router == router {
@@ -181,8 +183,8 @@ func (l *listener) expects(router netip.Prefix) bool {
 	return false
 }
 
-// remove waits no more. The last waiter closes the socket.
-func (ls *listeners) remove(w *waiter) {
+// removeWaiter removes a waiter. The last one closes the socket.
+func (ls *listeners) removeWaiter(w *waiter) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.removeLocked(w)
@@ -209,10 +211,10 @@ func (ls *listeners) removeLocked(w *waiter) {
 		delete(ls.open, w.key)
 		return
 	}
-	if !l.expects(w.router) { // the password is another waiter's now
+	if !l.expects(w.router) { // otherwise the password belongs to the other waiter
 		_ = l.control(func(fd int) error { return setPassword(fd, w.router, "") })
 	}
-	_ = l.setMinTTL() // one that was set before
+	_ = l.setMinTTL() // the remaining waiters may allow or need another value
 }
 
 func (ls *listeners) accept(l *listener) {
@@ -224,8 +226,8 @@ func (ls *listeners) accept(l *listener) {
 		case err != nil:
 			time.Sleep(acceptPause)
 		default:
-			if k := ls.admit(l, c); k != nil {
-				ls.wg.Go(func() { ls.prove(l, k) })
+			if k := ls.addCandidate(l, c); k != nil {
+				ls.wg.Go(func() { ls.proveCandidate(l, k) })
 			} else {
 				c.Close()
 			}
@@ -233,9 +235,9 @@ func (ls *listeners) accept(l *listener) {
 	}
 }
 
-// admit makes a connection a candidate for the session that waits for it; nil: none
-// does.
-func (ls *listeners) admit(l *listener, c *net.TCPConn) *candidate {
+// addCandidate makes a connection a candidate of the waiter for its router; nil if there is
+// no such waiter.
+func (ls *listeners) addCandidate(l *listener, c *net.TCPConn) *candidate {
 	from := addrPort(c.RemoteAddr()).Addr().WithZone("")
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -252,9 +254,9 @@ func (ls *listeners) admit(l *listener, c *net.TCPConn) *candidate {
 		}
 		switch {
 		case n >= maxCandidatesOfPeer:
-			ls.drop(slices.IndexFunc(ls.candidates, ofPeer))
+			ls.dropCandidate(slices.IndexFunc(ls.candidates, ofPeer))
 		case len(ls.candidates) >= maxCandidates:
-			ls.drop(0)
+			ls.dropCandidate(0)
 		}
 		k := &candidate{w, c}
 		ls.candidates = append(ls.candidates, k)
@@ -263,14 +265,14 @@ func (ls *listeners) admit(l *listener, c *net.TCPConn) *candidate {
 	return nil
 }
 
-// drop closes a candidate, whose goroutine ends then.
-func (ls *listeners) drop(i int) {
+// dropCandidate closes a candidate, which ends its goroutine.
+func (ls *listeners) dropCandidate(i int) {
 	ls.candidates[i].conn.Close()
 	ls.candidates = slices.Delete(ls.candidates, i, i+1)
 }
 
-// prove has a candidate prove that it is the router's.
-func (ls *listeners) prove(l *listener, k *candidate) {
+// proveCandidate exchanges OPENs with a candidate and delivers it if it is the router's.
+func (ls *listeners) proveCandidate(l *listener, k *candidate) {
 	c, err := k.waiter.exchange(k.conn)
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -288,8 +290,8 @@ func (ls *listeners) prove(l *listener, k *candidate) {
 	}
 }
 
-// deliver gives a proven connection to the session, in the place of an older one that
-// it has not taken. ls.mu is held.
+// deliver passes a proven connection to the session and replaces an older one that the session
+// has not received yet. The caller holds ls.mu.
 func (ls *listeners) deliver(w *waiter, c *connection) {
 	select {
 	case old := <-w.proven:
@@ -299,19 +301,19 @@ func (ls *listeners) deliver(w *waiter, c *connection) {
 	w.proven <- c
 }
 
-// giveBack delivers a connection that the session's next attempt is to take.
-func (ls *listeners) giveBack(w *waiter, c *connection) {
+// redeliver delivers a connection again, for the session's next attempt.
+func (ls *listeners) redeliver(w *waiter, c *connection) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	l := ls.open[w.key]
-	if l == nil || !l.waiters[w] || len(w.proven) > 0 { // an even newer one is there
+	if l == nil || !l.waiters[w] || len(w.proven) > 0 { // the waiter is gone, or has a newer connection
 		ls.dismiss(c, collided)
 		return
 	}
 	w.proven <- c
 }
 
-// dismiss ends a proven connection that gets no session.
+// dismiss ends a proven connection that is not used.
 func (ls *listeners) dismiss(c *connection, n notification) {
 	c.end(errEnded, &n)
 	ls.wg.Go(func() { _ = c.run() })

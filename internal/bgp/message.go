@@ -7,7 +7,7 @@ import (
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 )
 
-// A message is a BGP message as it is on the wire, header included (RFC 4271, 4.1).
+// A message is an encoded BGP message with its header (RFC 4271, 4.1).
 type message []byte
 
 const (
@@ -20,8 +20,8 @@ const (
 func (m message) kind() uint8  { return m[18] }
 func (m message) body() []byte { return m[headerLen:] }
 
-// lengths are the shortest and the longest message of each type (RFC 4271, 6.1; RFC
-// 2918, 3). A type that is not here does not exist.
+// lengths are the minimum and maximum length of each message type (RFC 4271, 6.1; RFC 2918,
+// 3). Other types are not valid.
 var lengths = map[uint8]struct{ shortest, longest int }{
 	gobgp.BGP_MSG_OPEN:          {29, maxMessage},
 	gobgp.BGP_MSG_UPDATE:        {23, maxMessage},
@@ -30,9 +30,8 @@ var lengths = map[uint8]struct{ shortest, longest int }{
 	gobgp.BGP_MSG_ROUTE_REFRESH: {23, 23},
 }
 
-// readMessage returns the next message, whose header is known to be right: only such
-// a message reaches the state machine. It is valid until the next call. The reader's
-// buffer must have room for maxMessage.
+// readMessage returns the next message, after it checked its header. The message is valid until
+// the next call. The reader's buffer must hold at least maxMessage.
 func readMessage(r *bufio.Reader) (message, error) {
 	head, err := r.Peek(headerLen)
 	if err != nil {
@@ -50,8 +49,8 @@ func readMessage(r *bufio.Reader) (message, error) {
 	return m, err
 }
 
-// checkHeader returns the length of the message that has this header, or the
-// NOTIFICATION that the header deserves (RFC 4271, 6.1).
+// checkHeader returns the length of the message with this header, or the NOTIFICATION for an
+// invalid header (RFC 4271, 6.1).
 func checkHeader(head []byte) (int, error) {
 	for _, b := range head[:16] {
 		if b != 0xff {

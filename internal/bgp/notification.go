@@ -14,7 +14,7 @@ type notification struct {
 	data          []byte
 }
 
-// Subcodes of Cease that the codec has no name for, or a long one.
+// Subcodes of Cease for which the codec has no name, or only a long one.
 const (
 	ceaseHardReset = gobgp.BGP_ERROR_SUB_HARD_RESET // RFC 8538
 	ceaseBFDDown   = 10                             // RFC 9384
@@ -28,13 +28,13 @@ type notifiedError struct {
 
 func (e *notifiedError) Error() string { return e.unwrap().name() }
 
-// refuse returns the error for what a router may not do, with the NOTIFICATION that
-// it gets.
+// refuse returns the error for a protocol violation of the router, with the NOTIFICATION to
+// send.
 func refuse(code, subcode uint8, data ...byte) error {
 	return &notifiedError{notification{code, subcode, append([]byte(nil), data...)}, true}
 }
 
-// newNotification returns what a NOTIFICATION message says.
+// newNotification returns the content of a NOTIFICATION message.
 func newNotification(m message) notification {
 	b := m.body()
 	return notification{b[0], b[1], append([]byte(nil), b[2:]...)}
@@ -45,8 +45,8 @@ func (n notification) message() message {
 	return newMessage(gobgp.BGP_MSG_NOTIFICATION, append([]byte{n.code, n.subcode}, n.data[:min(len(n.data), room)]...))
 }
 
-// hard makes the notification one after which the peer keeps no routes, although
-// both understand notifications as restarts (RFC 8538, 3.1).
+// hard returns the notification as a hard reset, after which the peer removes the routes even
+// if both sides treat notifications as restarts (RFC 8538, 3.1).
 func (n notification) hard() notification {
 	if n.code == gobgp.BGP_ERROR_CEASE && n.subcode == ceaseHardReset {
 		return n
@@ -54,7 +54,7 @@ func (n notification) hard() notification {
 	return notification{gobgp.BGP_ERROR_CEASE, ceaseHardReset, append([]byte{n.code, n.subcode}, n.data...)}
 }
 
-// unwrap undoes hard.
+// unwrap returns the notification inside a hard reset.
 func (n notification) unwrap() notification {
 	if n.code == gobgp.BGP_ERROR_CEASE && n.subcode == ceaseHardReset && len(n.data) >= 2 {
 		return notification{n.data[0], n.data[1], n.data[2:]}
@@ -62,13 +62,13 @@ func (n notification) unwrap() notification {
 	return n
 }
 
-// cease returns a NOTIFICATION that ends a session in which nothing is wrong (RFC 4486).
+// cease returns a NOTIFICATION that ends a session without a protocol error (RFC 4486).
 func cease(subcode uint8) notification {
 	return notification{code: gobgp.BGP_ERROR_CEASE, subcode: subcode}
 }
 
-// shutdown returns the notification of an administrative shutdown, with a
-// message for the router's log (RFC 9003).
+// shutdown returns the notification of an administrative shutdown, with a message for the
+// router's log (RFC 9003).
 func shutdown(text string) notification {
 	text = truncate(text, 255)
 	return notification{gobgp.BGP_ERROR_CEASE, gobgp.BGP_ERROR_SUB_ADMINISTRATIVE_SHUTDOWN, append([]byte{byte(len(text))}, text...)}
@@ -85,8 +85,8 @@ func truncate(s string, n int) string {
 	return s[:n]
 }
 
-// codes are the names of NOTIFICATION codes and subcodes (RFC 4271, 4.5; RFC
-// 4486; RFC 8538; RFC 9384), as the routers' manuals have them.
+// codes are the names of NOTIFICATION codes and subcodes (RFC 4271, 4.5; RFC 4486; RFC 8538;
+// RFC 9384), as in the manuals of routers.
 var codes = map[uint8]struct {
 	name     string
 	subcodes map[uint8]string
@@ -110,8 +110,7 @@ var codes = map[uint8]struct {
 	8: {"send hold timer expired", nil}, // RFC 9687
 }
 
-// name returns the notification as manuals have it: "cease, administrative
-// shutdown".
+// name returns the names of code and subcode: "cease, administrative shutdown".
 func (n notification) name() string {
 	c, ok := codes[n.code]
 	if !ok {
@@ -126,8 +125,8 @@ func (n notification) name() string {
 	return c.name
 }
 
-// text returns what the sender of a shutdown wrote for people (RFC 9003), made
-// safe to print.
+// text returns the message in a shutdown notification (RFC 9003) without characters that are
+// unsafe to print.
 func (n notification) text() string {
 	if n.code != 6 || n.subcode != 2 && n.subcode != 4 || len(n.data) < 2 || len(n.data) < 1+int(n.data[0]) {
 		return ""

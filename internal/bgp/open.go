@@ -13,11 +13,11 @@ import (
 
 const (
 	bgpVersion = 4
-	// minHoldTime is the shortest hold time but none (RFC 4271, 4.2).
+	// minHoldTime is the minimum hold time other than 0, which is none (RFC 4271, 4.2).
 	minHoldTime = 3 * time.Second
-	// restartTime is how long routers are asked to keep the routes of a speaker that
-	// restarts (RFC 4724, 3). A rolling upgrade takes seconds; pulling an image on a
-	// slow line up to a minute.
+	// restartTime is how long routers should keep the routes of a speaker that restarts (RFC
+	// 4724, 3). A rolling upgrade takes seconds; pulling the image over a slow connection
+	// takes up to a minute.
 	restartTime = 120 * time.Second
 )
 
@@ -28,8 +28,8 @@ const (
 	forwardingPreserved = 0x80
 )
 
-// opening is what a router's OPEN message says that matters here.
-type opening struct {
+// openInfo is the content of a router's OPEN message, as far as it is used.
+type openInfo struct {
 	asn      uint32
 	routerID netip.Addr
 	hold     time.Duration
@@ -44,13 +44,13 @@ type opening struct {
 	restart, restartNotified bool
 }
 
-// newOpen returns this node's OPEN. restarted is whether no session with this router
-// was established since the process began. Routes lead to kube-proxy, which forwards
-// whatever becomes of BGP, so forwarding state is always preserved.
+// newOpen returns this node's OPEN. restarted says that no session with this router was
+// established since the process started. kube-proxy forwards the traffic independently of
+// BGP, so the forwarding state is always preserved.
 //
-// A router that takes notifications for restarts takes the end of the hold time for
-// one, too (RFC 8538, 4.1), and sends traffic to a node that died for as long as a
-// restart may take. So this is asked for only where BFD detects the death.
+// A router that treats notifications as restarts treats an expired hold timer as a restart too
+// (RFC 8538, 4.1), and then sends traffic to a failed node during the restart time. So this
+// capability is advertised only if BFD detects the failure.
 func newOpen(p *lb.BGPPeer, restarted bool) (message, error) {
 	caps := []gobgp.ParameterCapabilityInterface{
 		gobgp.NewCapMultiProtocol(gobgp.RF_IPv4_UC), gobgp.NewCapMultiProtocol(gobgp.RF_IPv6_UC),
@@ -70,15 +70,14 @@ func newOpen(p *lb.BGPPeer, restarted bool) (message, error) {
 	return m, nil
 }
 
-// parseOpen reads a router's OPEN. It does so itself: the codec knows nothing of RFC
-// 9072, decodes capabilities that nobody here needs, and is not written for bytes of
-// strangers.
-func parseOpen(m message) (opening, error) {
+// parseOpen parses a router's OPEN. It does not use the codec, which does not support RFC 9072,
+// decodes capabilities that are not needed, and is not robust against hostile input.
+func parseOpen(m message) (openInfo, error) {
 	b := m.body()
 	if b[0] != bgpVersion {
-		return opening{}, refuseOpen(gobgp.BGP_ERROR_SUB_UNSUPPORTED_VERSION_NUMBER, 0, bgpVersion)
+		return openInfo{}, refuseOpen(gobgp.BGP_ERROR_SUB_UNSUPPORTED_VERSION_NUMBER, 0, bgpVersion)
 	}
-	o := opening{
+	o := openInfo{
 		asn:      uint32(binary.BigEndian.Uint16(b[1:])),
 		hold:     time.Duration(binary.BigEndian.Uint16(b[3:])) * time.Second,
 		routerID: netip.AddrFrom4([4]byte(b[5:9])),
@@ -109,21 +108,20 @@ func parseOpen(m message) (opening, error) {
 	if !ok { // "recognized, but malformed" (RFC 4271, 6.2)
 		return o, refuseOpen(unspecific)
 	}
-	o.ipv4 = o.ipv4 || !multiprotocol // what RFC 4271 is for
+	o.ipv4 = o.ipv4 || !multiprotocol // the default of RFC 4271
 	return o, nil
 }
 
-// unspecific is the subcode of an error that has no name of its own.
+// unspecific is the subcode of an error without a specific subcode.
 const unspecific = 0
 
 func refuseOpen(subcode uint8, data ...byte) error {
 	return refuse(gobgp.BGP_ERROR_OPEN_MESSAGE_ERROR, subcode, data...)
 }
 
-// optionalParameters returns the optional parameters of an OPEN, given the field of
-// their length and all after it, and how many octets the length of each has: one, or
-// two where the parameters have more than 255 octets (RFC 9072, 2). They must fill the
-// message.
+// optionalParameters returns the optional parameters of an OPEN and the width of each
+// parameter's length in octets: one, or two if all parameters together have more than 255
+// octets (RFC 9072, 2). b begins with the length field; the parameters must fill the message.
 func optionalParameters(b []byte) (params []byte, width int, ok bool) {
 	const extended = 255
 	if len(b) >= 2 && b[0] != 0 && b[1] == extended {
@@ -133,8 +131,7 @@ func optionalParameters(b []byte) (params []byte, width int, ok bool) {
 	return b[1:], 1, int(b[0]) == len(b)-1
 }
 
-// typeLengthValue splits off a type of one octet, and a value after its length, which
-// has as many octets as width says.
+// typeLengthValue splits off a type of one octet, a length of width octets, and the value.
 func typeLengthValue(b []byte, width int) (kind uint8, value, rest []byte, ok bool) {
 	if len(b) < 1+width {
 		return 0, nil, nil, false
@@ -150,9 +147,9 @@ func typeLengthValue(b []byte, width int) (kind uint8, value, rest []byte, ok bo
 	return kind, b[:n], b[n:], true
 }
 
-// add puts a capability (RFC 5492) into the opening, and reports whether it is well
+// add puts a capability (RFC 5492) into the openInfo, and reports whether it is well
 // formed. Those that this node does not have are none of its business.
-func (o *opening) add(code uint8, value []byte) bool {
+func (o *openInfo) add(code uint8, value []byte) bool {
 	switch gobgp.BGPCapabilityCode(code) {
 	case gobgp.BGP_CAP_MULTIPROTOCOL: // RFC 4760, 8
 		if len(value) != 4 {
@@ -187,15 +184,15 @@ func (o *opening) add(code uint8, value []byte) bool {
 	return true
 }
 
-// familyOf returns the address family in four octets: AFI, one octet that is reserved
-// or the upper half of a SAFI of two, and SAFI.
+// familyOf returns the address family in four octets: AFI, one octet that is reserved or the
+// upper half of a two-octet SAFI, and SAFI.
 func familyOf(b []byte) gobgp.RouteFamily {
 	return gobgp.AfiSafiToRouteFamily(binary.BigEndian.Uint16(b), b[3])
 }
 
-// accept reports whether the OPEN is one of the router that the peer describes (RFC
-// 4271, 6.2), and the NOTIFICATION that it gets otherwise.
-func (o *opening) accept(p *lb.BGPPeer) error {
+// accept returns the NOTIFICATION to send if the OPEN does not match the configured peer (RFC
+// 4271, 6.2); nil if it matches.
+func (o *openInfo) accept(p *lb.BGPPeer) error {
 	internal := o.asn == p.ShownASN()
 	expected := o.asn == p.PeerASN
 	switch p.Dynamic {

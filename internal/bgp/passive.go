@@ -11,21 +11,21 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
-// NOTIFICATIONs for a connection that gets no session (RFC 4486).
+// NOTIFICATIONs for a connection that is not used (RFC 4486).
 var (
 	rejected = cease(gobgp.BGP_ERROR_SUB_CONNECTION_REJECTED)
 	collided = cease(gobgp.BGP_ERROR_SUB_CONNECTION_COLLISION_RESOLUTION)
 )
 
-// await waits until the router has connected and sent a good OPEN, wherever on this
-// node it can connect to now.
+// await waits until the router has connected and sent an acceptable OPEN. It follows changes
+// of the node's addresses to which the router can connect.
 func (s *session) await(ctx context.Context, p *lb.BGPPeer) (*connection, error) {
 	for {
 		if err := s.joinListener(p); err != nil {
 			return nil, err
 		}
 		if p.Interface != "" {
-			// The router must know this node before it can connect to it.
+			// The router must learn this node's address before it can connect.
 			if _, err := discover(ctx, p.Interface); err != nil {
 				return nil, err
 			}
@@ -36,8 +36,7 @@ func (s *session) await(ctx context.Context, p *lb.BGPPeer) (*connection, error)
 	}
 }
 
-// nextProven returns the next connection that has proved to be the router's; nil: the
-// node's addresses have changed.
+// nextProven returns the next proven connection; nil if the node's addresses have changed.
 func (s *session) nextProven(ctx context.Context, p *lb.BGPPeer) (*connection, error) {
 	for {
 		select {
@@ -48,10 +47,10 @@ func (s *session) nextProven(ctx context.Context, p *lb.BGPPeer) (*connection, e
 			s.listeners.dismiss(c, cease(gobgp.BGP_ERROR_SUB_OTHER_CONFIGURATION_CHANGE))
 		case f := <-s.waiter.failed:
 			a := attempt{peer: *p, router: routerName(p)}
-			a.learn(f.conn)
-			s.afterConnection(f.err)
-			s.setFailing(s.remember(f.err, a.describe(f.err), a.opened != nil))
-		case <-s.moved:
+			a.setConnection(f.conn)
+			s.clearConnection(f.err)
+			s.setFailing(s.explainFailure(f.err, a.describe(f.err), a.opened != nil))
+		case <-s.addressesChanged:
 			return nil, nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -59,13 +58,13 @@ func (s *session) nextProven(ctx context.Context, p *lb.BGPPeer) (*connection, e
 	}
 }
 
-// exchange has OPENs exchanged on a connection that the router has begun, if it has
-// come from as near as it must. After an error the connection is closed.
+// exchange checks the TTL of a connection that the router initiated, and exchanges OPENs.
+// After an error the connection is closed.
 func (s *session) exchange(conn *net.TCPConn) (c *connection, err error) {
 	s.mu.Lock()
 	p, restarted := s.peer, !s.everEstablished
 	s.mu.Unlock()
-	err = contain(s.log, func() error {
+	err = recoverPanic(s.log, func() error {
 		if err := checkTTL(conn, p.TTLSecurity); err != nil {
 			return err
 		}
@@ -85,14 +84,13 @@ func (s *session) exchange(conn *net.TCPConn) (c *connection, err error) {
 	return c, err
 }
 
-// watchWaiter looks at what else the router connects with while a connection has the
-// session. Only what has proved to be the router's comes here.
+// watchWaiter handles further proven connections of the router while the session has one.
 func (s *session) watchWaiter(c *connection, w *waiter) error {
 	for {
 		select {
 		case candidate := <-w.proven:
-			if isClosed(c.done) { // no collision: the next attempt takes it
-				s.listeners.giveBack(w, candidate)
+			if isClosed(c.done) { // not a collision: the next attempt uses the candidate
+				s.listeners.redeliver(w, candidate)
 				return nil
 			}
 			state := OpenConfirm
@@ -101,20 +99,20 @@ func (s *session) watchWaiter(c *connection, w *waiter) error {
 			}
 			restart, _ := c.fsm.restarts()
 			if collide(state, restart) == keepOld {
-				// A router that has lost the old connection resets it when it gets something
-				// there.
-				s.probe.Poke()
+				// A router that has lost the old connection resets it when it receives a
+				// message on it.
+				s.keepaliveNow.Poke()
 				s.listeners.dismiss(candidate, collided)
 				continue
 			}
-			var n *notification // none for a router that has restarted (RFC 4724, 4.2)
+			var n *notification // nil for a router that has restarted (RFC 4724, 4.2)
 			if state != Established {
 				n = &collided
 			}
 			c.end(errEnded, n)
-			s.listeners.giveBack(w, candidate)
+			s.listeners.redeliver(w, candidate)
 			return nil
-		case <-w.failed: // says nothing about this session
+		case <-w.failed: // does not concern this session
 		case <-c.done:
 			return nil
 		}
@@ -130,17 +128,17 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// joinListener lets the router connect. Where it can do so may be another place than
-// the last time: an address may be new, and an interface be created again.
+// joinListener accepts connections of the router. The local address may differ from the last
+// time, as addresses change and interfaces are recreated.
 func (s *session) joinListener(p *lb.BGPPeer) error {
 	at, err := placeOf(p)
 	if err != nil {
 		s.leaveListener()
 		return err
 	}
-	if s.waiter == nil || s.waiter.wants != wantsOf(p) || s.waiter.place != at {
+	if s.waiter == nil || s.waiter.settings != settingsOf(p) || s.waiter.place != at {
 		s.leaveListener()
-		if s.waiter, err = s.listeners.add(p, at, s.exchange); err != nil {
+		if s.waiter, err = s.listeners.addWaiter(p, at, s.exchange); err != nil {
 			return err
 		}
 	}
@@ -151,9 +149,9 @@ func (s *session) joinListener(p *lb.BGPPeer) error {
 	s.status.edit(func(st *Session) {
 		st.State = Active
 		if st.LastError == "" {
-			st.LastError = fmt.Sprintf("%s has not connected yet to %s", router, netip.AddrPortFrom(at.key.addr, s.listeners.port))
+			st.LastError = fmt.Sprintf("%s has not connected to %s yet", router, netip.AddrPortFrom(at.key.addr, s.listeners.port))
 			if p.TTLSecurity {
-				st.LastError += "; with ttlSecurity it must have TTL security for this node too"
+				st.LastError += "; with ttlSecurity the router needs TTL security for this node too"
 			}
 		}
 	})
@@ -162,7 +160,7 @@ func (s *session) joinListener(p *lb.BGPPeer) error {
 
 func (s *session) leaveListener() {
 	if s.waiter != nil {
-		s.listeners.remove(s.waiter)
+		s.listeners.removeWaiter(s.waiter)
 		s.waiter = nil
 	}
 }

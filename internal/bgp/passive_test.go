@@ -305,7 +305,7 @@ func TestTTLSecurityBesideAPeerWithout(t *testing.T) {
 	// All that a session takes, before the speaker has looked at anything.
 	_, _ = conn.Write(append(rawOpen(), raw(gobgp.BGP_MSG_KEEPALIVE)...))
 	eventually(t, "the reason", func() bool {
-		return strings.Contains(sessionOf(e.Engine, "tor").LastError, "127.0.0.1 connects with TTL 64, and ttlSecurity takes only 255")
+		return strings.Contains(sessionOf(e.Engine, "tor").LastError, "127.0.0.1 connects with TTL 64, and ttlSecurity accepts only 255")
 	})
 	if n := sessionOf(e.Engine, "tor").TimesEstablished; n != 0 {
 		t.Errorf("the session was established %d times", n)

@@ -18,148 +18,148 @@ import (
 
 const bgpPort = lb.BGPPort
 
-// session is one peer of this node: it connects, and connects again.
+// session is the session with one peer: it connects, and reconnects after a failure.
 type session struct {
-	log       logr.Logger
-	listeners *listeners
-	status    status
-	counters  counters
-	table     table
-	poke      notify.Signal      // ends a wait
-	dirty     notify.Signal      // routes have changed
-	moved     notify.Signal      // the node's addresses have changed
-	probe     notify.Signal      // a KEEPALIVE is to be sent now
-	flush     chan chan struct{} // closes what it receives when all routes are sent
-	cancel    context.CancelFunc
+	log              logr.Logger
+	listeners        *listeners
+	status           status
+	counters         counters
+	table            table
+	wake             notify.Signal      // ends a pause
+	routesChanged    notify.Signal      // the desired routes have changed
+	addressesChanged notify.Signal      // the node's addresses have changed
+	keepaliveNow     notify.Signal      // requests a KEEPALIVE immediately
+	flush            chan chan struct{} // the received channel is closed after all routes were sent
+	cancel           context.CancelFunc
 
-	// Only run uses these.
+	// Owned by run.
 	waiter *waiter // of a passive peer
-	reason string  // which the router gave in a NOTIFICATION, since there was a session
+	reason string  // the description of the last NOTIFICATION from the router since a session was established
 
 	mu              sync.Mutex // guards the fields below
 	peer            lb.BGPPeer
-	held            string      // why nothing is tried; empty tries
-	conn            *connection // that has the session, or may get it
-	opened          *opening    // the router's OPEN in it, if it was good
+	downReason      string      // why the session is kept down; empty if it is not
+	conn            *connection // the session's connection, or the one on which OPENs are exchanged
+	opened          *openInfo   // the router's OPEN, if it was accepted
 	siblings        []netip.Addr
-	everEstablished bool               // since this process began
-	cutShort        context.CancelFunc // ends the attempt that is under way
-	hurry           bool               // the next attempt need not wait
+	everEstablished bool               // since this process started
+	cancelAttempt   context.CancelFunc // cancels the running attempt
+	retryNow        bool               // the next attempt starts without a pause
 }
 
-func newSession(p lb.BGPPeer, held string, ls *listeners, changed func(), log logr.Logger) *session {
+func newSession(p lb.BGPPeer, downReason string, ls *listeners, changed func(), log logr.Logger) *session {
 	s := &session{
-		log: log.WithValues("peer", p.Name), listeners: ls, peer: p, held: held, cutShort: func() {},
-		poke: notify.New(), dirty: notify.New(), moved: notify.New(), probe: notify.New(), flush: make(chan chan struct{}),
+		log: log.WithValues("peer", p.Name), listeners: ls, peer: p, downReason: downReason, cancelAttempt: func() {},
+		wake: notify.New(), routesChanged: notify.New(), addressesChanged: notify.New(), keepaliveNow: notify.New(), flush: make(chan chan struct{}),
 	}
 	s.status.changed = changed
 	s.status.s = Session{Peer: p.Name, State: Connect, Since: time.Now()}
 	return s
 }
 
-// run has a session with the router until ctx ends.
+// run connects and serves the session, and reconnects, until ctx ends.
 func (s *session) run(ctx context.Context) {
 	defer s.leaveListener()
 	for ctx.Err() == nil {
 		s.mu.Lock()
-		held, p := s.held, s.peer
+		downReason, p := s.downReason, s.peer
 		s.mu.Unlock()
-		if held != "" {
+		if downReason != "" {
 			s.leaveListener()
-			s.status.edit(func(st *Session) { st.State, st.LastError = Idle, held })
+			s.status.edit(func(st *Session) { st.State, st.LastError = Idle, downReason })
 			select {
-			case <-s.poke:
+			case <-s.wake:
 			case <-ctx.Done():
 			}
 			continue
 		}
 		next := time.Now().Add(p.ConnectTime)
-		var words string
-		var again bool
-		if err := contain(s.log, func() error { words, again = s.attempt(ctx); return nil }); err != nil {
-			words, again = attempt{}.describe(err), false
+		var failure string
+		var retryNow bool
+		if err := recoverPanic(s.log, func() error { failure, retryNow = s.attempt(ctx); return nil }); err != nil {
+			failure, retryNow = attempt{}.describe(err), false
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		if words != "" {
-			s.setFailing(words)
+		if failure != "" {
+			s.setFailing(failure)
 		}
-		if !again {
+		if !retryNow {
 			s.pause(ctx, time.Until(next))
 		}
 	}
 }
 
-func (s *session) setFailing(words string) {
-	s.log.V(1).Info("session failed", "reason", words)
-	s.status.edit(func(st *Session) { st.State, st.LastError = Active, words })
+func (s *session) setFailing(failure string) {
+	s.log.V(1).Info("session failed", "reason", failure)
+	s.status.edit(func(st *Session) { st.State, st.LastError = Active, failure })
 }
 
-// pause waits for the time of the next attempt: a connectTime after the last
-// began, which for a session that lived longer is now.
+// pause waits until the next attempt, which starts connectTime after the start of the last
+// one. After a session that lasted longer it does not wait.
 func (s *session) pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for {
 		s.mu.Lock()
-		hurry := s.hurry || s.held != ""
+		skip := s.retryNow || s.downReason != ""
 		s.mu.Unlock()
-		if hurry {
+		if skip {
 			return
 		}
 		select {
 		case <-t.C:
 			return
-		case <-s.moved: // what failed may work now
+		case <-s.addressesChanged: // an attempt may succeed now
 			return
-		case <-s.poke:
+		case <-s.wake:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// attempt connects and has a session. It returns what went wrong, in words,
-// unless the attempt was cut short, and whether the next can follow at once.
-func (s *session) attempt(ctx context.Context) (words string, again bool) {
+// attempt connects and serves the session. It returns the description of the failure, empty
+// if the attempt was canceled, and whether the next attempt needs no pause.
+func (s *session) attempt(ctx context.Context) (failure string, retryNow bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
-	p, held := s.peer, s.held
-	s.cutShort, s.hurry = cancel, false
+	p, downReason := s.peer, s.downReason
+	s.cancelAttempt, s.retryNow = cancel, false
 	s.mu.Unlock()
-	if held != "" {
+	if downReason != "" {
 		return "", true
 	}
 	a := attempt{peer: p, router: routerName(&p)}
 	c, err := s.connect(ctx, &p, &a)
 	if err == nil {
-		a.learn(c)
-		again = p.Passive // its router waits its own time
-		err = s.talk(ctx, &p, c)
-		s.afterConnection(err)
+		a.setConnection(c)
+		retryNow = p.Passive // the router decides when it connects
+		err = s.serve(ctx, &p, c)
+		s.clearConnection(err)
 	}
 	if ctx.Err() != nil || errors.Is(err, errEnded) {
-		s.reason = "" // the next attempt is another one
-		return "", again
+		s.reason = "" // the next attempt is not a repetition of this one
+		return "", retryNow
 	}
-	return s.remember(err, a.describe(err), a.opened != nil), again
+	return s.explainFailure(err, a.describe(err), a.opened != nil), retryNow
 }
 
-// remember returns the words for an error. A router that has said once what it does
-// not like may just close from then on: the words are those it said.
-func (s *session) remember(err error, words string, opened bool) string {
+// explainFailure returns the description to report for an error. After a NOTIFICATION a
+// router may just close later connections; then the NOTIFICATION is still the reason.
+func (s *session) explainFailure(err error, description string, opened bool) string {
 	var n *notifiedError
 	switch {
 	case errors.As(err, &n) && !n.sent:
-		s.reason = words
+		s.reason = description
 	case !errors.Is(err, errRouterClosed) || opened:
 		s.reason = ""
 	case s.reason != "":
 		return s.reason
 	}
-	return words
+	return description
 }
 
 func routerName(p *lb.BGPPeer) string {
@@ -171,7 +171,7 @@ func routerName(p *lb.BGPPeer) string {
 
 func port(p *lb.BGPPeer) uint16 { return cmp.Or(p.Port, bgpPort) }
 
-// connect returns a connection with the router, on which its OPEN has come.
+// connect returns a connection with the router after its OPEN was accepted.
 func (s *session) connect(ctx context.Context, p *lb.BGPPeer, a *attempt) (*connection, error) {
 	if err := checkNotOwn(p); err != nil {
 		s.leaveListener()
@@ -193,8 +193,8 @@ func (s *session) connect(ctx context.Context, p *lb.BGPPeer, a *attempt) (*conn
 	defer context.AfterFunc(ctx, func() { c.end(errEnded, nil) })()
 	s.setState(OpenSent)
 	if err := c.exchangeOpen(restarted); err != nil {
-		a.learn(c)
-		s.afterConnection(err)
+		a.setConnection(c)
+		s.clearConnection(err)
 		return nil, err
 	}
 	return c, nil
@@ -214,9 +214,8 @@ func (s *session) dial(ctx context.Context, p *lb.BGPPeer, a *attempt) (*net.TCP
 	return dial(ctx, p, netip.AddrPortFrom(router, port(p)))
 }
 
-// talk has a session over a connection on which the router's OPEN has come, and returns
-// why it ended.
-func (s *session) talk(ctx context.Context, p *lb.BGPPeer, c *connection) error {
+// serve runs the session on a connection whose OPEN was accepted, and returns why it ended.
+func (s *session) serve(ctx context.Context, p *lb.BGPPeer, c *connection) error {
 	defer c.conn.Close()
 	defer context.AfterFunc(ctx, func() { c.end(errEnded, nil) })()
 	siblings, err := siblingAddresses(c.local)
@@ -239,7 +238,7 @@ func (s *session) talk(ctx context.Context, p *lb.BGPPeer, c *connection) error 
 	if p.Passive && s.waiter != nil {
 		w := s.waiter
 		wg.Go(func() {
-			if err := contain(s.log, func() error { return s.watchWaiter(c, w) }); err != nil {
+			if err := recoverPanic(s.log, func() error { return s.watchWaiter(c, w) }); err != nil {
 				c.end(err, lastNotification(err))
 			}
 		})
@@ -249,8 +248,8 @@ func (s *session) talk(ctx context.Context, p *lb.BGPPeer, c *connection) error 
 	return err
 }
 
-// setState publishes how far a connection has come, unless it is an attempt like those
-// before it, which have failed.
+// setState publishes the state of a connection. While attempts fail the state stays Active,
+// so that each attempt does not change the status.
 func (s *session) setState(to State) {
 	if to != Established && s.status.failing() {
 		return
@@ -268,19 +267,18 @@ func (s *session) setEstablished() {
 	})
 }
 
-// nextHops returns what routes point to now: the peer's may change, and the node's
-// addresses.
+// nextHops returns the next hops of routes, which depend on the peer and the node's addresses.
 func (s *session) nextHops(c *connection) nextHops {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return nextHopsOf(&s.peer, c.local, c.fsm.router, s.siblings)
 }
 
-// updateSiblings reads the node's addresses, to which routes may have to point.
+// updateSiblings reads the node's addresses, which may be next hops.
 func (s *session) updateSiblings(local netip.Addr) {
 	siblings, err := siblingAddresses(local)
 	if err != nil {
-		s.log.Error(err, "cannot read the node's addresses; keeping those that are known")
+		s.log.Error(err, "reading the node's addresses failed; using the last known ones")
 		return
 	}
 	s.mu.Lock()
@@ -288,7 +286,7 @@ func (s *session) updateSiblings(local netip.Addr) {
 	s.siblings = siblings
 }
 
-func (s *session) afterConnection(err error) {
+func (s *session) clearConnection(err error) {
 	s.mu.Lock()
 	s.conn, s.opened = nil, nil
 	s.mu.Unlock()
@@ -305,9 +303,9 @@ func (s *session) afterConnection(err error) {
 	})
 }
 
-// needsReset reports whether a changed peer needs a new session: all but what
-// matters only at the next attempt, and what is in routes. A router that was told
-// that BFD watches is to know when it does not any more.
+// needsReset reports whether a changed peer needs a new session. Fields that only the next
+// attempt or the routes use do not need one. Watched needs one only when BFD ends, as the
+// router then must not rely on it any more.
 func needsReset(a, b lb.BGPPeer) bool {
 	for _, p := range []*lb.BGPPeer{&a, &b} {
 		p.ConnectTime, p.Passive = 0, false
@@ -319,7 +317,7 @@ func needsReset(a, b lb.BGPPeer) bool {
 	return a != b
 }
 
-// change makes the peer another one.
+// change replaces the peer's configuration.
 func (s *session) change(p lb.BGPPeer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -328,52 +326,53 @@ func (s *session) change(p lb.BGPPeer) {
 	}
 	reset := needsReset(s.peer, p)
 	s.peer = p
-	s.dirty.Poke() // next hops
+	s.routesChanged.Poke() // next hops
 	if !reset && s.conn != nil {
 		return
 	}
 	if s.conn != nil {
 		s.conn.end(errEnded, s.closingNotification(cease(gobgp.BGP_ERROR_SUB_OTHER_CONFIGURATION_CHANGE), keepsRoutes))
 	}
-	s.cutShort()
-	s.hurry = true
+	s.cancelAttempt()
+	s.retryNow = true
 	s.status.edit(func(st *Session) {
 		if st.State == Active {
-			st.State, st.LastError = Connect, "" // what failed was another peer
+			st.State, st.LastError = Connect, "" // the failure belongs to the former configuration
 		}
 	})
-	s.poke.Poke()
+	s.wake.Poke()
 }
 
-// hold takes the session down and keeps it down for a reason, and without a reason
-// lets it come up again.
-func (s *session) hold(reason string) {
+// setDown takes the session down and keeps it down for a reason; an empty reason allows it
+// to come up again.
+func (s *session) setDown(reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held == reason {
+	if s.downReason == reason {
 		return
 	}
-	s.held = reason
+	s.downReason = reason
 	if reason == "" {
 		s.status.edit(func(st *Session) { st.State, st.LastError = Connect, "" })
 	} else {
 		if s.conn != nil {
 			s.conn.end(errEnded, s.closingNotification(cease(ceaseBFDDown), losesRoutes))
 		}
-		s.cutShort()
+		s.cancelAttempt()
 	}
-	s.poke.Poke()
+	s.wake.Poke()
 }
 
-// How a NOTIFICATION is meant.
+// Whether the router should keep this node's routes after a NOTIFICATION.
 const (
 	keepsRoutes = true
 	losesRoutes = false
 )
 
-// closingNotification returns what is sent so that the router keeps our routes, if it
-// can, or surely forgets them. Nothing sent is a restart for a router that knows
-// RFC 4724; one that knows RFC 8538 keeps routes unless it is told otherwise.
+// closingNotification returns the NOTIFICATION after which the router keeps this node's
+// routes, if it can, or removes them in any case. For a router with RFC 4724 a connection
+// that ends without a NOTIFICATION is a restart. A router with RFC 8538 keeps the routes
+// after a NOTIFICATION too, unless it is a hard reset.
 func (s *session) closingNotification(n notification, keep bool) *notification {
 	var restart, notified bool
 	if s.opened != nil {
@@ -388,7 +387,7 @@ func (s *session) closingNotification(n notification, keep bool) *notification {
 	return &n
 }
 
-// end ends the session for good.
+// end ends the session permanently.
 func (s *session) end(n notification, keep bool) {
 	s.mu.Lock()
 	if s.conn != nil {
@@ -398,15 +397,15 @@ func (s *session) end(n notification, keep bool) {
 	s.cancel()
 }
 
-// retire withdraws all routes, and returns when that is on its way.
-func (s *session) retire(ctx context.Context) {
+// withdrawAll withdraws all routes and returns after the UPDATEs were sent.
+func (s *session) withdrawAll(ctx context.Context) {
 	s.mu.Lock()
 	c := s.conn
 	s.mu.Unlock()
 	if c == nil {
 		return
 	}
-	s.table.want(nil, false)
+	s.table.setRows(nil, false)
 	sent := make(chan struct{})
 	select {
 	case s.flush <- sent:
@@ -422,8 +421,8 @@ func (s *session) retire(ctx context.Context) {
 	}
 }
 
-// publishRoutes publishes how many routes the router has, and why not those of a
-// family.
+// publishRoutes publishes the number of routes that the router has, and why those of a
+// family are not advertised.
 func (s *session) publishRoutes(note string) {
 	v4, v6 := s.table.size()
 	s.status.edit(func(st *Session) { st.PrefixesIPv4, st.PrefixesIPv6, st.Note = v4, v6, note })

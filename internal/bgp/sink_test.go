@@ -221,11 +221,11 @@ func TestHoldTimer(t *testing.T) {
 		t.Errorf("we said %q", n.name())
 	}
 	eventually(t, "words", func() bool {
-		return strings.HasPrefix(sessionOf(e, "tor").LastError, "hold timer expired: the router said nothing")
+		return strings.HasPrefix(sessionOf(e, "tor").LastError, "hold timer expired: no message from the router")
 	})
 }
 
-// A router that ended a session for a reason, and then takes none without a word, is
+// A router that ended a session for a reason, and then accepts none without a NOTIFICATION, is
 // still quoted, until something else goes wrong.
 func TestReasonIsKept(t *testing.T) {
 	s := newSink(t, nil)
@@ -240,7 +240,7 @@ func TestReasonIsKept(t *testing.T) {
 	for range 3 {
 		receive(t, "another attempt", s.accepted)
 	}
-	if got := sessionOf(e, "tor").LastError; !strings.Contains(got, "maximum number of prefixes reached: it takes fewer routes") {
+	if got := sessionOf(e, "tor").LastError; !strings.Contains(got, "maximum number of prefixes reached: this node advertises more routes") {
 		t.Errorf("it says %q", got)
 	}
 	s.listener.Close()
@@ -302,7 +302,7 @@ func TestGoodbyes(t *testing.T) {
 	goodbyes := []struct {
 		name string
 		do   func(*Engine, lb.BGPPeer)
-		want [3]string // by router, the last is as the one of RFC 4724; empty: the connection is closed without a word
+		want [3]string // by router, the last is as the one of RFC 4724; empty: the connection is closed without a NOTIFICATION
 	}{
 		{
 			name: "stop for an upgrade", do: func(e *Engine, _ lb.BGPPeer) { e.Close() },

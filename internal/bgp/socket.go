@@ -17,17 +17,17 @@ import (
 )
 
 const (
-	gtsmTTL = 255 // RFC 5082: what only a neighbour's packets can arrive with
+	gtsmTTL = 255 // RFC 5082: only packets from a direct neighbour arrive with it
 	// maxPassword is the kernel's TCP_MD5SIG_MAXKEYLEN.
 	maxPassword = 80
-	// internetControl is the precedence that routing protocols have (RFC 4271,
-	// appendix E), so that a full link does not end the session.
+	// internetControl is the precedence of routing protocols (RFC 4271, appendix E), so that
+	// a congested link does not end the session.
 	internetControl = 0xc0
 	// ipv6MinHopCount is IPV6_MINHOPCOUNT, which x/sys does not have.
 	ipv6MinHopCount = 73
 )
 
-// dial connects to the router with all that its peer asks of the socket.
+// dial connects to the router by a socket with the options that the peer needs.
 func dial(ctx context.Context, p *lb.BGPPeer, router netip.AddrPort) (*net.TCPConn, error) {
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return control(c, func(fd int) error { return prepareDial(fd, p, router.Addr()) })
@@ -50,9 +50,8 @@ func dial(ctx context.Context, p *lb.BGPPeer, router netip.AddrPort) (*net.TCPCo
 	return c.(*net.TCPConn), nil
 }
 
-// indexed returns an address with its interface's index as the zone, in the place of its
-// name: for a minute, package net goes on taking an interface that was made anew for the
-// one before.
+// indexed returns an address with the index of its interface as the zone instead of the name:
+// package net caches the index of a name for a minute, also after the interface was recreated.
 func indexed(a netip.Addr) (netip.Addr, error) {
 	if a.Zone() == "" {
 		return a, nil
@@ -67,7 +66,7 @@ func indexed(a netip.Addr) (netip.Addr, error) {
 func interfaceNamed(name string) (*net.Interface, error) {
 	i, err := net.InterfaceByName(name)
 	if err != nil {
-		return nil, &plainError{fmt.Sprintf("this node has no interface %q; correct interface, or choose the nodes that have it by nodeSelectors", name)}
+		return nil, &plainError{fmt.Sprintf("this node has no interface %q; correct interface, or select the nodes that have it with nodeSelectors", name)}
 	}
 	return i, nil
 }
@@ -86,7 +85,7 @@ func prepareDial(fd int, p *lb.BGPPeer, router netip.Addr) error {
 	return setHops(fd, p, router)
 }
 
-// setHops sets how far packets may go, and how far they may have come.
+// setHops sets the TTL of sent packets and the minimum TTL of received ones.
 func setHops(fd int, p *lb.BGPPeer, router netip.Addr) error {
 	level, hops, minHops, class := unix.IPPROTO_IP, unix.IP_TTL, unix.IP_MINTTL, unix.IP_TOS
 	if router.Is6() {
@@ -102,16 +101,16 @@ func setHops(fd int, p *lb.BGPPeer, router netip.Addr) error {
 		set(hops, gtsmTTL)
 		set(minHops, gtsmTTL)
 	case !p.Internal() && !p.Multihop:
-		set(hops, 1) // RFC 4271 leaves it open; every router does so
+		set(hops, 1) // not in RFC 4271, but common practice
 	}
 	return errors.Join(errs...)
 }
 
-// setPassword makes the kernel sign what goes to these addresses, and drop what
-// comes from them unsigned (RFC 2385). An empty password takes that back.
+// setPassword makes the kernel sign packets to these addresses and drop unsigned packets from
+// them (RFC 2385). An empty password removes the setting.
 func setPassword(fd int, to netip.Prefix, password lb.Secret) error {
 	if len(password) > maxPassword {
-		return fmt.Errorf("the password has %d characters, and TCP MD5 has room for %d", len(password), maxPassword)
+		return fmt.Errorf("the password has %d characters, and TCP MD5 allows %d", len(password), maxPassword)
 	}
 	sig := unix.TCPMD5Sig{Keylen: uint16(len(password))}
 	copy(sig.Key[:], password)
@@ -128,7 +127,7 @@ func setPassword(fd int, to netip.Prefix, password lb.Secret) error {
 	}
 	err := unix.SetsockoptTCPMD5Sig(fd, unix.IPPROTO_TCP, option, &sig)
 	if password == "" && errors.Is(err, unix.ENOENT) {
-		return nil // there was none
+		return nil // no password was set
 	}
 	return os.NewSyscallError("TCP_MD5SIG", err)
 }
@@ -142,7 +141,7 @@ func control(c syscall.RawConn, f func(fd int) error) error {
 	return inner
 }
 
-// setMinTTL makes the kernel drop what arrives with a lower TTL; 0 drops nothing.
+// setMinTTL makes the kernel drop packets that arrive with a lower TTL; 0 drops nothing.
 func setMinTTL(fd int, v6 bool, ttl int) error {
 	level, option := minTTLOption(v6)
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, option, ttl))
@@ -155,10 +154,10 @@ func minTTLOption(v6 bool) (level, option int) {
 	return unix.IPPROTO_IP, unix.IP_MINTTL
 }
 
-// checkTTL reports whether a connection that came in was begun as near as TTL security
-// asks for (RFC 5082). By the time that it is accepted, all of an OPEN may have arrived:
-// so either its listener already had the kernel check, or the SYN counts, which the
-// kernel has kept.
+// checkTTL checks that an accepted connection comes from a direct neighbour, as TTL security
+// requires (RFC 5082). When it is accepted, a complete OPEN may have arrived already.
+// Therefore either the kernel checked all packets for the listener, or the TTL of the saved
+// SYN is checked.
 func checkTTL(c *net.TCPConn, security bool) error {
 	if !security {
 		return nil
@@ -180,13 +179,13 @@ func checkTTL(c *net.TCPConn, security bool) error {
 		return err
 	}
 	if ttl < gtsmTTL {
-		return &plainError{fmt.Sprintf("%s connects with TTL %d, and ttlSecurity takes only 255; set TTL security for this node on the router, or ttlSecurity to false", router, ttl)}
+		return &plainError{fmt.Sprintf("%s connects with TTL %d, and ttlSecurity accepts only 255; set TTL security for this node on the router, or ttlSecurity to false", router, ttl)}
 	}
 	return nil
 }
 
-// savedSYN returns the headers of the SYN that began a connection; nothing where the
-// kernel had to do without (SYN cookies). The function of x/sys for bytes ends at a 0.
+// savedSYN returns the headers of a connection's SYN; nothing if the kernel did not save it (SYN
+// cookies). It does not use x/sys, whose function for strings stops at a zero byte.
 func savedSYN(fd int) ([]byte, error) {
 	b := make([]byte, 512)
 	n := uint32(len(b))
@@ -198,7 +197,7 @@ func savedSYN(fd int) ([]byte, error) {
 	return b[:n], nil
 }
 
-// ttlOf returns the TTL or hop limit of a packet; 0 where there is none.
+// ttlOf returns the TTL or hop limit of a packet; 0 if there is none.
 func ttlOf(packet []byte) int {
 	const ipv4TTL, ipv6HopLimit = 8, 7 // RFC 791, 3.1; RFC 8200, 3
 	switch {
@@ -210,14 +209,14 @@ func ttlOf(packet []byte) int {
 	return 0
 }
 
-// listen opens a socket for routers that connect, at one address of the node. prepare
-// is called before anything can connect.
+// listen opens a socket to which routers connect, at one address of the node. It calls prepare
+// before the socket listens.
 func listen(at netip.AddrPort, vrf string, prepare func(fd int) error) (*net.TCPListener, error) {
 	var c net.ListenConfig
-	c.SetMultipathTCP(false) // has no MD5
+	c.SetMultipathTCP(false) // does not support MD5
 	c.Control = func(_, _ string, rc syscall.RawConn) error {
 		return control(rc, func(fd int) error {
-			// The first answer goes out before it is known to whom: far enough for all.
+			// The SYN-ACK is sent before the peer is known, so its TTL must be enough for all.
 			level, hops := unix.IPPROTO_IP, unix.IP_TTL
 			if at.Addr().Is6() {
 				level, hops = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS
@@ -247,7 +246,7 @@ func listen(at netip.AddrPort, vrf string, prepare func(fd int) error) (*net.TCP
 	return l.(*net.TCPListener), nil
 }
 
-// sourceTo returns the node's address that the kernel would connect from.
+// sourceTo returns the node's address from which the kernel would connect to the router.
 func sourceTo(router netip.Addr, vrf string) (netip.Addr, error) {
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		if vrf == "" {

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// State is how far a session has come (RFC 4271, 8.2.2). The zero State is none.
+// State is the state of a session (RFC 4271, 8.2.2). The zero State is not valid.
 type State uint8
 
-// The states of a session. It is Connect until an attempt has failed, and Active
-// while attempts fail or a passive peer's router has not come: so a router that is
-// away is no news every few seconds.
+// The states of a session. Unlike in RFC 4271 a session is Connect until the first attempt has
+// failed, and then Active while attempts fail or a passive peer's router does not connect. So
+// the status does not change every few seconds while a router is down.
 const (
-	Idle State = iota + 1 // nothing is tried: see LastError
+	Idle State = iota + 1 // the session is kept down: see LastError
 	Connect
 	Active
 	OpenSent
@@ -22,7 +22,7 @@ const (
 	Established
 )
 
-// String returns the name that RFC 4271 has for it.
+// String returns the state's name in RFC 4271.
 func (s State) String() string {
 	switch s {
 	case Idle:
@@ -42,43 +42,43 @@ func (s State) String() string {
 	}
 }
 
-// Session is how a session is.
+// Session is the status of a session.
 type Session struct {
 	Peer      string // name
 	State     State
 	Since     time.Time // of the state
 	LastError string    // why it is not established, with the likely fix; empty when it is
 
-	// What is known once the router has said who it is.
+	// Set once the router's OPEN was accepted.
 	Router          netip.AddrPort
 	Local           netip.Addr
 	RouterASN       uint32
 	RouterID        netip.Addr
-	HoldTime        time.Duration // agreed on
-	GracefulRestart bool          // agreed on
-	Note            string        // why routes of a family are not announced
+	HoldTime        time.Duration // negotiated
+	GracefulRestart bool          // negotiated
+	Note            string        // why routes of a family are not advertised
 
-	PrefixesIPv4, PrefixesIPv6 int // announced
+	PrefixesIPv4, PrefixesIPv6 int // advertised
 
 	Counters
 }
 
-// Counters only grow, as long as the peer is there.
+// Counters start at 0 when the peer is added.
 type Counters struct {
-	UpdatesSent, UpdatesReceived          uint64
-	PrefixesAnnounced, PrefixesWithdrawn  uint64 // in UPDATEs
-	TimesEstablished, TimesLost           uint64
+	UpdatesSent, UpdatesReceived             uint64
+	PrefixesAnnounced, PrefixesWithdrawn     uint64 // in UPDATEs
+	TimesEstablished, TimesLost              uint64
 	NotificationsSent, NotificationsReceived uint64
 }
 
-// status is a Session that is written by one and read by others.
+// status is a Session that other goroutines read.
 type status struct {
 	changed func()
 	mu      sync.Mutex // guards the field below
 	s       Session
 }
 
-// edit changes the status, and tells of it when a person would see it.
+// edit changes the status, and calls changed if it differs.
 func (st *status) edit(f func(*Session)) {
 	st.mu.Lock()
 	before := st.s
@@ -86,9 +86,9 @@ func (st *status) edit(f func(*Session)) {
 	if st.s.State != before.State {
 		st.s.Since = time.Now()
 	}
-	news := st.s != before
+	differs := st.s != before
 	st.mu.Unlock()
-	if news {
+	if differs {
 		st.changed()
 	}
 }

@@ -10,19 +10,21 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
-// table is what one router is to have, and what it has (RFC 4271, 3.2: Adj-RIB-Out).
+// table has the desired routes for one router and those that were sent to it (RFC 4271, 3.2:
+// Adj-RIB-Out).
 type table struct {
 	mu    sync.Mutex // guards the fields below
 	rows  map[netip.Prefix]lb.BGPAttributes
-	drain bool // every row
+	drain bool // advertise all rows with GRACEFUL_SHUTDOWN
 
-	// has is what was sent in this connection. The advertising goroutine owns it.
-	has map[netip.Prefix]announcement
+	// sent are the routes that the router has in this connection. Owned by the advertising
+	// goroutine.
+	sent map[netip.Prefix]announcement
 }
 
-// want sets what is to be announced. rows is not changed afterwards. It reports
-// whether that is news.
-func (t *table) want(rows map[netip.Prefix]lb.BGPAttributes, drain bool) bool {
+// setRows sets the desired routes and reports whether they changed. The caller must not modify
+// rows afterwards.
+func (t *table) setRows(rows map[netip.Prefix]lb.BGPAttributes, drain bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	same := t.drain == drain && maps.EqualFunc(t.rows, rows, lb.BGPAttributes.Equal)
@@ -30,21 +32,22 @@ func (t *table) want(rows map[netip.Prefix]lb.BGPAttributes, drain bool) bool {
 	return !same
 }
 
-// drainAll makes every row one that is about to go away.
+// drainAll marks all rows for GRACEFUL_SHUTDOWN.
 func (t *table) drainAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.drain = true
 }
 
-// sync returns the UPDATEs that make what the router has what is wanted. Routes are
-// announced before others are withdrawn, so that traffic finds the new ones when the
-// old ones go. An error is of some routes; the UPDATEs are of the others.
+// sync returns the UPDATEs with the difference between the desired and the sent routes. It
+// advertises routes before it withdraws others, so that traffic can use the new routes when
+// the old ones are removed. Routes that cannot be encoded are in the error; the UPDATEs have
+// all others.
 func (t *table) sync(hops nextHops, e encoding) (out []update, err error) {
 	t.mu.Lock()
 	rows, drain := t.rows, t.drain
 	t.mu.Unlock()
-	for _, g := range groupChanges(plan(t.has, rows, drain, hops, e.internal)) {
+	for _, g := range groupChanges(plan(t.sent, rows, drain, hops, e.internal)) {
 		updates, failed := e.encode(g)
 		if failed != nil {
 			err = errors.Join(err, failed)
@@ -53,46 +56,45 @@ func (t *table) sync(hops nextHops, e encoding) (out []update, err error) {
 		out = append(out, updates...)
 		for _, p := range g.prefixes {
 			if g.withdraw {
-				delete(t.has, p)
+				delete(t.sent, p)
 			} else {
-				t.has[p] = g.announce
+				t.sent[p] = g.announce
 			}
 		}
 	}
 	return out, err
 }
 
-// reset starts with a router that has nothing.
-func (t *table) reset() { t.has = map[netip.Prefix]announcement{} }
+// reset clears the sent routes, for a new connection.
+func (t *table) reset() { t.sent = map[netip.Prefix]announcement{} }
 
-// forget makes the next sync announce all that is wanted once more.
-func (t *table) forget() {
+// invalidate makes the next sync advertise all desired routes again.
+func (t *table) invalidate() {
 	t.mu.Lock()
 	rows := t.rows
 	t.mu.Unlock()
-	maps.DeleteFunc(t.has, func(p netip.Prefix, _ announcement) bool { _, ok := rows[p]; return ok })
+	maps.DeleteFunc(t.sent, func(p netip.Prefix, _ announcement) bool { _, ok := rows[p]; return ok })
 }
 
-// size returns how many prefixes of each family the router has.
+// size returns the number of prefixes of each family that the router has.
 func (t *table) size() (v4, v6 int) {
-	for p := range t.has {
+	for p := range t.sent {
 		if p.Addr().Is4() {
 			v4++
 		}
 	}
-	return v4, len(t.has) - v4
+	return v4, len(t.sent) - v4
 }
 
-// change is what is announced about a prefix from now on, or nothing any more.
+// change is a prefix to advertise, or to withdraw.
 type change struct {
 	prefix   netip.Prefix
 	announce announcement
 	withdraw bool
 }
 
-// plan returns the changes that make what the router has what it should have:
-// what is equal is left alone, what differs is replaced, and what is withdrawn
-// comes last.
+// plan returns the changes from the routes that the router has to the desired ones: new and
+// different routes first, then the withdrawals.
 func plan(has map[netip.Prefix]announcement, rows map[netip.Prefix]lb.BGPAttributes, drain bool, hops nextHops, internal bool) []change {
 	var announce, withdraw []change
 	for p, a := range rows {

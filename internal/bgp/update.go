@@ -8,29 +8,29 @@ import (
 	gobgp "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 )
 
-// encoding is how UPDATE messages to one router are written.
+// encoding has the parameters of UPDATE messages to one router.
 type encoding struct {
-	asn          uint32 // this node's, as the router knows it
+	asn          uint32 // this node's AS number in the session
 	internal     bool
 	fourOctetASN bool
 }
 
-// update is one UPDATE message, and what is counted of it.
+// update is one UPDATE message and the number of its prefixes, for counters.
 type update struct {
 	message
 	announced, withdrawn int // prefixes
 }
 
-// group is changes that one UPDATE can hold: prefixes of one family with the same
-// attributes, or to withdraw.
+// group has changes that fit into the same UPDATE: prefixes of one family with the same
+// attributes, or prefixes to withdraw.
 type group struct {
 	announce announcement
 	withdraw bool
 	prefixes []netip.Prefix
 }
 
-// groupChanges puts changes together that fit into the same UPDATE, in the order of the
-// first of each.
+// groupChanges groups changes that fit into the same UPDATE, in the order of the first change of
+// each group.
 func groupChanges(changes []change) []*group {
 	type key struct {
 		announcement
@@ -75,11 +75,11 @@ func (e encoding) encode(g *group) ([]update, error) {
 	return out, nil
 }
 
-// chunk splits prefixes into lists that fit into one UPDATE beside the attributes.
+// chunk splits prefixes into lists, each of which fits into one UPDATE with the attributes.
 func chunk(attrs []gobgp.PathAttributeInterface, prefixes []netip.Prefix) ([][]netip.Prefix, error) {
-	// What an UPDATE has besides attributes and prefixes: header, two lengths, and of
-	// MP_REACH_NLRI (RFC 4760, 3) header, family, next hop with its length, and one
-	// reserved octet. Of NEXT_HOP, which IPv4 has instead, there is less.
+	// The other parts of an UPDATE: header, two lengths, and of MP_REACH_NLRI (RFC 4760, 3)
+	// header, family, next hop with its length, and one reserved octet. NEXT_HOP, which IPv4
+	// has instead, is smaller.
 	room := maxMessage - headerLen - 4 - (4 + 3 + 1 + 16 + 1)
 	for _, a := range attrs {
 		b, err := a.Serialize()
@@ -104,9 +104,9 @@ func chunk(attrs []gobgp.PathAttributeInterface, prefixes []netip.Prefix) ([][]n
 	return out, nil
 }
 
-// newUpdate returns an UPDATE for prefixes of one family: without attributes it
-// withdraws them. IPv4 prefixes are in the message's own fields, unless their next hop
-// is an IPv6 address (RFC 8950).
+// newUpdate returns an UPDATE for prefixes of one family; without attributes it withdraws them.
+// IPv4 prefixes are in the message's base fields unless their next hop is an IPv6 address (RFC
+// 8950).
 func newUpdate(nextHop netip.Addr, attrs []gobgp.PathAttributeInterface, prefixes []netip.Prefix) *gobgp.BGPMessage {
 	v4 := prefixes[0].Addr().Is4()
 	var plain []*gobgp.IPAddrPrefix
@@ -137,8 +137,7 @@ func newUpdate(nextHop netip.Addr, attrs []gobgp.PathAttributeInterface, prefixe
 	}
 }
 
-// endOfRIB returns the marker after the routes of a family that a router gets first
-// (RFC 4724, 2).
+// endOfRIB returns the marker that follows the initial routes of a family (RFC 4724, 2).
 func endOfRIB(family gobgp.RouteFamily) (update, error) {
 	m, err := gobgp.NewEndOfRib(family).Serialize()
 	return update{message: m}, err
@@ -146,9 +145,9 @@ func endOfRIB(family gobgp.RouteFamily) (update, error) {
 
 const extendedLength = 0x10 // flag of an attribute (RFC 4271, 4.3)
 
-// checkUpdate returns the NOTIFICATION for an UPDATE in which routes cannot even be
-// told apart, which is all that ends a session since RFC 7606 (3 and 5.3). Other
-// faults make routes unusable, and none of a router's routes is used here.
+// checkUpdate returns the NOTIFICATION for an UPDATE whose routes cannot be parsed, the only
+// error that ends a session since RFC 7606 (3 and 5.3). Other errors make routes unusable,
+// which does not matter, as this node uses none of the router's routes.
 func checkUpdate(m message) error {
 	withdrawn, b, ok := lengthPrefixed(m.body())
 	if !ok {
@@ -185,8 +184,8 @@ func refuseUpdate(subcode uint8) error {
 	return refuse(gobgp.BGP_ERROR_UPDATE_MESSAGE_ERROR, subcode)
 }
 
-// attributes iterates over path attributes. It ends at one that is longer than what is
-// left: routes with it are unusable (RFC 7606, 4), but known.
+// attributes iterates over path attributes. It ends at an attribute that is longer than the
+// rest: its routes are unusable, but can be parsed (RFC 7606, 4).
 func attributes(b []byte) func(yield func(gobgp.BGPAttrType, []byte) bool) {
 	return func(yield func(gobgp.BGPAttrType, []byte) bool) {
 		for len(b) >= 3 {
@@ -205,9 +204,8 @@ func attributes(b []byte) func(yield func(gobgp.BGPAttrType, []byte) bool) {
 	}
 }
 
-// isMultiprotocol reports whether the value of MP_REACH_NLRI or MP_UNREACH_NLRI is well
-// formed (RFC 4760, 3 and 4). What is of families that this session does not have is
-// not looked at.
+// isMultiprotocol reports whether the value of MP_REACH_NLRI or MP_UNREACH_NLRI is well formed
+// (RFC 4760, 3 and 4). It does not check prefixes of families that this session does not have.
 func isMultiprotocol(kind gobgp.BGPAttrType, value []byte) bool {
 	if len(value) < 3 {
 		return false

@@ -83,7 +83,7 @@ func TestSessions(t *testing.T) {
 		return []v1alpha1.Speaker{speakerWith(metav1.ConditionTrue, v1alpha1.ReasonAnnouncing, sessions...)}
 	}
 	joining := []v1alpha1.Speaker{speakerWith(metav1.ConditionFalse, v1alpha1.ReasonJoining, established)}
-	const conflict = `spec.peerAddress: the older BGPPeer "r0" is the same router; delete one of them, or let nodeSelectors give each its own nodes`
+	const conflict = `spec.peerAddress: the older BGPPeer "r0" is the same router; delete one of them, or select different nodes with nodeSelectors`
 	for name, tt := range map[string]struct {
 		peers      []v1alpha1.BGPPeer
 		speakers   []v1alpha1.Speaker

@@ -43,7 +43,7 @@ func TestBGPHostileRouter(t *testing.T) {
 			port := uint16(1790 + i)
 			sendOnAccept(t, r2.Host, netip.AddrPortFrom(r2.IPv4, port), tt.send)
 			p := c.peer(t, c.freshName("hostile"), r2.IPv4, func(p *v1alpha1.BGPPeer) { p.Spec.PeerPort = int32(port) })
-			c.untilPeer(t, p, false, v1alpha1.ReasonNotEstablished, "Established 0/3: n1, n2, n3", "the router sent what BGP does not allow here", tt.says)
+			c.untilPeer(t, p, false, v1alpha1.ReasonNotEstablished, "Established 0/3: n1, n2, n3", "the router violated the BGP protocol", tt.says)
 			c.remove(t, p)
 		})
 	}

@@ -45,11 +45,11 @@ func TestCauseOfRoutersSilenceIsNamed(t *testing.T) {
 		{
 			name: "another password", breaks: frr("neighbor fairlead password other", "no neighbor fairlead password"),
 			peer: func(p *v1alpha1.BGPPeer) { p.Spec.PasswordSecret = &v1alpha1.PasswordSecret{Name: "hush"} },
-			says: "a wrong password looks like this too",
+			says: "a wrong password has the same effect",
 		},
 		{
 			name: "password that only the router has", breaks: frr("neighbor fairlead password other", "no neighbor fairlead password"),
-			says: "if it wants a password, it answers nobody who does not give one in passwordSecret",
+			says: "if the router requires a TCP MD5 password, set passwordSecret",
 		},
 		{
 			name:   "key that the Secret lacks",
@@ -58,11 +58,11 @@ func TestCauseOfRoutersSilenceIsNamed(t *testing.T) {
 		},
 		{
 			name: "port filtered", breaks: func(t *testing.T) { c.filterBGP(t, r2) },
-			says: "no answer from 172.30.0.2:179: is it up, and does nothing filter TCP to it?",
+			says: "no answer from 172.30.0.2:179: check that it is up and that nothing filters TCP to it",
 		},
 		{
 			name: "address of nobody", peer: func(p *v1alpha1.BGPPeer) { p.Spec.PeerAddress = "172.30.0.99" },
-			says: "no route to 172.30.0.99:179: is the address right, and is the router up?",
+			says: "no route to 172.30.0.99:179: check the address, and that the router is up",
 		},
 		{
 			name: "address of the node itself", peer: func(p *v1alpha1.BGPPeer) { p.Spec.PeerAddress = "127.0.0.1" },

@@ -301,8 +301,8 @@ func TestPluginExplainsRouters(t *testing.T) {
 		change func(*v1alpha1.BGPPeer)
 		says   string
 	}{
-		"wrong AS":     {func(p *v1alpha1.BGPPeer) { p.Spec.PeerASN = 64999 }, "the router says it is in AS 64512, and 64999 is expected; set peerASN to 64512"},
-		"wrong own AS": {func(p *v1alpha1.BGPPeer) { p.Spec.MyASN = 64998 }, "bad peer AS: it expects another AS than 64998"},
+		"wrong AS":     {func(p *v1alpha1.BGPPeer) { p.Spec.PeerASN = 64999 }, "the router is in AS 64512, and 64999 is expected; set peerASN to 64512"},
+		"wrong own AS": {func(p *v1alpha1.BGPPeer) { p.Spec.MyASN = 64998 }, "bad peer AS: it expects another AS number than 64998"},
 		"nobody there": {func(p *v1alpha1.BGPPeer) { p.Spec.PeerPort = 1790 }, "connection refused by 172.30.0.2:1790"},
 		"no Secret":    {func(p *v1alpha1.BGPPeer) { p.Spec.PasswordSecret = &v1alpha1.PasswordSecret{Name: "nowhere"} }, "there is no Secret"},
 	} {

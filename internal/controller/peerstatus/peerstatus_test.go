@@ -58,7 +58,7 @@ func TestStatusOf(t *testing.T) {
 			"the same router as another peer's", []v1alpha1.BGPPeer{twin}, []v1alpha1.Speaker{speakerOf("n1", up)},
 			state{
 				1, 0, false, "PeerConflict",
-				`Established 0/1: n1 spec.peerAddress: the older BGPPeer "r0" is the same router; delete one of them, or let nodeSelectors give each its own nodes`,
+				`Established 0/1: n1 spec.peerAddress: the older BGPPeer "r0" is the same router; delete one of them, or select different nodes with nodeSelectors`,
 			},
 		},
 	} {

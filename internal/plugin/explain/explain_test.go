@@ -299,7 +299,7 @@ func TestPeer(t *testing.T) {
 	}{
 		"well": {func(*clustertest.Cluster, *v1alpha1.BGPPeer) {}, "nothing"},
 		"wrong AS": {func(c *clustertest.Cluster, p *v1alpha1.BGPPeer) {
-			const why = "the router says it is in AS 64999, and 64512 is expected; set peerASN to 64999, or correct the router"
+			const why = "the router is in AS 64999, and 64512 is expected; set peerASN to 64999, or correct the router"
 			s := &c.Speaker("n2").Status.BGPSessions[0]
 			s.State, s.LastError, s.Prefixes = v1alpha1.BGPSessionActive, why, 0
 			p.Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonNotEstablished, "Established 2/3: n2 "+why)
