@@ -257,7 +257,7 @@ const (
 
 	// ReasonNodeCordoned: the node is cordoned.
 	//
-	// Fix: kubectl uncordon it; it announces for want of a better one.
+	// Fix: kubectl uncordon it; it announces only while no better node is available.
 	ReasonNodeCordoned
 
 	// ReasonNodeShutdown: the node is shut down or being shut down.

@@ -14,7 +14,7 @@ type Announcers struct {
 	Nodes    []string            // that announce it, sorted
 	Peers    map[string][]string // node -> whom it tells, sorted; also of those that are avoided
 	Avoided  []Rejection         // able, but better left out, sorted by node
-	Strained []Rejection         // those of Nodes that announce for want of a better one, sorted
+	Strained []Rejection         // those of Nodes that announce only because no better node can, sorted
 	Rejected []Rejection         // the nodes that cannot, sorted
 	Reason   lb.Reason           // why there is none at all, or 0
 

@@ -223,7 +223,7 @@ type Candidates struct {
 	Best     []string            // those of Good that the advertisements prefer, to choose from
 	Rejected []Rejection         // the nodes that cannot, sorted
 	Avoided  []Rejection         // able, but not good, sorted
-	Strained []Rejection         // good for want of a better one, sorted
+	Strained []Rejection         // those of Good that are so only because no better node can announce, sorted
 	Reason   lb.Reason           // why there is none at all, or 0
 
 	Pinned map[string]bool // interfaces of this node that are all used, whatever their subnets

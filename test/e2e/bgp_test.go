@@ -420,7 +420,7 @@ func TestBGPCordon(t *testing.T) {
 	answered(t, p, 50)
 	c.cordon(t, true, "n2", "n3")
 	c.untilVia(t, soon, c.Routers(), host(a), allNodes...)
-	c.untilService(t, web, announced, true, "Announced", "for want of a better node: n1 is cordoned")
+	c.untilService(t, web, announced, true, "Announced", "no better node is available: n1, n2, n3 is cordoned")
 	c.cordon(t, false, allNodes...)
 	lab.Eventually(t, soon, func() error {
 		paths, err := c.paths(t.Context(), r2, host(a))

@@ -94,12 +94,12 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 	a := f.addresses[0]
 	strained := func(t *testing.T, words string) {
 		t.Helper()
-		f.untilService(t, f.web, announced, true, "Announced", "for want of a better node", words)
+		f.untilService(t, f.web, announced, true, "Announced", "no better node is available: ", words)
 		f.explain(t, f.web, "Announced", a.String()+" is announced")
-		if text := f.plugin(t, "explain", "service", "web", "-n", f.namespace); !hasAll(text, "for want of a better node: ", words) {
+		if text := f.plugin(t, "explain", "service", "web", "-n", f.namespace); !hasAll(text, "no better node is available: ", words) {
 			t.Errorf("it says\n%s", text)
 		}
-		f.doctor(t, "Service "+f.namespace+"/web", "is announced for want of a better node", words)
+		f.doctor(t, "Service "+f.namespace+"/web", "no better node is available", words)
 	}
 
 	t.Run("all nodes excluded", func(t *testing.T) {

@@ -72,7 +72,7 @@ func TestMoves(t *testing.T) {
 		for _, n := range append(others, next) { // which keeps it, as none is better
 			f.annotate(t, n, v1alpha1.AnnotationDrain+"=all of them")
 		}
-		f.untilService(t, f.web, announced, true, "Announced", "for want of a better node: "+next+" is drained")
+		f.untilService(t, f.web, announced, true, "Announced", "no better node is available: "+next+" is drained")
 		f.undrain(t, next, "n1", "n2", "n3") // or a better one would take it from the one that is left
 		f.untilTold(t, a, next)
 		if got := onlyOwner(t, w.seen, settled); got != next {

@@ -118,7 +118,7 @@ func layer2(v *view.View, a *view.Announcement) protocol {
 	switch why := l.Why(); why {
 	case 0:
 		p.announced, p.contested = true, len(l.Conflicts) > 0
-		p.text = fmt.Sprintf("%s by layer 2 from %s (%s)", addr, l.Owner.Node, strings.Join(l.Owner.Interfaces, ", ")) + strain(l.Strained, l.Owner.Node)
+		p.text = fmt.Sprintf("%s by layer 2 from %s (%s)", addr, l.Owner.Node, strings.Join(l.Owner.Interfaces, ", ")) + strained(l.Strained, []string{l.Owner.Node}, family)
 		for _, f := range l.Conflicts {
 			p.text += "; " + foreign(f)
 		}
@@ -152,12 +152,10 @@ func bgp(a *view.Announcement) protocol {
 	case 0:
 		p.announced = true
 		p.text = fmt.Sprintf("%s by BGP from %s to %s", a.Grant.Addr, kube.Some(b.From, fewNodes), kube.Some(b.To, fewNodes))
-		for _, node := range b.From {
-			p.text += strain(b.Strained, node)
-		}
 		if len(b.Silent) > 0 {
 			p.text += fmt.Sprintf(" (not from %s: %s)", kube.Some(b.Silent, fewNodes), lb.ReasonNotEstablished.Words())
 		}
+		p.text += strained(b.Strained, b.From, lb.FamilyOf(a.Grant.Addr))
 		if len(b.Contradictions) > 0 {
 			p.text += "; " + lb.Contradictions(b.Contradictions)
 		}
@@ -178,15 +176,14 @@ func because(why lb.Reason, rejected []plan.Rejection, f lb.Family) string {
 	return why.WordsFor(f) + ": " + rejections(rejected, f)
 }
 
-// strain names what is wrong with a node that announces an address all the same, because no
-// better node can.
-func strain(strained []plan.Rejection, node string) string {
-	for _, r := range strained {
-		if r.Node == node {
-			return fmt.Sprintf(", although %s %s, as no better node can", node, r.Reason.Words())
-		}
+// strained names what is wrong with those of the nodes that announce an address only because
+// no better node can.
+func strained(list []plan.Rejection, nodes []string, f lb.Family) string {
+	list = slices.DeleteFunc(slices.Clone(list), func(r plan.Rejection) bool { return !slices.Contains(nodes, r.Node) })
+	if len(list) == 0 {
+		return ""
 	}
-	return ""
+	return "; no better node is available: " + rejections(list, f)
 }
 
 // rejections lists the nodes that cannot announce an address of the family, by reason.

@@ -177,7 +177,7 @@ func TestCondition(t *testing.T) {
 				n.Spec.Unschedulable = true
 				return n
 			}(), announcing(speaker("n1"), addr), layer2Advert()},
-			"True Announced: 192.0.2.1 by layer 2 from n1 (eth0), although n1 ",
+			"True Announced: 192.0.2.1 by layer 2 from n1 (eth0); no better node is available: n1 ",
 		},
 		{
 			"by BGP", []client.Object{node("n1"), node("n2"), established(speaker("n1"), "r1"), speaker("n2"), bgpAdvert(), peer("r1")},

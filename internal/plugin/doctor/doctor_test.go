@@ -213,7 +213,7 @@ func TestExamine(t *testing.T) {
 			c.AddPool("spare", "198.51.100.0/25")
 		}, []string{"Warning pool-announced no advertisement is for it"}},
 		"excluded control plane": {func(c *clustertest.Cluster) { c.Node("n3").Labels[corev1.LabelNodeExcludeBalancers] = "" },
-			[]string{"Note excluded only for want of a better node"}},
+			[]string{"Note excluded only while no better node is available"}},
 		"drained": {func(c *clustertest.Cluster) {
 			metav1.SetMetaDataAnnotation(&c.Speaker("n3").ObjectMeta, v1alpha1.AnnotationDrain, "disk swap")
 		}, []string{`Note drained is drained ("disk swap")`}},

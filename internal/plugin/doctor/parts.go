@@ -290,7 +290,7 @@ func excluded(c *cluster.Cluster) (out []Finding) {
 		return nil
 	}
 	f := Finding{
-		Severity: Note, Says: "announces only for want of a better node: " + lb.ReasonNodeExcluded.Words(),
+		Severity: Note, Says: "announces only while no better node is available: " + lb.ReasonNodeExcluded.Words(),
 		Fix: "if that is not wanted: " + strings.ReplaceAll(advice.For(lb.ReasonNodeExcluded), "NAME", strings.Join(names, " ")),
 	}
 	for _, n := range names {

@@ -120,7 +120,7 @@ func announced(c *cluster.Cluster) []Finding {
 		case why == 0:
 			for _, s := range strained(&found) {
 				g.add(Finding{
-					Severity: Note, About: about, Says: fmt.Sprintf("is announced for want of a better node: %s %s", s.Node, s.Reason.Words()),
+					Severity: Note, About: about, Says: fmt.Sprintf("is announced by %s, which %s: no better node is available", s.Node, s.Reason.Words()),
 					Evidence: []string{a.String()}, Fix: strings.ReplaceAll(advice.For(s.Reason), "NAME", s.Node),
 				})
 			}
@@ -150,7 +150,7 @@ func assignedAt(c *cluster.Cluster, users []lb.Assignment) (last time.Time) {
 	return last
 }
 
-// strained are the nodes that announce for want of a better one.
+// strained are the nodes that announce because no better node is available.
 func strained(a *view.Announcement) (out []plan.Rejection) {
 	for _, s := range a.Layer2.Strained {
 		if s.Node == a.Layer2.Owner.Node {

@@ -346,7 +346,7 @@ func (c *Candidate) words(since string) string {
 			s += ", since " + since
 		}
 		if c.Words != "" {
-			s += ", for want of a better node: " + c.Words
+			s += "; no better node is available: " + c.Words
 		}
 		return s
 	case Can:

@@ -426,7 +426,7 @@ func (a *AddressPart) notes() (out []string) {
 		for _, c := range w.Candidates {
 			switch {
 			case c.Verdict == Announces && c.Words != "":
-				out = append(out, fmt.Sprintf("%s is announced for want of a better node: %s %s", a.Address, c.Node, c.Words))
+				out = append(out, fmt.Sprintf("%s is announced by %s, which %s: no better node is available", a.Address, c.Node, c.Words))
 			case c.Verdict == Silent:
 				out = append(out, fmt.Sprintf("%s is not announced by %s: no session that is up with %s", a.Address, c.Node, c.Words))
 			}
@@ -444,8 +444,8 @@ func (a *AddressPart) notes() (out []string) {
 	return out
 }
 
-// remedies are what to do about the nodes that announce the address for want of a
-// better one.
+// remedies are what to do about the nodes that announce the address only because no
+// better one can.
 func (a *AddressPart) remedies() (out []string) {
 	for _, w := range a.ways() {
 		for _, c := range w.Candidates {
