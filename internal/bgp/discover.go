@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mdlayher/ndp"
+	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
@@ -46,30 +48,39 @@ func discover(ctx context.Context, name string) (netip.Addr, error) {
 	defer c.Close()
 	_ = c.SetReadDeadline(time.Now().Add(discoverTimeout))
 	defer context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
-	id := byte(time.Now().UnixNano())
-	for _, m := range [][]byte{
-		{byte(ipv6.ICMPTypeRouterSolicitation), 0, 0, 0, 0, 0, 0, 0},
-		{byte(ipv6.ICMPTypeEchoRequest), 0, 0, 0, 0xfa, id, 0, 1},
-	} {
-		// The kernel fills in the checksum.
-		if _, err := c.WriteTo(m, nil, &net.IPAddr{IP: allRouters.AsSlice(), Zone: strconv.Itoa(i.Index)}); err != nil {
+	echo := icmp.Echo{ID: 0xfa00 | int(byte(time.Now().UnixNano())), Seq: 1}
+	solicitation, err1 := ndp.MarshalMessage(&ndp.RouterSolicitation{})
+	request, err2 := (&icmp.Message{Type: ipv6.ICMPTypeEchoRequest, Body: &echo}).Marshal(nil)
+	if err := errors.Join(err1, err2); err != nil {
+		return netip.Addr{}, err
+	}
+	for _, m := range [][]byte{solicitation, request} {
+		if err := writeICMP(c, m, allRouters, i.Index); err != nil {
 			return netip.Addr{}, &plainError{fmt.Sprintf("sending router solicitations on %s failed: %v; check that it has an IPv6 link-local address", name, errors.Unwrap(err))}
 		}
 	}
-	router, err := listenForRouters(c, name, id)
+	router, err := awaitRouter(c, name, echo.ID)
 	if err != nil {
 		return netip.Addr{}, err
 	}
 	return router, advertiseSelf(ctx, c, router, i.Index)
 }
 
+// writeICMP sends a message whose checksum the kernel fills in.
+func writeICMP(c *ipv6.PacketConn, message []byte, to netip.Addr, index int) error {
+	_, err := c.WriteTo(message, nil, &net.IPAddr{IP: to.AsSlice(), Zone: strconv.Itoa(index)})
+	return err
+}
+
 // advertiseSelf sends a router advertisement to the router, with lifetime 0, as this node is
 // not a default router (RFC 4861, 4.2). FRR and other routers discover unnumbered neighbours
 // only by it.
 func advertiseSelf(ctx context.Context, c *ipv6.PacketConn, router netip.Addr, index int) error {
-	advertisement := make([]byte, 16)
-	advertisement[0] = byte(ipv6.ICMPTypeRouterAdvertisement)
-	if _, err := c.WriteTo(advertisement, nil, &net.IPAddr{IP: router.AsSlice(), Zone: strconv.Itoa(index)}); err != nil {
+	advertisement, err := ndp.MarshalMessage(&ndp.RouterAdvertisement{})
+	if err != nil {
+		return err
+	}
+	if err := writeICMP(c, advertisement, router, index); err != nil {
 		return &plainError{fmt.Sprintf("cannot reach %s: %v", router, errors.Unwrap(err))}
 	}
 	t := time.NewTimer(settleDelay)
@@ -82,32 +93,64 @@ func advertiseSelf(ctx context.Context, c *ipv6.PacketConn, router netip.Addr, i
 	}
 }
 
-// listenForRouters returns the first router that sends an advertisement, otherwise the only one
-// that replied to the ping.
-func listenForRouters(c *ipv6.PacketConn, name string, id byte) (netip.Addr, error) {
+// awaitRouter returns the first router that sends an advertisement, otherwise the only one that
+// replied to the ping.
+func awaitRouter(c *ipv6.PacketConn, name string, echoID int) (netip.Addr, error) {
 	var answered []netip.Addr
-	buf := make([]byte, 1500)
+	buf := make([]byte, maxICMP)
 	for {
 		n, cm, from, err := c.ReadFrom(buf)
 		if err != nil { // the deadline has passed
 			return onlyRouter(answered, name)
 		}
 		addr, ok := netip.AddrFromSlice(from.(*net.IPAddr).IP)
-		if !ok || n < 8 || !addr.IsLinkLocalUnicast() {
+		if !ok || !addr.IsLinkLocalUnicast() {
 			continue
 		}
 		addr = addr.WithZone(name)
-		switch ipv6.ICMPType(buf[0]) {
-		case ipv6.ICMPTypeRouterAdvertisement:
-			if cm != nil && cm.HopLimit == 255 { // RFC 4861, 6.1.2
-				return addr, nil
-			}
-		case ipv6.ICMPTypeEchoReply:
-			if buf[4] == 0xfa && buf[5] == id && !slices.Contains(answered, addr) {
-				answered = append(answered, addr)
-			}
+		switch {
+		case cm != nil && isRouterAdvertisement(buf[:n], cm.HopLimit):
+			return addr, nil
+		case isEchoReply(buf[:n], echoID) && !slices.Contains(answered, addr):
+			answered = append(answered, addr)
 		}
 	}
+}
+
+const (
+	maxICMP                = 1500
+	lenRouterAdvertisement = 16 // without options (RFC 4861, 4.2)
+)
+
+// isRouterAdvertisement reports whether a message is a router advertisement that RFC 4861 (6.1.2)
+// lets a host believe. The kernel has checked its checksum. What is in its options is not
+// parsed: a router with an option that is new, or unusual, is a router.
+func isRouterAdvertisement(message []byte, hopLimit int) bool {
+	const code = 1
+	if hopLimit != ndp.HopLimit || len(message) < lenRouterAdvertisement || message[code] != 0 {
+		return false
+	}
+	m, err := ndp.ParseMessage(message[:lenRouterAdvertisement])
+	if _, ok := m.(*ndp.RouterAdvertisement); err != nil || !ok {
+		return false
+	}
+	for options := message[lenRouterAdvertisement:]; len(options) > 0; {
+		if len(options) < 2 || options[1] == 0 || int(options[1])*8 > len(options) {
+			return false
+		}
+		options = options[int(options[1])*8:]
+	}
+	return true
+}
+
+// isEchoReply reports whether a message answers the echo request with this identifier.
+func isEchoReply(message []byte, id int) bool {
+	m, err := icmp.ParseMessage(ipv6.ICMPTypeEchoReply.Protocol(), message)
+	if err != nil || m.Type != ipv6.ICMPTypeEchoReply {
+		return false
+	}
+	echo, ok := m.Body.(*icmp.Echo)
+	return ok && echo.ID == id
 }
 
 func onlyRouter(routers []netip.Addr, name string) (netip.Addr, error) {
@@ -142,8 +185,8 @@ func openICMP(i *net.Interface) (*ipv6.PacketConn, error) {
 			control(rc, func(fd int) error { return unix.BindToDevice(fd, i.Name) }),
 			c.SetICMPFilter(&filter),
 			c.SetMulticastInterface(i),
-			c.SetMulticastHopLimit(255), // RFC 4861, 6.1.1 and 6.1.2
-			c.SetHopLimit(255),
+			c.SetMulticastHopLimit(ndp.HopLimit), // RFC 4861, 6.1.1 and 6.1.2
+			c.SetHopLimit(ndp.HopLimit),
 			c.SetMulticastLoopback(false),
 			c.SetControlMessage(ipv6.FlagHopLimit, true),
 		)

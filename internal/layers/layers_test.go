@@ -35,7 +35,7 @@ var lines = [][]string{
 var onlyIn = map[string][]string{
 	"github.com/mdlayher/arp":                        {"internal/layer2"},
 	"github.com/osrg/gobgp":                          {"internal/bgp"},
-	"github.com/mdlayher/ndp":                        {"internal/layer2"},
+	"github.com/mdlayher/ndp":                        {"internal/bgp", "internal/layer2"},
 	"github.com/mdlayher/packet":                     {"internal/dhcpwatch", "internal/layer2"},
 	"github.com/hashicorp/memberlist":                {"internal/members"},
 	"github.com/vishvananda/netlink":                 {"internal/netif"},
