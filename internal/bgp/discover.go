@@ -59,7 +59,7 @@ func discover(ctx context.Context, name string) (netip.Addr, error) {
 			return netip.Addr{}, &plainError{fmt.Sprintf("sending router solicitations on %s failed: %v; check that it has an IPv6 link-local address", name, errors.Unwrap(err))}
 		}
 	}
-	router, err := awaitRouter(c, name, echo.ID)
+	router, err := awaitRouter(c, i, echo.ID)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -95,21 +95,25 @@ func advertiseSelf(ctx context.Context, c *ipv6.PacketConn, router netip.Addr, i
 
 // awaitRouter returns the first router that sends an advertisement, otherwise the only one that
 // replied to the ping.
-func awaitRouter(c *ipv6.PacketConn, name string, echoID int) (netip.Addr, error) {
+func awaitRouter(c *ipv6.PacketConn, i *net.Interface, echoID int) (netip.Addr, error) {
 	var answered []netip.Addr
 	buf := make([]byte, maxICMP)
 	for {
 		n, cm, from, err := c.ReadFrom(buf)
 		if err != nil { // the deadline has passed
-			return onlyRouter(answered, name)
+			return onlyRouter(answered, i.Name)
+		}
+		// What other interfaces received before the socket was bound to this one is in its queue.
+		if cm == nil || cm.IfIndex != i.Index {
+			continue
 		}
 		addr, ok := netip.AddrFromSlice(from.(*net.IPAddr).IP)
 		if !ok || !addr.IsLinkLocalUnicast() {
 			continue
 		}
-		addr = addr.WithZone(name)
+		addr = addr.WithZone(i.Name)
 		switch {
-		case cm != nil && isRouterAdvertisement(buf[:n], cm.HopLimit):
+		case isRouterAdvertisement(buf[:n], cm.HopLimit):
 			return addr, nil
 		case isEchoReply(buf[:n], echoID) && !slices.Contains(answered, addr):
 			answered = append(answered, addr)
@@ -124,7 +128,8 @@ const (
 
 // isRouterAdvertisement reports whether a message is a router advertisement that RFC 4861 (6.1.2)
 // lets a host believe. The kernel has checked its checksum. What is in its options is not
-// parsed: a router with an option that is new, or unusual, is a router.
+// parsed: a router with an option that is new, or unusual, is a router. So is one with lifetime 0:
+// it is no default router (RFC 4861, 4.2), which says nothing about BGP.
 func isRouterAdvertisement(message []byte, hopLimit int) bool {
 	const code = 1
 	if hopLimit != ndp.HopLimit || len(message) < lenRouterAdvertisement || message[code] != 0 {
@@ -188,7 +193,7 @@ func openICMP(i *net.Interface) (*ipv6.PacketConn, error) {
 			c.SetMulticastHopLimit(ndp.HopLimit), // RFC 4861, 6.1.1 and 6.1.2
 			c.SetHopLimit(ndp.HopLimit),
 			c.SetMulticastLoopback(false),
-			c.SetControlMessage(ipv6.FlagHopLimit, true),
+			c.SetControlMessage(ipv6.FlagHopLimit|ipv6.FlagInterface, true),
 		)
 	}
 	if err != nil {

@@ -20,6 +20,8 @@ func TestRouterAdvertisementIsChecked(t *testing.T) {
 	unknown := []byte{250, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	code := advertisement()
 	code[1] = 1
+	noDefaultRouter := advertisement()
+	noDefaultRouter[6], noDefaultRouter[7] = 0, 0
 	solicitation := advertisement()
 	solicitation[0] = byte(ipv6.ICMPTypeRouterSolicitation)
 	for _, c := range []struct {
@@ -31,6 +33,7 @@ func TestRouterAdvertisementIsChecked(t *testing.T) {
 		{"without options", advertisement(), 255, true},
 		{"with the usual option and one that is unknown", advertisement(slices.Concat(sourceAddress, unknown)...), 255, true},
 		{"with an option that the library rejects", advertisement(1, 2, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0), 255, true},
+		{"with lifetime 0", noDefaultRouter, 255, true},
 		{"forwarded by a router", advertisement(), 254, false},
 		{"without a hop limit", advertisement(), 0, false},
 		{"with a code", code, 255, false},
@@ -91,4 +94,18 @@ func TestRouterDiscoveryMessages(t *testing.T) {
 			t.Errorf("%T: % x, %v; want % x", c.message, got, err, c.want)
 		}
 	}
+}
+
+// FuzzRouterDiscovery: of what a neighbour sends, only a whole router advertisement from this link
+// makes it a router.
+func FuzzRouterDiscovery(f *testing.F) {
+	f.Add(advertisement(1, 1, 2, 0, 0, 0, 0, 1), 255)
+	f.Add(advertisement(1, 0), 255)
+	f.Add([]byte{129, 0, 0, 0, 0xfa, 0x11, 0, 1}, 64)
+	f.Fuzz(func(t *testing.T, message []byte, hopLimit int) {
+		if isRouterAdvertisement(message, hopLimit) && (hopLimit != 255 || len(message) < 16 || message[0] != 134 || message[1] != 0) {
+			t.Errorf("% x with hop limit %d is believed", message, hopLimit)
+		}
+		isEchoReply(message, 0xfa11)
+	})
 }
