@@ -20,7 +20,6 @@ const (
 type admission struct {
 	mu      sync.Mutex // guards the fields below
 	waiting []guest    // the oldest first
-	closed  bool
 }
 
 // guest is one of them.
@@ -34,10 +33,6 @@ type guest struct {
 func (a *admission) enter(g guest) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed {
-		_ = g.conn.Close()
-		return
-	}
 	a.waiting = append(a.waiting, g)
 	most := mostUnprovenOfSource
 	if g.known {
@@ -73,15 +68,4 @@ func (a *admission) leave(conn net.Conn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.waiting = slices.DeleteFunc(a.waiting, func(g guest) bool { return g.conn == conn })
-}
-
-// close ends all.
-func (a *admission) close() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.closed = true
-	for _, g := range a.waiting {
-		_ = g.conn.Close()
-	}
-	a.waiting = nil
 }

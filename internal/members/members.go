@@ -84,8 +84,8 @@ type Members struct {
 	born    time.Time
 	beating atomic.Int64 // when after born this speaker's heart last beat; -1 while it has lapsed
 	lapsed  notify.Signal
-	end     context.CancelFunc
-	wg      sync.WaitGroup
+	heart   *tasks // sends heartbeats
+	tasks   *tasks // all else that this member does in goroutines
 
 	transport *transport
 	keys      keyring
@@ -130,7 +130,7 @@ func New(cfg Config) *Members {
 	t := cfg.Failover.timers()
 	m := &Members{
 		cfg: cfg, timers: t, state: newState(time.Now, cfg.Node), facts: versioned{Version: cfg.Generation},
-		born: time.Now(), changed: notify.New(), lapsed: notify.New(),
+		born: time.Now(), heart: newTasks(), tasks: newTasks(), changed: notify.New(), lapsed: notify.New(),
 		roster: newRoster(time.Now, t.silence), nodes: map[string]netip.AddrPort{}, pulses: newPulses(cfg.Node, t), outbox: newOutbox(), due: map[time.Duration]bool{},
 	}
 	m.state.term, m.facts.Term = cfg.Term, cfg.Term
@@ -173,10 +173,8 @@ func (m *Members) Start() error {
 	m.mu.Lock()
 	m.list = list
 	m.mu.Unlock()
-	ctx, end := context.WithCancel(context.Background())
-	m.end = end
 	m.beatNow()
-	m.wg.Go(func() { m.keepBeating(ctx) })
+	m.heart.start(m.keepBeating)
 	m.notify()
 	return nil
 }
@@ -237,7 +235,7 @@ func (m *Members) beat() {
 		m.sendEach([]string{r.to}, kindNews, newsBody(r.number, r.msg.encode()))
 	}
 	if len(p.back) > 0 { // each has missed what the other said
-		m.wg.Go(func() { m.syncWith(p.back...) })
+		m.tasks.start(func(context.Context) { m.syncWith(p.back...) })
 	}
 }
 
@@ -264,7 +262,7 @@ func (m *Members) Revive(gone func(node string) bool) {
 		m.roster.vouch(node)
 	}
 	m.mu.Unlock()
-	time.AfterFunc(m.timers.silence, m.notify)
+	m.tasks.after(m.timers.silence, m.notify)
 	m.beatNow()
 }
 
@@ -390,16 +388,20 @@ func (m *Members) others() []string {
 // run before, at another address.
 func (m *Members) Join(ctx context.Context, endpoints []netip.AddrPort) bool {
 	m.transport.sessions.expect(endpoints)
-	reached := make(chan bool, len(endpoints))
+	reached, waiting := make(chan bool, len(endpoints)), 0
 	for _, e := range endpoints {
-		go func() { reached <- m.joinOne(ctx, e) }()
+		if m.tasks.start(func(stopped context.Context) { reached <- m.joinOne(ctx, stopped, e) }) {
+			waiting++
+		}
 	}
 	found := false
-	for range endpoints {
+	for range waiting {
 		select {
 		case ok := <-reached:
 			found = found || ok
 		case <-ctx.Done():
+			return found
+		case <-m.tasks.ctx.Done():
 			return found
 		}
 	}
@@ -407,8 +409,8 @@ func (m *Members) Join(ctx context.Context, endpoints []netip.AddrPort) bool {
 }
 
 // joinOne syncs with the speaker at an endpoint, and returns whether it could.
-func (m *Members) joinOne(ctx context.Context, at netip.AddrPort) bool {
-	for deadline := time.Now().Add(aliveFor + 2*answerWithin); ; {
+func (m *Members) joinOne(ctx, stopped context.Context, at netip.AddrPort) bool {
+	for deadline := time.Now().Add(aliveFor + 2*answerWithin); ctx.Err() == nil; {
 		n, err := m.memberlist().Join([]string{at.String()})
 		if err == nil {
 			return n > 0
@@ -419,26 +421,38 @@ func (m *Members) joinOne(ctx context.Context, at netip.AddrPort) bool {
 		}
 		select {
 		case <-ctx.Done():
+		case <-stopped.Done():
 			return false
 		case <-time.After(answerWithin / 2):
 		}
 	}
+	return false
 }
 
-// Stop tells the others that this speaker leaves, and ends the gossip.
+// Stop tells the others that this speaker leaves, and ends the gossip. After it nothing that this
+// member began is left.
 func (m *Members) Stop(ctx context.Context) error {
 	deadline, ok := ctx.Deadline()
 	wait := time.Second
 	if ok {
 		wait = time.Until(deadline)
 	}
-	m.end()
-	m.wg.Wait()
-	list := m.memberlist()
-	if err := list.Leave(max(wait, time.Millisecond)); err != nil {
+	m.heart.stop()
+	m.heart.wait()
+	if err := m.memberlist().Leave(max(wait, time.Millisecond)); err != nil {
 		m.cfg.Log.V(1).Info("left without telling everyone", "error", err.Error())
 	}
-	return list.Shutdown()
+	return m.shutdown()
+}
+
+// shutdown ends the gossip as if this speaker was killed: the others are not told.
+func (m *Members) shutdown() error {
+	m.heart.stop()
+	m.tasks.stop()
+	err := m.memberlist().Shutdown() // which ends connections that tasks wait for
+	m.heart.wait()
+	m.tasks.wait()
+	return err
 }
 
 // Drops returns how many packets, connections and records were dropped, by cause. It is empty before Start.
@@ -470,7 +484,7 @@ func (m *Members) View() View {
 	}
 	for a := range v.Fresh {
 		if _, lives := slices.BinarySearch(alive, v.Claims[a].Owner); !lives {
-			time.AfterFunc(claimIsFresh, m.notify) // what waited for its owner is decided then
+			m.tasks.after(claimIsFresh, m.notify) // what waited for its owner is decided then
 			break
 		}
 	}
@@ -534,7 +548,7 @@ func (m *Members) lost(n *memberlist.Node) {
 	defer m.mu.Unlock()
 	m.roster.died(n.Name)
 	m.notify()
-	time.AfterFunc(m.timers.silence, m.notify)
+	m.tasks.after(m.timers.silence, m.notify)
 }
 
 // vouch notes that a member has just synced with this one.
@@ -543,7 +557,7 @@ func (m *Members) vouch(node string) {
 	defer m.mu.Unlock()
 	m.roster.vouch(node)
 	m.pulses.synced(node, time.Now())
-	time.AfterFunc(m.timers.silence, m.notify)
+	m.tasks.after(m.timers.silence, m.notify)
 }
 
 // SetFacts tells the others about this node.
@@ -626,7 +640,7 @@ func (m *Members) take(msg message, queue *memberlist.TransmitLimitedQueue) {
 	start := msg.Sender != "" && m.state.blank()
 	news, urgent := m.state.merge(msg)
 	if news.joins() {
-		time.AfterFunc(late, m.notify) // who has not joined by then is late
+		m.tasks.after(late, m.notify) // who has not joined by then is late
 	}
 	if start && len(news.Claims) > 0 {
 		m.notify()
@@ -675,11 +689,11 @@ func (m *Members) sendToAll(msg []byte) {
 		if n.Name == m.cfg.Node {
 			continue
 		}
-		go func() {
+		m.tasks.start(func(context.Context) {
 			if err := list.SendReliable(n, msg); err != nil {
 				m.cfg.Log.V(1).Info("cannot tell a speaker", "node", n.Name, "error", err.Error())
 			}
-		}()
+		})
 	}
 }
 
@@ -696,7 +710,7 @@ func (m *Members) notifyEvery(interval time.Duration) {
 		return
 	}
 	m.due[end] = true
-	time.AfterFunc(end-since, func() {
+	m.tasks.after(end-since, func() {
 		m.mu.Lock()
 		delete(m.due, end)
 		m.mu.Unlock()
@@ -802,7 +816,7 @@ func (d *delegate) LocalState(join bool) []byte {
 func (d *delegate) MergeRemoteState(b []byte, join bool) {
 	msg, inSync := d.hear(b)
 	if !join && msg.Digest != nil && !inSync {
-		go d.members().sendAll(msg.Sender)
+		d.tasks.start(func(context.Context) { d.members().sendAll(msg.Sender) })
 	}
 }
 
@@ -823,7 +837,10 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker left or died", "node", n.Name)
 	d.members().lost(n)
 	// It may have denied a suspicion, and this one not have heard of that: then it does now.
-	go d.members().syncWith(n.Name)
+	// memberlist holds its locks, so that this must not wait.
+	if name := n.Name; name != d.cfg.Node {
+		d.tasks.start(func(context.Context) { d.members().syncWith(name) })
+	}
 }
 
 func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.members().met(n) }

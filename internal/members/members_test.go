@@ -33,7 +33,7 @@ func start(t *testing.T, n int, key byte, generation uint64) *Members {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := m.memberlist().Shutdown(); err != nil {
+		if err := m.shutdown(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -211,14 +211,14 @@ func TestRestartWithAnEarlierClock(t *testing.T) {
 	a, b := start(t, 1, 1, 1), start(t, 2, 1, 1000)
 	b.SetFacts(Facts{Leaving: true})
 	a.Join(t.Context(), endpoint(2))
-	if err := b.memberlist().Shutdown(); err != nil {
+	if err := b.shutdown(); err != nil {
 		t.Fatal(err)
 	}
 	again := New(Config{Node: "n2", Bind: netip.MustParseAddr("127.0.0.14"), Port: port, Keys: [][]byte{bytes.Repeat([]byte{1}, 32)}, Generation: 5, Log: logr.Discard()})
 	if err := again.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { again.memberlist().Shutdown() })
+	t.Cleanup(func() { again.shutdown() })
 	again.SetFacts(Facts{})
 	again.Join(t.Context(), endpoint(1))
 	await(t, a, "n2 is not leaving", func(v View) bool { f, ok := v.Facts["n2"]; return ok && !f.Leaving })

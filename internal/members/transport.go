@@ -39,6 +39,7 @@ type transport struct {
 	keys      *keyring
 	sealer    *sealer
 	sessions  *sessions
+	open      connections
 	admission admission
 	handlers  handlers
 	packets   chan *memberlist.Packet
@@ -165,7 +166,7 @@ func (t *transport) recoverPanic() {
 // acceptStreams accepts connections until the transport is shut down.
 func (t *transport) acceptStreams() {
 	for {
-		conn, err := t.tcp.AcceptTCP()
+		accepted, err := t.tcp.AcceptTCP()
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
@@ -177,7 +178,11 @@ func (t *transport) acceptStreams() {
 				return
 			}
 		default:
-			source := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+			conn, ok := t.open.add(accepted)
+			if !ok {
+				return
+			}
+			source := accepted.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 			_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
 			t.admission.enter(guest{conn, source, t.sessions.isPlace(source)})
 			t.wg.Go(func() { t.acceptStream(conn) })
@@ -264,9 +269,13 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	}
 	deadline := time.Now().Add(timeout)
 	d := net.Dialer{Deadline: deadline, LocalAddr: &net.TCPAddr{IP: t.self.endpoint.Addr().AsSlice(), Zone: t.self.endpoint.Addr().Zone()}}
-	conn, err := d.DialContext(t.ctx, "tcp", addr)
+	dialed, err := d.DialContext(t.ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
+	}
+	conn, ok := t.open.add(dialed)
+	if !ok {
+		return nil, net.ErrClosed
 	}
 	_ = conn.SetDeadline(deadline)
 	s, server, err := dialHandshake(conn, t.keys, t.self, to)
@@ -291,10 +300,11 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 
 func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
 
+// Shutdown ends all connections, also those that memberlist uses, so that what waits for an answer ends.
 func (t *transport) Shutdown() error {
 	t.stop()
-	t.admission.close()
 	err := errors.Join(t.tcp.Close(), t.udp.Close())
+	t.open.close()
 	t.wg.Wait()
 	return err
 }

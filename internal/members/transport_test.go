@@ -393,7 +393,7 @@ func FuzzTransport(f *testing.F) {
 		if err := m.Start(); err != nil {
 			f.Fatal(err)
 		}
-		f.Cleanup(func() { m.memberlist().Shutdown() })
+		f.Cleanup(func() { m.shutdown() })
 		return m
 	}
 	pid := 100 + rand.IntN(50)
@@ -453,7 +453,7 @@ func TestTwoMachinesWithOneName(t *testing.T) {
 	if err := later.Start(); err != nil { // its clock is behind
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { later.memberlist().Shutdown() })
+	t.Cleanup(func() { later.shutdown() })
 	if later.Join(t.Context(), endpoint(1)) {
 		t.Fatal("the second machine has joined")
 	}
@@ -465,10 +465,9 @@ func TestTwoMachinesWithOneName(t *testing.T) {
 	if at := other.whereabouts([]string{"n2"})[0].at; at != want.First {
 		t.Errorf("n1 takes n2 to be at %s", at)
 	}
-	if err := first.memberlist().Shutdown(); err != nil {
+	if err := first.shutdown(); err != nil {
 		t.Fatal(err)
 	}
-	first.end()
 	for deadline := time.Now().Add(10 * time.Second); !later.Join(t.Context(), endpoint(1)); {
 		if time.Now().After(deadline) {
 			t.Fatal("the second machine cannot join after the first is gone")
@@ -492,7 +491,7 @@ func TestTwoMachinesWithOneNameAlone(t *testing.T) {
 	if err := later.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { later.memberlist().Shutdown() })
+	t.Cleanup(func() { later.shutdown() })
 	if later.Join(t.Context(), endpoint(1)) {
 		t.Error("it has joined itself")
 	}
