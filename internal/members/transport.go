@@ -279,15 +279,16 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	}
 	_ = conn.SetDeadline(deadline)
 	s, server, err := dialHandshake(conn, t.keys, t.self, to)
-	if err == nil {
-		replies, ok := t.sessions.met(server)
-		if t.sendAll(replies); !ok {
-			err = duplicateError{t.sessions.firstOf(server)}
-		}
-	}
-	if dup := (duplicateError{}); errors.As(err, &dup) {
+	if dup := (duplicateError{}); errors.As(err, &dup) { // of this speaker's name
 		t.sessions.refused(to, dup.first)
 		t.handlers.duplicate()
+	}
+	if err == nil {
+		replies, ok := t.sessions.met(server)
+		if t.sendAll(replies); !ok { // a duplicate of the other's name, or both are of one name
+			t.handlers.duplicate()
+			err = duplicateError{t.sessions.firstOf(server)}
+		}
 	}
 	if err != nil {
 		_ = conn.Close()

@@ -462,6 +462,12 @@ func TestTwoMachinesWithOneName(t *testing.T) {
 	await(t, other, "two use the name n2", is)
 	await(t, first, "it is the first of two", func(v View) bool { return is(v) && !v.Duplicate })
 	await(t, later, "it is the later of two", func(v View) bool { return is(v) && v.Duplicate })
+	if other.Join(t.Context(), []netip.AddrPort{want.Later}) {
+		t.Error("n1 has joined the second machine")
+	}
+	if v := other.View(); v.Duplicate { // what is wrong with n2's name is not wrong with its own
+		t.Errorf("n1 has connected to the second n2, and takes itself for a duplicate: %+v", v.Duplicates)
+	}
 	if at := other.whereabouts([]string{"n2"})[0].at; at != want.First {
 		t.Errorf("n1 takes n2 to be at %s", at)
 	}
