@@ -40,11 +40,11 @@ func (d *delegate) members() *Members { return (*Members)(d) }
 // NodeMeta returns nothing: facts are not bound by its limit of 512 bytes.
 func (d *delegate) NodeMeta(int) []byte { return nil }
 
-func (d *delegate) NotifyMsg(b []byte) { d.hear(b) }
+func (d *delegate) NotifyMsg(b []byte) { d.receive(b) }
 
-// hear takes a message in, and returns it. inSync says that its sender and this speaker
+// receive takes in a message, and returns it. inSync says that its sender and this speaker
 // know the same now, or that this one has heard all that the other knows.
-func (d *delegate) hear(b []byte) (msg message, inSync bool) {
+func (d *delegate) receive(b []byte) (msg message, inSync bool) {
 	msg, err := decode(b)
 	if err != nil {
 		d.cfg.Log.V(1).Info("ignored a gossip message", "error", err.Error())
@@ -52,13 +52,14 @@ func (d *delegate) hear(b []byte) (msg message, inSync bool) {
 	}
 	inSync = msg.Sender != "" && (msg.Digest == nil || *msg.Digest == d.state.digest())
 	if inSync {
-		d.members().vouch(msg.Sender)
+		d.membership.synced(msg.Sender)
+		d.changed.in(d.timers.silence)
 	}
 	if heard, ok := msg.Facts[d.cfg.Node]; ok {
 		delete(msg.Facts, d.cfg.Node)
 		d.members().refute(heard)
 	}
-	d.members().take(msg, d.queue)
+	d.members().merge(msg, d.queue)
 	return msg, inSync
 }
 
@@ -83,9 +84,9 @@ func (d *delegate) LocalState(join bool) []byte {
 // MergeRemoteState is what a full sync hears. If the digests differ both send
 // everything.
 func (d *delegate) MergeRemoteState(b []byte, join bool) {
-	msg, inSync := d.hear(b)
+	msg, inSync := d.receive(b)
 	if !join && msg.Digest != nil && !inSync {
-		d.tasks.start(func(context.Context) { d.members().sendAll(msg.Sender) })
+		d.tasks.start(func(context.Context) { d.members().sendState(msg.Sender) })
 	}
 }
 
@@ -99,12 +100,14 @@ func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 
 func (d *delegate) NotifyJoin(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker joined", "node", n.Name, "address", n.Address())
-	d.members().met(n)
+	d.NotifyUpdate(n)
 }
 
 func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	d.cfg.Log.V(1).Info("speaker left or died", "node", n.Name)
-	d.members().lost(n)
+	d.membership.died(n.Name)
+	d.changed.now()
+	d.changed.in(d.timers.silence)
 	// It may have denied a suspicion, and this one not have heard of that: then it does now.
 	// memberlist holds its locks, so that this must not wait.
 	if name := n.Name; name != d.cfg.Node {
@@ -112,7 +115,11 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	}
 }
 
-func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.members().met(n) }
+func (d *delegate) NotifyUpdate(n *memberlist.Node) {
+	ip, _ := netip.AddrFromSlice(n.Addr)
+	d.membership.joined(n.Name, netip.AddrPortFrom(ip.Unmap(), n.Port))
+	d.changed.now()
+}
 
 // logWriter passes memberlist's log lines on as debug lines: what matters to a
 // person shows in the Speaker objects.

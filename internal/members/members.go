@@ -6,48 +6,19 @@ import (
 	"fmt"
 	"log"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/hashicorp/memberlist"
-
-	"github.com/fairlead-lb/fairlead/internal/notify"
 )
 
 const (
 	fullSync   = 10 * time.Second // with one random member
 	tcpTimeout = time.Second      // of a full sync
 
-	// retransmitMult x log10(nodes+1), rounded up, is how often each node that has
-	// news passes it on. With memberlist's usual 4, one delivery in a hundred among
-	// seven nodes came only with the next full sync, without any packet lost: some
-	// are sent to nodes that are dead, and who has the news already has it again.
-	retransmitMult = 12
-
-	// repeatMult is the same for what its sender has told all others already: for the few
-	// who missed that. It is memberlist's usual one.
-	repeatMult = 4
-
 	// largestDatagram is what one of memberlist's packets has with its envelope.
 	largestDatagram = 1400
-
-	// maxPacket is what fits into one of memberlist's packets beside its own headers.
-	maxPacket = 1200
-
-	// maxAtOnce is how many packets a speaker sends at once.
-	maxAtOnce = 1000
-
-	// claimIsFresh is how long the owner of a claim has to be heard of. Speakers
-	// that meet again tell their claims at once; that those they took for dead
-	// are alive takes a few gossip intervals more.
-	claimIsFresh = 400 * time.Millisecond
-
-	// What others settle between them is looked at together: whom watchers hear, which
-	// may be one that was dead, and claims, which tell this node nothing to do.
-	opinionsTogether = 100 * time.Millisecond
-	claimsTogether   = 500 * time.Millisecond
 )
 
 // Config is what a member needs to know.
@@ -67,43 +38,35 @@ type Config struct {
 	Log      logr.Logger
 }
 
-// Members is this speaker's place in the gossip.
+// Members is this speaker's place in the gossip. Each part guards its own fields.
 type Members struct {
-	cfg     Config
-	timers  timers
-	state   *state
-	changed notify.Signal
-	queue   *memberlist.TransmitLimitedQueue // of what goes from one to the next
-	repeats *memberlist.TransmitLimitedQueue // of what all were told
+	cfg        Config
+	timers     timers
+	state      *state // what all have said
+	own        own    // what this speaker says of itself
+	membership membership
+	heart      *heart
+	changed    notifier
 
-	born    time.Time
-	beating atomic.Int64 // when after born this speaker's heart last beat; -1 while it has lapsed
-	lapsed  notify.Signal
-	heart   *tasks // sends heartbeats
-	tasks   *tasks // all else that this member does in goroutines
+	beats *tasks // the heartbeats, which end before this speaker leaves
+	tasks *tasks // all else that this member does in goroutines
 
-	transport *transport
+	// Set by Start.
 	keys      keyring
-
-	mu     sync.Mutex // guards the fields below
-	list   *memberlist.Memberlist
-	facts  versioned // this node's
-	roster roster
-	nodes  map[string]netip.AddrPort // where members are, and were
-	pulses pulses
-	outbox outbox
-	due    map[time.Duration]bool // after born: when notifyEvery notifies
+	transport *transport
+	list      atomic.Pointer[memberlist.Memberlist]
+	queue     *memberlist.TransmitLimitedQueue // of what goes from one to the next
+	repeats   *memberlist.TransmitLimitedQueue // of what was sent to all others already
 }
 
 // New returns a member that does nothing until Start.
 func New(cfg Config) *Members {
-	t := cfg.Failover.timers()
+	t, tasks := cfg.Failover.timers(), newTasks()
 	m := &Members{
-		cfg: cfg, timers: t, state: newState(time.Now, cfg.Node), facts: versioned{Version: cfg.Generation},
-		born: time.Now(), heart: newTasks(), tasks: newTasks(), changed: notify.New(), lapsed: notify.New(),
-		roster: newRoster(time.Now, t.silence), nodes: map[string]netip.AddrPort{}, pulses: newPulses(cfg.Node, t), outbox: newOutbox(), due: map[time.Duration]bool{},
+		cfg: cfg, timers: t, state: newState(time.Now, cfg.Node), own: newOwn(cfg.Node, cfg.Generation, cfg.Term), membership: newMembership(cfg.Node, t),
+		heart: newHeart(t.silence), changed: newNotifier(tasks), beats: newTasks(), tasks: tasks,
 	}
-	m.state.term, m.facts.Term = cfg.Term, cfg.Term
+	m.state.term = cfg.Term
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: m.count}
 	m.repeats = &memberlist.TransmitLimitedQueue{RetransmitMult: repeatMult, NumNodes: m.count}
 	return m
@@ -129,7 +92,7 @@ func (m *Members) Start() error {
 	c.DeadNodeReclaimTime = time.Second // a node may come back with another address
 	c.Delegate, c.Events, c.Alive = (*delegate)(m), (*delegate)(m), (*delegate)(m)
 	c.Logger = log.New(logWriter{m.cfg.Log}, "", 0)
-	own := handlers{heartbeat: m.hearHeartbeat, message: m.hearMessage, duplicate: m.notify}
+	own := handlers{heartbeat: m.membership.receiveHeartbeat, message: m.receiveMessage, duplicate: m.changed.now}
 	self := identity{session: newSession(), generation: m.cfg.Generation, name: m.cfg.Node, endpoint: netip.AddrPortFrom(m.cfg.Bind, m.cfg.Port)}
 	var err error
 	if m.transport, err = listen(self, &m.keys, own, m.cfg.Log); err != nil {
@@ -140,12 +103,10 @@ func (m *Members) Start() error {
 	if err != nil {
 		return fmt.Errorf("begin to gossip: %w", errors.Join(err, m.transport.Shutdown()))
 	}
-	m.mu.Lock()
-	m.list = list
-	m.mu.Unlock()
-	m.beatNow()
-	m.heart.start(m.keepBeating)
-	m.notify()
+	m.list.Store(list)
+	m.heart.beat()
+	m.beats.start(m.keepBeating)
+	m.changed.now()
 	return nil
 }
 
@@ -172,9 +133,9 @@ func (m *Members) Stop(ctx context.Context) error {
 	if ok {
 		wait = time.Until(deadline)
 	}
-	m.heart.stop()
-	m.heart.wait()
-	if err := m.memberlist().Leave(max(wait, time.Millisecond)); err != nil {
+	m.beats.stop()
+	m.beats.wait()
+	if err := m.list.Load().Leave(max(wait, time.Millisecond)); err != nil {
 		m.cfg.Log.V(1).Info("left without telling everyone", "error", err.Error())
 	}
 	return m.shutdown()
@@ -182,10 +143,10 @@ func (m *Members) Stop(ctx context.Context) error {
 
 // shutdown ends the gossip as if this speaker was killed: the others are not told.
 func (m *Members) shutdown() error {
-	m.heart.stop()
+	m.beats.stop()
 	m.tasks.stop()
-	err := m.memberlist().Shutdown() // which ends connections that tasks wait for
-	m.heart.wait()
+	err := m.list.Load().Shutdown() // which ends connections that tasks wait for
+	m.beats.wait()
 	m.tasks.wait()
 	return err
 }
@@ -193,7 +154,7 @@ func (m *Members) shutdown() error {
 // Drops returns how many packets, connections and records were dropped, by cause. It is empty before Start.
 func (m *Members) Drops() map[string]uint64 {
 	out := map[string]uint64{}
-	if m.memberlist() == nil {
+	if m.list.Load() == nil {
 		return out
 	}
 	out["refused"] = m.state.countRefused()
@@ -205,15 +166,9 @@ func (m *Members) Drops() map[string]uint64 {
 	return out
 }
 
-func (m *Members) memberlist() *memberlist.Memberlist {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.list
-}
-
 // count is the number of members, for how often news is repeated.
 func (m *Members) count() int {
-	if l := m.memberlist(); l != nil {
+	if l := m.list.Load(); l != nil {
 		return l.NumMembers()
 	}
 	return 1

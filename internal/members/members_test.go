@@ -135,13 +135,13 @@ func TestLargeFactsAreNotPassedOn(t *testing.T) {
 func TestNodeIsWhereItsLastPulseCameFrom(t *testing.T) {
 	a, b := start(t, 1, 1, 1), start(t, 2, 1, 1)
 	b.Join(t.Context(), endpoint(1))
-	where := func() string { return a.whereabouts([]string{"n2"})[0].at.String() }
+	where := func() string { return a.membership.locate([]string{"n2"})[0].at.String() }
 	await(t, a, "n2 is alive, and heard", func(v View) bool { return len(v.Alive) == 2 && !a.heard("n2").IsZero() })
 	if got, want := where(), endpoint(2)[0].String(); got != want {
 		t.Errorf("n2 is at %s, want %s", got, want)
 	}
 	moved := netip.MustParseAddrPort("127.0.0.99:7947")
-	a.hearHeartbeat(delivery{kind: kindHeartbeat, node: "n2", from: moved})
+	a.membership.receiveHeartbeat(delivery{kind: kindHeartbeat, node: "n2", from: moved})
 	if got := where(); got != moved.String() {
 		t.Errorf("n2 is at %s, want %s", got, moved)
 	}
@@ -242,10 +242,10 @@ func TestKeysChangeWithoutAGap(t *testing.T) {
 				t.Fatal(err)
 			}
 			// All still hear each other, when silence would have been noticed.
-			last := m.beats() + beatsPerPulse*uint64(2*m.timers.silence/m.timers.pulse)
+			last := m.sent() + beatsPerPulse*uint64(2*m.timers.silence/m.timers.pulse)
 			for i := range all {
 				by, of := all[i], all[(i+1)%len(all)]
-				for start := time.Now(); m.beats() < last || !by.heard(of.cfg.Node).After(start); time.Sleep(m.timers.beat()) {
+				for start := time.Now(); m.sent() < last || !by.heard(of.cfg.Node).After(start); time.Sleep(m.timers.beat()) {
 					if v := by.View(); !whole(v) {
 						t.Fatalf("%s sees only %v", by.cfg.Node, v.Alive)
 					}
@@ -260,17 +260,17 @@ func TestKeysChangeWithoutAGap(t *testing.T) {
 	await(t, all[2], "n1 claims", func(v View) bool { return v.Claims[vip].Owner == "n1" })
 }
 
-func (m *Members) beats() uint64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.pulses.beats
+func (m *Members) sent() uint64 {
+	m.membership.mu.Lock()
+	defer m.membership.mu.Unlock()
+	return m.membership.pulses.beats
 }
 
-// heard is when the last pulse of a node was heard.
+// heard is when the last heartbeat of a node was heard.
 func (m *Members) heard(node string) time.Time {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.pulses.watched[node].since
+	m.membership.mu.Lock()
+	defer m.membership.mu.Unlock()
+	return m.membership.pulses.watched[node].since
 }
 
 func TestAnotherKeyIsNotHeard(t *testing.T) {
@@ -324,7 +324,7 @@ func TestClaimsOfOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(Config{Node: "me"})
 		hears := func(owner string, epoch uint64) (wakes bool) {
-			m.take(message{Claims: map[netip.Addr]election.Claim{vip: {Owner: owner, Epoch: epoch}}}, m.queue)
+			m.merge(message{Claims: map[netip.Addr]election.Claim{vip: {Owner: owner, Epoch: epoch}}}, m.queue)
 			select {
 			case <-m.Changed():
 				return true
@@ -373,7 +373,7 @@ func TestWatchersTakingTurnsWait(t *testing.T) {
 			tt.now(&said)
 			said.Version++
 			start := time.Now()
-			m.take(message{Facts: map[string]versioned{"n1": said}}, m.queue)
+			m.merge(message{Facts: map[string]versioned{"n1": said}}, m.queue)
 			<-m.Changed()
 			if waited := time.Since(start); (waited == 0) != tt.want || waited > opinionsTogether {
 				t.Errorf("n1 says %s: it is looked at after %v, want at once: %t", tt.says, waited, tt.want)
@@ -527,7 +527,7 @@ func TestPoison(t *testing.T) {
 	} {
 		before := b.state.countRefused()
 		say(c)
-		await(t, b, "it has refused", func(View) bool { b.notify(); return b.state.countRefused() > before })
+		await(t, b, "it has refused", func(View) bool { b.changed.now(); return b.state.countRefused() > before })
 	}
 	for _, m := range all {
 		if v := m.View(); v.Claims[vip] != mine || v.Facts["n1"].Leaving {

@@ -14,6 +14,11 @@ import (
 // over what it owns. It usually finds them in some milliseconds.
 const late = 500 * time.Millisecond
 
+// claimIsFresh is how long the owner of a claim has to be heard of. Speakers
+// that meet again tell their claims at once; that those they took for dead
+// are alive takes a few gossip intervals more.
+const claimIsFresh = 400 * time.Millisecond
+
 // state is what this speaker has heard. Claims are never forgotten, so that an
 // address given back and given out again goes on with the next epoch; as the
 // lowest free address is given, there are as many as were ever in use at a time.

@@ -151,8 +151,8 @@ func TestNothingIsLeftAfterStop(t *testing.T) {
 		t.Fatalf("%d goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
 	}
 	for _, m := range all {
-		(*delegate)(m).NotifyLeave(m.memberlist().LocalNode()) // as a timer of memberlist's may
-		m.notifyEvery(time.Millisecond)
+		(*delegate)(m).NotifyLeave(m.list.Load().LocalNode()) // as a timer of memberlist's may
+		m.changed.every(time.Millisecond)
 		if len(m.tasks.timers) > 0 || m.tasks.running > 0 {
 			t.Errorf("%s has %d timers and %d tasks", m.cfg.Node, len(m.tasks.timers), m.tasks.running)
 		}

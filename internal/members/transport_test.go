@@ -468,7 +468,7 @@ func TestTwoMachinesWithOneName(t *testing.T) {
 	if v := other.View(); v.Duplicate { // what is wrong with n2's name is not wrong with its own
 		t.Errorf("n1 has connected to the second n2, and takes itself for a duplicate: %+v", v.Duplicates)
 	}
-	if at := other.whereabouts([]string{"n2"})[0].at; at != want.First {
+	if at := other.membership.locate([]string{"n2"})[0].at; at != want.First {
 		t.Errorf("n1 takes n2 to be at %s", at)
 	}
 	if err := first.shutdown(); err != nil {

@@ -34,36 +34,24 @@ type View struct {
 }
 
 // Changed receives after the view changed. It has room for one.
-func (m *Members) Changed() <-chan struct{} { return m.changed }
+func (m *Members) Changed() <-chan struct{} { return m.changed.signal }
 
 // View returns what is known now. It is for one goroutine at a time: claims are
 // many, and are not copied for each.
 func (m *Members) View() View {
-	alive, cutOff := m.alive()
+	alive, cutOff := m.membership.alive(m.state.opinions())
 	v := m.state.view(alive)
-	v.CutOff, v.Unheard = cutOff, m.unheard(alive)
+	v.CutOff, v.Unheard = cutOff, m.membership.unheard(alive)
 	if m.transport != nil {
 		v.Duplicates, v.Duplicate = m.transport.sessions.duplicates()
 	}
 	for a := range v.Fresh {
 		if _, lives := slices.BinarySearch(alive, v.Claims[a].Owner); !lives {
-			m.tasks.after(claimIsFresh, m.notify) // what waited for its owner is decided then
+			m.changed.in(claimIsFresh) // what waited for its owner is decided then
 			break
 		}
 	}
 	return v
-}
-
-// unheard returns those of the living whose pulses this speaker misses.
-func (m *Members) unheard(alive []string) (out []string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, node := range m.pulses.opinion.Misses {
-		if _, lives := slices.BinarySearch(alive, node); lives {
-			out = append(out, node)
-		}
-	}
-	return out
 }
 
 // Duplicate reports whether another machine was there first with this node's name, and where.
@@ -74,49 +62,15 @@ func (m *Members) Duplicate() (first netip.AddrPort, duplicate bool) {
 
 // Alive returns the sorted names of the speakers that are alive.
 func (m *Members) Alive() []string {
-	alive, _ := m.alive()
+	alive, _ := m.membership.alive(m.state.opinions())
 	return alive
 }
 
 // LastSign returns when a speaker that died in the last seconds gave its last sign
 // of life, which this one heard itself or knows from others; zero of any other.
-func (m *Members) LastSign(node string) time.Time {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.roster.signs[node]
-}
-
-// alive returns the sorted names of the members that are alive, and whether this
-// speaker may be cut off.
-func (m *Members) alive() (alive []string, cutOff bool) {
-	opinions := m.state.opinions()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.roster.alive(&m.pulses, opinions), m.pulses.cutOff()
-}
+func (m *Members) LastSign(node string) time.Time { return m.membership.lastSign(node) }
 
 // Contested returns the addresses on which a claim was heard, since the last
 // call, that is lower than the one held: its owner may have announced the
 // address meanwhile, so the winner does well to announce it again.
 func (m *Members) Contested() []netip.Addr { return m.state.takeContested() }
-
-func (m *Members) notify() { m.changed.Poke() }
-
-// notifyEvery notifies when the next of such intervals ends: when a node is dead, all
-// others claim what it owned, each at its own time.
-func (m *Members) notifyEvery(interval time.Duration) {
-	since := time.Since(m.born)
-	end := (since + interval).Truncate(interval)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.due[end] {
-		return
-	}
-	m.due[end] = true
-	m.tasks.after(end-since, func() {
-		m.mu.Lock()
-		delete(m.due, end)
-		m.mu.Unlock()
-		m.notify()
-	})
-}
