@@ -58,8 +58,12 @@ func (m *Members) joinOne(ctx, stopped context.Context, at netip.AddrPort) bool 
 
 // syncWith exchanges everything with these members. Each takes a second at most.
 func (m *Members) syncWith(nodes ...string) {
+	list := m.list.Load()
+	if list == nil {
+		return // memberlist calls before Start is done; the next full sync comes then
+	}
 	for _, p := range m.membership.locate(nodes) {
-		if _, err := m.list.Load().Join([]string{p.at.String()}); err != nil {
+		if _, err := list.Join([]string{p.at.String()}); err != nil {
 			m.cfg.Log.V(1).Info("cannot sync with a speaker", "node", p.node, "error", err.Error())
 		}
 	}
@@ -68,6 +72,9 @@ func (m *Members) syncWith(nodes ...string) {
 // sendState sends everything to a node.
 func (m *Members) sendState(to string) {
 	list, all := m.list.Load(), m.state.encoded(m.cfg.Node)
+	if list == nil {
+		return // as in syncWith
+	}
 	for _, p := range m.membership.locate([]string{to}) {
 		n := memberlist.Node{Name: p.node, Addr: p.at.Addr().AsSlice(), Port: p.at.Port()}
 		if err := list.SendReliable(&n, all); err != nil {

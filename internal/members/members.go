@@ -98,6 +98,7 @@ func (m *Members) Start() error {
 	if m.transport, err = listen(self, &m.keys, own, m.cfg.Log); err != nil {
 		return fmt.Errorf("listen for gossip on %s port %d: %w", m.cfg.Bind, m.cfg.Port, err)
 	}
+	m.transport.receiveAll()
 	c.Transport = m.transport
 	list, err := memberlist.Create(c)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/hashicorp/memberlist"
 
 	"github.com/fairlead-lb/fairlead/internal/election"
@@ -209,5 +211,19 @@ func TestStopEndsWhatWaitsForAnAnswer(t *testing.T) {
 	}
 	if left := len(m.transport.open.open); left > 0 {
 		t.Errorf("%d connections are left open", left)
+	}
+}
+
+// memberlist calls before Start has what it returns.
+func TestCallsBeforeStartIsDone(t *testing.T) {
+	m := New(Config{Node: "n1", Log: logr.Discard()})
+	d := (*delegate)(m)
+	d.NotifyJoin(&memberlist.Node{Name: "n2", Addr: net.IPv4(127, 0, 0, 50), Port: port})
+	d.NotifyLeave(&memberlist.Node{Name: "n2"})
+	d.MergeRemoteState(message{Sender: "n2", Digest: &digest{Facts: 1}}.encode(), false)
+	m.tasks.stop()
+	m.tasks.wait()
+	if v := m.View(); !slices.Contains(v.Alive, "n2") {
+		t.Errorf("%v are alive, want n2, which was there a moment ago", v.Alive)
 	}
 }

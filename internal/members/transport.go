@@ -60,7 +60,7 @@ type handlers struct {
 
 var _ memberlist.Transport = (*transport)(nil)
 
-// listen opens the port and begins to receive. Shutdown must follow.
+// listen opens the port. Shutdown must follow.
 func listen(self identity, keys *keyring, h handlers, log logr.Logger) (*transport, error) {
 	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(self.endpoint))
 	if err != nil {
@@ -79,10 +79,14 @@ func listen(self identity, keys *keyring, h handlers, log logr.Logger) (*transpo
 	}
 	t.sessions = newSessions(time.Now, self, keys, t.sealer)
 	t.ctx, t.stop = context.WithCancel(context.Background())
+	return t, nil
+}
+
+// receiveAll begins to receive.
+func (t *transport) receiveAll() {
 	t.wg.Go(t.readPackets)
 	t.wg.Go(t.handleMessages)
 	t.wg.Go(t.acceptStreams)
-	return t, nil
 }
 
 // readPackets takes in packets until the transport is shut down.
