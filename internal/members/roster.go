@@ -16,9 +16,9 @@ type roster struct {
 	doubt time.Duration        // how long a death, or a return, is not believed of one without watchers
 	known map[string]time.Time // node -> since when memberlist takes it for dead; zero for its members
 	until map[string]time.Time // node -> as long as when it is taken to be alive
-	order ring                 // of those known, nil when it has to be made anew
+	order ring                 // of those known, nil when it has to be made again
 
-	edition uint64  // another one when known has changed
+	edition uint64  // incremented by setKnown on every change of known
 	last    verdict // the last one
 
 	lived []string             // who was alive at the last look
@@ -29,18 +29,23 @@ func newRoster(now func() time.Time, doubt time.Duration) roster {
 	return roster{now: now, doubt: doubt, known: map[string]time.Time{}, until: map[string]time.Time{}, signs: map[string]time.Time{}}
 }
 
+// setKnown changes known, and drops what was made from it.
+func (r *roster) setKnown(change func()) {
+	change()
+	r.order = nil
+	r.edition++
+}
+
 // joined notes that memberlist takes a node for a member.
 func (r *roster) joined(node string) {
 	delete(r.until, node)
-	r.edition++
-	r.known[node], r.order = time.Time{}, nil
+	r.setKnown(func() { r.known[node] = time.Time{} })
 }
 
 // died notes that memberlist takes a node for dead. Who was cut off and comes back
 // says of all others that they have died; they hear of it and disagree.
 func (r *roster) died(node string) {
-	r.known[node] = r.now()
-	r.edition++
+	r.setKnown(func() { r.known[node] = r.now() })
 	r.vouch(node)
 }
 
@@ -52,10 +57,8 @@ func (r *roster) vouch(node string) { r.until[node] = r.now().Add(r.doubt) }
 func (r *roster) ring() ring {
 	for node, since := range r.known {
 		if !since.IsZero() && r.now().Sub(since) > remembered {
-			delete(r.known, node)
+			r.setKnown(func() { delete(r.known, node) })
 			delete(r.signs, node)
-			r.order = nil
-			r.edition++
 		}
 	}
 	if r.order == nil {
@@ -71,7 +74,7 @@ func (r *roster) ring() ring {
 // opinions are those of all speakers.
 type opinions struct {
 	of      map[string]opinion // by node
-	version uint64             // another one when they are not what they were
+	version uint64             // incremented by state.setFacts on every change
 }
 
 // verdict is who is dead and who is alive, and what that follows from.

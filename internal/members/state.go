@@ -42,8 +42,8 @@ type state struct {
 	shown map[netip.Addr]election.Claim // what view gave out; only view writes to it
 	moved map[netip.Addr]bool           // addresses whose claim changed since then
 	wire  []byte                        // what encoded gave out, nil when that has changed
-	// Facts and opinions change seldom, too. What follows from them is made anew then.
-	version uint64 // of all facts
+	// Facts and opinions change seldom, too. What follows from them is made again then.
+	version uint64 // of all facts: incremented by setFacts on every change
 	plain   map[string]Facts
 	said    opinions
 }
@@ -74,19 +74,10 @@ func (s *state) merge(m message) (news message, urgent bool) {
 			s.refused++
 			continue
 		}
-		s.sum.Facts += hashOfFacts(node, f) - hashOfFacts(node, held)
-		s.facts[node], news.Facts[node] = f, f
+		news.Facts[node] = f
+		facts, opinion := s.setFacts(node, f)
 		s.noteJoining(node, f.Joined)
-		s.wire = nil
-		if held.Version == 0 || !f.Facts.equal(held.Facts) {
-			s.plain, urgent = nil, true
-			s.version++
-		}
-		if !f.opinion.equal(held.opinion) {
-			s.said.of = nil
-			s.said.version++
-			urgent = urgent || !f.opinion.missesOnly(held.opinion.Misses)
-		}
+		urgent = urgent || facts || opinion && !f.opinion.missesOnly(held.opinion.Misses)
 	}
 	for addr, c := range m.Claims {
 		held := s.claims[addr]
@@ -94,12 +85,10 @@ func (s *state) merge(m message) (news message, urgent bool) {
 		case c.Term > s.term || !held.Plausible(c):
 			s.refused++
 		case c.Compare(held) > 0:
-			s.sum.Claims += hashOfClaim(addr, c) - hashOfClaim(addr, held)
-			s.claims[addr], news.Claims[addr] = c, c
+			news.Claims[addr] = c
+			s.setClaim(addr, c)
 			urgent = urgent || held.Owner == s.node || c.Owner == s.node
 			s.heard[addr] = s.now()
-			s.moved[addr] = true
-			s.wire = nil
 		case c.Compare(held) < 0 && c.Owner != held.Owner:
 			s.contested[addr] = true
 			urgent = urgent || held.Owner == s.node
@@ -116,25 +105,51 @@ func (s *state) setTerm(term uint64) map[netip.Addr]election.Claim {
 	defer s.mu.Unlock()
 	s.term = term
 	own := map[netip.Addr]election.Claim{}
-	s.sum, s.wire = digest{}, nil
 	for node, f := range s.facts {
 		if f.Term > term {
 			f.Term = 0
-			s.facts[node] = f
+			s.setFacts(node, f)
 		}
-		s.sum.Facts += hashOfFacts(node, f)
 	}
 	for addr, c := range s.claims {
 		if c.Term > term {
 			c.Term = 0
-			s.claims[addr], s.moved[addr] = c, true
+			s.setClaim(addr, c)
 		}
 		if c.Owner == s.node {
 			own[addr] = c.InTerm(term)
 		}
-		s.sum.Claims += hashOfClaim(addr, c)
 	}
 	return own
+}
+
+// setFacts replaces what is held of a node, and drops what was made from it. It reports whether
+// its facts are others than before, and whether its opinion is. Nothing else writes to facts. The
+// caller holds mu.
+func (s *state) setFacts(node string, f versioned) (facts, opinion bool) {
+	held := s.facts[node]
+	facts, opinion = held.Version == 0 || !f.Facts.equal(held.Facts), !f.opinion.equal(held.opinion)
+	s.facts[node] = f
+	s.sum.Facts += hashOfFacts(node, f) - hashOfFacts(node, held)
+	s.wire = nil
+	if facts {
+		s.plain = nil
+		s.version++
+	}
+	if opinion {
+		s.said.of = nil
+		s.said.version++
+	}
+	return facts, opinion
+}
+
+// setClaim replaces the claim on an address, and drops what was made from it. Nothing else writes
+// to claims. The caller holds mu.
+func (s *state) setClaim(addr netip.Addr, c election.Claim) {
+	s.sum.Claims += hashOfClaim(addr, c) - hashOfClaim(addr, s.claims[addr])
+	s.claims[addr] = c
+	s.moved[addr] = true
+	s.wire = nil
 }
 
 // inTerm returns the claims as made in the present term.
