@@ -29,6 +29,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/members"
 	"github.com/fairlead-lb/fairlead/internal/metrics"
+	"github.com/fairlead-lb/fairlead/internal/retry"
 	"github.com/fairlead-lb/fairlead/internal/routing"
 	"github.com/fairlead-lb/fairlead/internal/speaker"
 	"github.com/fairlead-lb/fairlead/internal/version"
@@ -206,16 +207,11 @@ func clockRequester(mgr manager.Manager) (manager.RunnableFunc, error) {
 
 // gossipKeys waits for the Secret with the keys, which the controller creates.
 func gossipKeys(ctx context.Context, api client.Reader, namespace string, log logr.Logger) (keys [][]byte, term uint64, err error) {
-	for {
-		keys, term, err := kube.ReadGossip(ctx, api, namespace)
-		if err == nil {
-			return keys, term, nil
-		}
+	err = retry.Until(ctx, time.Second, func(ctx context.Context) (err error) {
+		keys, term, err = kube.ReadGossip(ctx, api, namespace)
+		return err
+	}, func(err error) {
 		log.Info("waiting for the gossip key, which the controller creates", "cause", err.Error())
-		select {
-		case <-ctx.Done():
-			return nil, 0, ctx.Err()
-		case <-time.After(time.Second):
-		}
-	}
+	})
+	return keys, term, err
 }

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-lb/fairlead/internal/retry"
 )
 
 var allRouters = netip.MustParseAddr("ff02::2")
@@ -83,14 +85,7 @@ func advertiseSelf(ctx context.Context, c *ipv6.PacketConn, router netip.Addr, i
 	if err := writeICMP(c, advertisement, router, index); err != nil {
 		return &plainError{fmt.Sprintf("cannot reach %s: %v", router, errors.Unwrap(err))}
 	}
-	t := time.NewTimer(settleDelay)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return retry.Sleep(ctx, settleDelay)
 }
 
 // awaitRouter returns the first router that sends an advertisement, otherwise the only one that

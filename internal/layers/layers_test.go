@@ -14,7 +14,7 @@ const module = "github.com/fairlead-lb/fairlead/"
 // lines are the packages from the bottom up. A package imports only lines
 // below its own: so that what decides stays pure, and can be tested as a table.
 var lines = [][]string{
-	{"internal/lb", "internal/version", "internal/notify"},
+	{"internal/lb", "internal/version", "internal/notify", "internal/retry"},
 	{"api/v1alpha1", "internal/config", "internal/clockcheck", "internal/allocator", "internal/election", "internal/netif", "internal/bfd/session"},
 	{"internal/kube", "internal/kube/apiconn", "internal/plan", "internal/layer2", "internal/bfd", "internal/bgp", "internal/members", "internal/metrics", "internal/nodecheck", "internal/dhcpwatch"},
 	{"internal/controller/controllertest", "internal/controller/ledger", "internal/view", "internal/kubeproxy", "internal/mirror", "internal/routing", "internal/speakerstatus"},

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/fairlead-lb/fairlead/internal/retry"
 )
 
 // Join syncs with the speakers at these endpoints, at the same time, and returns
@@ -15,9 +17,12 @@ import (
 // run before, at another address.
 func (m *Members) Join(ctx context.Context, endpoints []netip.AddrPort) bool {
 	m.transport.sessions.expect(endpoints)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(m.tasks.ctx, cancel)()
 	reached, waiting := make(chan bool, len(endpoints)), 0
 	for _, e := range endpoints {
-		if m.tasks.start(func(stopped context.Context) { reached <- m.joinOne(ctx, stopped, e) }) {
+		if m.tasks.start(func(context.Context) { reached <- m.joinOne(ctx, e) }) {
 			waiting++
 		}
 	}
@@ -28,29 +33,21 @@ func (m *Members) Join(ctx context.Context, endpoints []netip.AddrPort) bool {
 			found = found || ok
 		case <-ctx.Done():
 			return found
-		case <-m.tasks.ctx.Done():
-			return found
 		}
 	}
 	return found
 }
 
 // joinOne syncs with the speaker at an endpoint, and returns whether it could.
-func (m *Members) joinOne(ctx, stopped context.Context, at netip.AddrPort) bool {
+func (m *Members) joinOne(ctx context.Context, at netip.AddrPort) bool {
 	for deadline := time.Now().Add(aliveFor + 2*answerWithin); ctx.Err() == nil; {
 		n, err := m.list.Load().Join([]string{at.String()})
 		if err == nil {
 			return n > 0
 		}
 		m.cfg.Log.V(1).Info("cannot join a speaker", "endpoint", at.String(), "error", err.Error())
-		if !m.transport.sessions.isRefusedBy(at) || time.Now().After(deadline) {
+		if !m.transport.sessions.isRefusedBy(at) || time.Now().After(deadline) || retry.Sleep(ctx, answerWithin/2) != nil {
 			return false
-		}
-		select {
-		case <-ctx.Done():
-		case <-stopped.Done():
-			return false
-		case <-time.After(answerWithin / 2):
 		}
 	}
 	return false

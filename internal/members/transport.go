@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/hashicorp/memberlist"
+
+	"github.com/fairlead-lb/fairlead/internal/retry"
 )
 
 const (
@@ -176,9 +178,7 @@ func (t *transport) acceptStreams() {
 			return
 		case err != nil:
 			t.log.V(1).Info("cannot accept a connection", "error", err.Error())
-			select {
-			case <-time.After(acceptAgain):
-			case <-t.ctx.Done():
+			if retry.Sleep(t.ctx, acceptAgain) != nil {
 				return
 			}
 		default:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/internal/bfd"
 	"github.com/fairlead-lb/fairlead/internal/notify"
+	"github.com/fairlead-lb/fairlead/internal/retry"
 )
 
 // again is how long to wait after the process that watches paths has ended by
@@ -111,10 +112,7 @@ func (p *paths) run(ctx context.Context) {
 		case <-p.wake:
 		}
 		for ctx.Err() == nil && p.runChild(ctx) {
-			select {
-			case <-ctx.Done():
-			case <-time.After(again):
-			}
+			_ = retry.Sleep(ctx, again)
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/metrics"
 	"github.com/fairlead-lb/fairlead/internal/netif"
+	"github.com/fairlead-lb/fairlead/internal/retry"
 )
 
 // Config says how routers are dealt with.
@@ -173,10 +174,7 @@ func (r *Routes) Leave(ctx context.Context, forGood bool, why string) {
 	}
 	if len(lose) > 0 && len(r.rows) > 0 {
 		r.engine.Apply(r.wanted.Peers, drained(r.rows, lose))
-		select {
-		case <-ctx.Done():
-		case <-time.After(r.cfg.DrainWait):
-		}
+		_ = retry.Sleep(ctx, r.cfg.DrainWait)
 	}
 	r.engine.Close()
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/netif"
 	"github.com/fairlead-lb/fairlead/internal/nodecheck"
+	"github.com/fairlead-lb/fairlead/internal/retry"
 )
 
 const (
@@ -144,10 +145,8 @@ func (w *Writer) Run(ctx context.Context) {
 				}
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if retry.Sleep(ctx, writeEvery) != nil {
 			return
-		case <-time.After(writeEvery):
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/retry"
 )
 
 const (
@@ -52,18 +53,12 @@ func (c *Controller) Register(mgr ctrl.Manager) error { return mgr.Add(c) }
 // Start makes the Secret whenever it is not there, until ctx ends. One that is there is left as it
 // is: speakers use it.
 func (c *Controller) Start(ctx context.Context) error {
-	for {
-		wait := createEvery
-		if err := c.ensure(ctx); err != nil {
-			wait = retryEvery
-			ctrl.LoggerFrom(ctx).Error(err, "creating the gossip Secret failed; retrying", "controller", c.Name())
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
+	failed := func(err error) {
+		ctrl.LoggerFrom(ctx).Error(err, "creating the gossip Secret failed; retrying", "controller", c.Name())
 	}
+	for retry.Until(ctx, retryEvery, c.ensure, failed) == nil && retry.Sleep(ctx, createEvery) == nil {
+	}
+	return nil
 }
 
 func (c *Controller) ensure(ctx context.Context) error {

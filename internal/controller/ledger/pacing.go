@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/fairlead-lb/fairlead/internal/retry"
 )
 
 const (
@@ -51,8 +53,5 @@ func (l *Ledger) WaitForBurst(ctx context.Context) {
 	if !l.pace.inBurst(l.now()) {
 		return
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(deferFor):
-	}
+	_ = retry.Sleep(ctx, deferFor)
 }

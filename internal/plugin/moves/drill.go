@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 	"github.com/fairlead-lb/fairlead/internal/plugin/reach"
 	"github.com/fairlead-lb/fairlead/internal/plugin/term"
+	"github.com/fairlead-lb/fairlead/internal/retry"
 )
 
 const (
@@ -162,10 +163,10 @@ func (r *runner) leg(ctx context.Context, m Move, at netip.AddrPort, reached boo
 	defer stop()
 	seen := make(chan reach.Report, 1)
 	go func() { seen <- reach.Measure(asking, r.dialer, at) }()
-	pause(ctx, lead)
+	_ = retry.Sleep(ctx, lead)
 	err := r.take(ctx, m.To, []Move{m})
 	if err == nil {
-		pause(ctx, settling)
+		_ = retry.Sleep(ctx, settling)
 	}
 	stop()
 	r.measured(m, at, <-seen)
@@ -183,14 +184,4 @@ func (r *runner) measured(m Move, at netip.AddrPort, seen reach.Report) {
 	}
 	r.page.Line(term.In(term.Bad, "✗"), term.Say("from %s to %s, %d of %d connections were not taken; the longest time without was %s",
 		m.From, m.To, seen.Asked-seen.Answered, seen.Asked, seen.Gap.Round(time.Millisecond)))
-}
-
-// pause waits, unless ctx ends before.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }
