@@ -37,17 +37,17 @@ var (
 
 func (d *delegate) members() *Members { return (*Members)(d) }
 
-// NodeMeta returns nothing: facts are not bound by its limit of 512 bytes.
+// NodeMeta returns nothing: facts may be longer than its limit of 512 bytes.
 func (d *delegate) NodeMeta(int) []byte { return nil }
 
 func (d *delegate) NotifyMsg(b []byte) { d.receive(b) }
 
-// receive takes in a message, and returns it. inSync says that its sender and this speaker
-// know the same now, or that this one has heard all that the other knows.
+// receive handles a message, and returns it. inSync reports that its sender and this speaker
+// hold the same records now, or that the message had all records of the sender.
 func (d *delegate) receive(b []byte) (msg message, inSync bool) {
 	msg, err := decode(b)
 	if err != nil {
-		d.cfg.Log.V(1).Info("ignored a gossip message", "error", err.Error())
+		d.cfg.Log.V(1).Info("ignored an invalid gossip message", "error", err.Error())
 		return message{}, false
 	}
 	inSync = msg.Sender != "" && (msg.Digest == nil || *msg.Digest == d.state.digest())
@@ -71,8 +71,8 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	return append(out, d.repeats.GetBroadcasts(overhead, limit)...)
 }
 
-// LocalState is what a full sync sends: everything to who joins. Others know the same,
-// mostly, and are told a digest.
+// LocalState is what this speaker sends in a full sync: all records if the other one joins. Other
+// speakers mostly hold the same records, and get a digest.
 func (d *delegate) LocalState(join bool) []byte {
 	if join {
 		return d.state.encoded(d.cfg.Node)
@@ -81,8 +81,8 @@ func (d *delegate) LocalState(join bool) []byte {
 	return message{Sender: d.cfg.Node, Digest: &sum}.encode()
 }
 
-// MergeRemoteState is what a full sync hears. If the digests differ both send
-// everything.
+// MergeRemoteState handles what the other speaker sent in a full sync. If the digests differ, both
+// send all records.
 func (d *delegate) MergeRemoteState(b []byte, join bool) {
 	msg, inSync := d.receive(b)
 	if !join && msg.Digest != nil && !inSync {
@@ -90,7 +90,7 @@ func (d *delegate) MergeRemoteState(b []byte, join bool) {
 	}
 }
 
-// NotifyAlive refuses what cannot be a speaker.
+// NotifyAlive refuses nodes that cannot be speakers.
 func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	if _, ok := netip.AddrFromSlice(n.Addr); !ok || !validName(n.Name) || n.Port == 0 {
 		return errMalformed
@@ -108,8 +108,8 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	d.membership.died(n.Name)
 	d.changed.now()
 	d.changed.in(d.timers.silence)
-	// It may have denied a suspicion, and this one not have heard of that: then it does now.
-	// memberlist holds its locks, so that this must not wait.
+	// The node may have refuted a suspicion, and this speaker have missed that: a sync corrects it.
+	// memberlist holds its locks here, so that this must not block.
 	if name := n.Name; name != d.cfg.Node {
 		d.tasks.start(func(context.Context) { d.members().syncWith(name) })
 	}
@@ -121,8 +121,8 @@ func (d *delegate) NotifyUpdate(n *memberlist.Node) {
 	d.changed.now()
 }
 
-// logWriter passes memberlist's log lines on as debug lines: what matters to a
-// person shows in the Speaker objects.
+// logWriter writes memberlist's log lines at debug level: what users need is in the Speaker
+// objects.
 type logWriter struct{ log logr.Logger }
 
 func (w logWriter) Write(p []byte) (int, error) {

@@ -10,11 +10,10 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/retry"
 )
 
-// Join syncs with the speakers at these endpoints, at the same time, and returns
-// whether one of them was reached. It waits for all, since one alone may know
-// nothing yet, which takes at most a second; or until ctx ends. A speaker that takes this
-// one for a second machine with its name is asked again for a moment: the first may be the
-// run before, at another address.
+// Join syncs with the speakers at these endpoints, all at the same time, and returns whether one
+// of them was reached. It waits for all, at most a second, as a single one may know nothing yet;
+// or until ctx ends. If a speaker refuses this one as a second machine with the same node name,
+// Join retries for a moment: the first may be the previous run, at another address.
 func (m *Members) Join(ctx context.Context, endpoints []netip.AddrPort) bool {
 	m.transport.sessions.expect(endpoints)
 	ctx, cancel := context.WithCancel(ctx)
@@ -38,14 +37,14 @@ func (m *Members) Join(ctx context.Context, endpoints []netip.AddrPort) bool {
 	return found
 }
 
-// joinOne syncs with the speaker at an endpoint, and returns whether it could.
+// joinOne syncs with the speaker at an endpoint, and returns whether that succeeded.
 func (m *Members) joinOne(ctx context.Context, at netip.AddrPort) bool {
 	for deadline := time.Now().Add(aliveFor + 2*answerWithin); ctx.Err() == nil; {
 		n, err := m.list.Load().Join([]string{at.String()})
 		if err == nil {
 			return n > 0
 		}
-		m.cfg.Log.V(1).Info("cannot join a speaker", "endpoint", at.String(), "error", err.Error())
+		m.cfg.Log.V(1).Info("joining a speaker failed", "endpoint", at.String(), "error", err.Error())
 		if !m.transport.sessions.isRefusedBy(at) || time.Now().After(deadline) || retry.Sleep(ctx, answerWithin/2) != nil {
 			return false
 		}
@@ -53,20 +52,21 @@ func (m *Members) joinOne(ctx context.Context, at netip.AddrPort) bool {
 	return false
 }
 
-// syncWith exchanges everything with these members. Each takes a second at most.
+// syncWith exchanges all records with these members, one after the other. Each takes at most a
+// second.
 func (m *Members) syncWith(nodes ...string) {
 	list := m.list.Load()
 	if list == nil {
-		return // memberlist calls before Start is done; the next full sync comes then
+		return // memberlist calls the delegate before Start has its result; the next full sync follows
 	}
 	for _, p := range m.membership.locate(nodes) {
 		if _, err := list.Join([]string{p.at.String()}); err != nil {
-			m.cfg.Log.V(1).Info("cannot sync with a speaker", "node", p.node, "error", err.Error())
+			m.cfg.Log.V(1).Info("syncing with a speaker failed", "node", p.node, "error", err.Error())
 		}
 	}
 }
 
-// sendState sends everything to a node.
+// sendState sends all records to a node.
 func (m *Members) sendState(to string) {
 	list, all := m.list.Load(), m.state.encoded(m.cfg.Node)
 	if list == nil {
@@ -75,7 +75,7 @@ func (m *Members) sendState(to string) {
 	for _, p := range m.membership.locate([]string{to}) {
 		n := memberlist.Node{Name: p.node, Addr: p.at.Addr().AsSlice(), Port: p.at.Port()}
 		if err := list.SendReliable(&n, all); err != nil {
-			m.cfg.Log.V(1).Info("cannot send everything to a speaker", "node", p.node, "error", err.Error())
+			m.cfg.Log.V(1).Info("sending the state to a speaker failed", "node", p.node, "error", err.Error())
 		}
 	}
 }

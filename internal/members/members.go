@@ -17,46 +17,46 @@ const (
 	fullSync   = 10 * time.Second // with one random member
 	tcpTimeout = time.Second      // of a full sync
 
-	// largestDatagram is what one of memberlist's packets has with its envelope.
+	// largestDatagram is the size of one of memberlist's packets with its envelope.
 	largestDatagram = 1400
 )
 
-// Config is what a member needs to know.
+// Config configures a member.
 type Config struct {
 	Node string     // this node's name
 	Bind netip.Addr // the address to listen on and to be reached at
 	Port uint16     // UDP and TCP
-	// Keys are those that this speaker understands, each of 16, 24 or 32 bytes. What it
-	// says it encrypts with the first.
+	// Keys are the gossip keys that this speaker accepts, each of 16, 24 or 32 bytes. It encrypts
+	// with the first.
 	Keys [][]byte
-	// Generation must be higher at each start of the same node's speaker, so
-	// that its facts replace those of the run before: the start time in ns.
+	// Generation must be higher at each start of the same node's speaker, so that its facts
+	// replace those of the previous run: the start time in ns.
 	Generation uint64
-	// Term is that of what this speaker says, as SetTerm.
+	// Term is the term of this speaker's records, as in SetTerm.
 	Term     uint64
 	Failover Failover
 	Log      logr.Logger
 }
 
-// Members is this speaker's place in the gossip. Each part guards its own fields.
+// Members is this speaker as a member of the gossip. Each of its parts guards its own fields.
 type Members struct {
 	cfg        Config
 	timers     timers
-	state      *state // what all have said
-	own        own    // what this speaker says of itself
+	state      *state // the records of all speakers
+	own        own    // what this speaker publishes about itself
 	membership membership
-	heart      *heart
+	liveness   *liveness
 	changed    notifier
 
-	beats *tasks // the heartbeats, which end before this speaker leaves
-	tasks *tasks // all else that this member does in goroutines
+	heartbeats *tasks // sends them; it ends before this speaker leaves
+	tasks      *tasks // all other goroutines and timers
 
 	// Set by Start.
 	keys      keyring
 	transport *transport
 	list      atomic.Pointer[memberlist.Memberlist]
-	queue     *memberlist.TransmitLimitedQueue // of what goes from one to the next
-	repeats   *memberlist.TransmitLimitedQueue // of what was sent to all others already
+	queue     *memberlist.TransmitLimitedQueue // passed on from speaker to speaker
+	repeats   *memberlist.TransmitLimitedQueue // the same for what was sent to all others already
 }
 
 // New returns a member that does nothing until Start.
@@ -64,7 +64,7 @@ func New(cfg Config) *Members {
 	t, tasks := cfg.Failover.timers(), newTasks()
 	m := &Members{
 		cfg: cfg, timers: t, state: newState(time.Now, cfg.Node), own: newOwn(cfg.Node, cfg.Generation, cfg.Term), membership: newMembership(cfg.Node, t),
-		heart: newHeart(t.silence), changed: newNotifier(tasks), beats: newTasks(), tasks: tasks,
+		liveness: newLiveness(t.silence), changed: newNotifier(tasks), heartbeats: newTasks(), tasks: tasks,
 	}
 	m.state.term = cfg.Term
 	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: m.count}
@@ -72,7 +72,7 @@ func New(cfg Config) *Members {
 	return m
 }
 
-// Start begins to listen and to gossip. Stop must follow.
+// Start listens, and starts the gossip. Stop must follow.
 func (m *Members) Start() error {
 	if err := m.SetKeys(m.cfg.Keys); err != nil {
 		return err
@@ -88,7 +88,7 @@ func (m *Members) Start() error {
 	c.GossipInterval = m.timers.gossip
 	c.PushPullInterval = fullSync
 	c.TCPTimeout = tcpTimeout
-	c.EnableCompression = false         // it costs more than it saves of messages as small as these
+	c.EnableCompression = false         // it costs more than it saves with small messages
 	c.DeadNodeReclaimTime = time.Second // a node may come back with another address
 	c.Delegate, c.Events, c.Alive = (*delegate)(m), (*delegate)(m), (*delegate)(m)
 	c.Logger = log.New(logWriter{m.cfg.Log}, "", 0)
@@ -102,17 +102,17 @@ func (m *Members) Start() error {
 	c.Transport = m.transport
 	list, err := memberlist.Create(c)
 	if err != nil {
-		return fmt.Errorf("begin to gossip: %w", errors.Join(err, m.transport.Shutdown()))
+		return fmt.Errorf("start the gossip: %w", errors.Join(err, m.transport.Shutdown()))
 	}
 	m.list.Store(list)
-	m.heart.beat()
-	m.beats.start(m.keepBeating)
+	m.liveness.confirm()
+	m.heartbeats.start(m.sendHeartbeats)
 	m.changed.now()
 	return nil
 }
 
-// SetKeys changes the keys, as in Config. Who shares one with another that one of
-// them encrypts with is understood by it.
+// SetKeys changes the keys, as in Config. A speaker reads the messages of another one if it has the
+// key that the other encrypts with.
 func (m *Members) SetKeys(keys [][]byte) error {
 	for i, k := range keys {
 		if len(k) != 16 && len(k) != 24 && len(k) != 32 {
@@ -126,28 +126,28 @@ func (m *Members) SetKeys(keys [][]byte) error {
 	return nil
 }
 
-// Stop tells the others that this speaker leaves, and ends the gossip. After it nothing that this
-// member began is left.
+// Stop notifies the others that this speaker leaves, and ends the gossip. It returns after all
+// goroutines and timers of this member have ended.
 func (m *Members) Stop(ctx context.Context) error {
 	deadline, ok := ctx.Deadline()
 	wait := time.Second
 	if ok {
 		wait = time.Until(deadline)
 	}
-	m.beats.stop()
-	m.beats.wait()
+	m.heartbeats.stop()
+	m.heartbeats.wait()
 	if err := m.list.Load().Leave(max(wait, time.Millisecond)); err != nil {
-		m.cfg.Log.V(1).Info("left without telling everyone", "error", err.Error())
+		m.cfg.Log.V(1).Info("leaving the gossip did not reach all speakers", "error", err.Error())
 	}
 	return m.shutdown()
 }
 
-// shutdown ends the gossip as if this speaker was killed: the others are not told.
+// shutdown ends the gossip as if this speaker was killed, without notifying the others.
 func (m *Members) shutdown() error {
-	m.beats.stop()
+	m.heartbeats.stop()
 	m.tasks.stop()
-	err := m.list.Load().Shutdown() // which ends connections that tasks wait for
-	m.beats.wait()
+	err := m.list.Load().Shutdown() // closes the connections that tasks wait for
+	m.heartbeats.wait()
 	m.tasks.wait()
 	return err
 }
@@ -167,7 +167,7 @@ func (m *Members) Drops() map[string]uint64 {
 	return out
 }
 
-// count is the number of members, for how often news is repeated.
+// count is the number of members. How often gossip repeats a message depends on it.
 func (m *Members) count() int {
 	if l := m.list.Load(); l != nil {
 		return l.NumMembers()

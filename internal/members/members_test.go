@@ -242,10 +242,10 @@ func TestKeysChangeWithoutAGap(t *testing.T) {
 				t.Fatal(err)
 			}
 			// All still hear each other, when silence would have been noticed.
-			last := m.sent() + beatsPerPulse*uint64(2*m.timers.silence/m.timers.pulse)
+			last := m.sent() + ticksPerHeartbeat*uint64(2*m.timers.silence/m.timers.heartbeat)
 			for i := range all {
 				by, of := all[i], all[(i+1)%len(all)]
-				for start := time.Now(); m.sent() < last || !by.heard(of.cfg.Node).After(start); time.Sleep(m.timers.beat()) {
+				for start := time.Now(); m.sent() < last || !by.heard(of.cfg.Node).After(start); time.Sleep(m.timers.tick()) {
 					if v := by.View(); !whole(v) {
 						t.Fatalf("%s sees only %v", by.cfg.Node, v.Alive)
 					}
@@ -263,14 +263,14 @@ func TestKeysChangeWithoutAGap(t *testing.T) {
 func (m *Members) sent() uint64 {
 	m.membership.mu.Lock()
 	defer m.membership.mu.Unlock()
-	return m.membership.pulses.beats
+	return m.membership.detector.ticks
 }
 
 // heard is when the last heartbeat of a node was heard.
 func (m *Members) heard(node string) time.Time {
 	m.membership.mu.Lock()
 	defer m.membership.mu.Unlock()
-	return m.membership.pulses.watched[node].since
+	return m.membership.detector.watched[node].since
 }
 
 func TestAnotherKeyIsNotHeard(t *testing.T) {
@@ -336,8 +336,8 @@ func TestClaimsOfOthersWait(t *testing.T) {
 			t.Error("a claim between others wakes at once")
 		}
 		start := time.Now()
-		if <-m.Changed(); time.Since(start) > claimsTogether {
-			t.Errorf("claims between others wake after %v, want %v at most", time.Since(start), claimsTogether)
+		if <-m.Changed(); time.Since(start) > claimInterval {
+			t.Errorf("claims between others wake after %v, want %v at most", time.Since(start), claimInterval)
 		}
 		if !hears("me", 3) {
 			t.Error("a claim of this node does not wake at once")
@@ -375,10 +375,10 @@ func TestWatchersTakingTurnsWait(t *testing.T) {
 			start := time.Now()
 			m.merge(message{Facts: map[string]versioned{"n1": said}}, m.queue)
 			<-m.Changed()
-			if waited := time.Since(start); (waited == 0) != tt.want || waited > opinionsTogether {
+			if waited := time.Since(start); (waited == 0) != tt.want || waited > opinionInterval {
 				t.Errorf("n1 says %s: it is looked at after %v, want at once: %t", tt.says, waited, tt.want)
 			}
-			time.Sleep(opinionsTogether / 3)
+			time.Sleep(opinionInterval / 3)
 		}
 	})
 }

@@ -13,40 +13,40 @@ type membership struct {
 
 	mu        sync.Mutex // guards the fields below
 	roster    roster
-	pulses    pulses
+	detector  detector
 	endpoints map[string]netip.AddrPort // where members are, and were
 }
 
 func newMembership(node string, t timers) membership {
-	return membership{node: node, roster: newRoster(time.Now, t.silence), pulses: newPulses(node, t), endpoints: map[string]netip.AddrPort{}}
+	return membership{node: node, roster: newRoster(time.Now, t.silence), detector: newDetector(node, t), endpoints: map[string]netip.AddrPort{}}
 }
 
-// round is what to do at a time at which heartbeats are due.
+// round is what is to be done after a tick.
 type round struct {
 	send     bool     // a heartbeat to the watchers
-	stalled  bool     // this process did not run for so long that others may take it for dead
+	stalled  bool     // this process stalled for so long that others may take it for dead
 	number   uint64   // of the heartbeat
 	watchers []string // of this speaker
-	opinion  opinion  // of those that it watches
-	back     []string // those that it hears again, and should exchange everything with
+	opinion  opinion  // of the nodes that it watches
+	back     []string // nodes that it hears again, and should sync with
 }
 
-// beat forms an opinion of those that this speaker watches.
-func (m *membership) beat(now time.Time) round {
+// tick updates the opinion of the nodes that this speaker watches.
+func (m *membership) tick(now time.Time) round {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	send, stalled := m.pulses.beat(now, m.roster.ring())
-	p := &m.pulses
-	return round{send: send, stalled: stalled, number: p.beats, watchers: p.watchers, opinion: p.opinion, back: p.back}
+	send, stalled := m.detector.tick(now, m.roster.ring())
+	p := &m.detector
+	return round{send: send, stalled: stalled, number: p.ticks, watchers: p.watchers, opinion: p.opinion, back: p.back}
 }
 
-// receiveHeartbeat records a heartbeat. A node is where its last one came from: memberlist does
-// not believe that one has another address now before it takes the old one for dead.
+// receiveHeartbeat records a heartbeat. A node is at the address that its last heartbeat came from:
+// memberlist does not accept a new address before it takes the node at the old one for dead.
 func (m *membership) receiveHeartbeat(d delivery) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_, known := m.endpoints[d.node]
-	if m.pulses.hear(d.node, time.Now()) && known {
+	if m.detector.hear(d.node, time.Now()) && known {
 		m.endpoints[d.node] = d.from
 	}
 }
@@ -66,37 +66,37 @@ func (m *membership) died(node string) {
 	m.roster.died(node)
 }
 
-// synced records that a member has just exchanged everything with this one.
+// synced records a full sync with a member.
 func (m *membership) synced(node string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.roster.vouch(node)
-	m.pulses.synced(node, time.Now())
+	m.roster.assumeAlive(node)
+	m.detector.synced(node, time.Now())
 }
 
-// forgive takes these nodes to be alive until they had the time to be heard again.
-func (m *membership) forgive(nodes []string) {
+// assumeAlive lets these nodes count as alive until they had the time to be heard again.
+func (m *membership) assumeAlive(nodes []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pulses.forgive(time.Now())
+	m.detector.assumeAlive(time.Now())
 	for _, node := range nodes {
-		m.roster.vouch(node)
+		m.roster.assumeAlive(node)
 	}
 }
 
-// alive returns the sorted names of the members that are alive, and whether this
-// speaker may be cut off.
+// alive returns the sorted names of the members that are alive, and whether this speaker may be
+// isolated.
 func (m *membership) alive(o opinions) (alive []string, cutOff bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.roster.alive(&m.pulses, o), m.pulses.cutOff()
+	return m.roster.alive(&m.detector, o), m.detector.cutOff()
 }
 
-// unheard returns those of the living whose heartbeats this speaker misses.
+// unheard returns those of the alive members whose heartbeats this speaker misses.
 func (m *membership) unheard(alive []string) (out []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, node := range m.pulses.opinion.Misses {
+	for _, node := range m.detector.opinion.Misses {
 		if _, lives := slices.BinarySearch(alive, node); lives {
 			out = append(out, node)
 		}
@@ -104,7 +104,7 @@ func (m *membership) unheard(alive []string) (out []string) {
 	return out
 }
 
-// lastSign returns when a node that died in the last seconds gave its last sign of life.
+// lastSign returns when a node that died in the last seconds was last heard.
 func (m *membership) lastSign(node string) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()

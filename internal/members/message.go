@@ -15,48 +15,47 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/netif"
 )
 
-// Facts is what a speaker tells the others about its node.
+// Facts is what a speaker publishes about its node.
 type Facts struct {
 	Interfaces []netif.Interface `json:"i,omitempty"`
-	// Joined says that the speaker has found the others and may own addresses.
+	// Joined: the speaker has joined the others and may own addresses.
 	Joined bool `json:"j,omitempty"`
-	// Leaving says that the speaker is about to stop: another is to take over
-	// what it owns.
+	// Leaving: the speaker is about to stop, and others take over its addresses.
 	Leaving bool `json:"l,omitempty"`
-	// Drained says that a user wants others to have what it owns.
+	// Drained: a user drains the node, and others take over its addresses.
 	Drained bool `json:"d,omitempty"`
-	// Unproxied says that the node's kube-proxy does not work.
+	// Unproxied: the node's kube-proxy does not work.
 	Unproxied bool `json:"u,omitempty"`
-	// Disputed are the first addresses that the node owns and does not announce, as a
-	// foreign host has them: who takes one over probes it first.
+	// Disputed are the first addresses that the node owns and does not announce, as another host
+	// uses them. A speaker that takes one over probes it first.
 	Disputed []netip.Addr `json:"dis,omitempty"`
 }
 
 // MaxDisputed is how many addresses Facts.Disputed has at most: facts are one datagram.
 const MaxDisputed = 32
 
-// equal reports whether both say the same.
+// equal reports whether both are the same.
 func (f Facts) equal(o Facts) bool {
 	return f.Joined == o.Joined && f.Leaving == o.Leaving && f.Drained == o.Drained && f.Unproxied == o.Unproxied && slices.Equal(f.Disputed, o.Disputed) &&
 		slices.EqualFunc(f.Interfaces, o.Interfaces, netif.Interface.Equal)
 }
 
-// message is one gossip message, and the whole state in a full sync.
+// message is one gossip message, and all records in a full sync.
 type message struct {
 	Facts  map[string]versioned          `json:"f,omitempty"` // by node
 	Claims map[netip.Addr]election.Claim `json:"-"`           // see encode
 	Sender string                        `json:"s,omitempty"` // of a full sync
-	Digest *digest                       `json:"d,omitempty"` // in a full sync, of all instead
-	ToAll  bool                          `json:"a,omitempty"` // the sender has told all of it: it need not be passed on
+	Digest *digest                       `json:"d,omitempty"` // of all records, in a full sync without them
+	ToAll  bool                          `json:"a,omitempty"` // the sender sends it to all: it need not be passed on
 }
 
-// digest is the same for all who know the same: sums of a hash of each entry.
+// digest is the same for the same records: sums of a hash of each.
 type digest struct {
 	Facts  uint64 `json:"f"`
 	Claims uint64 `json:"c"`
 }
 
-// empty reports whether the message says nothing.
+// empty reports whether the message has no records.
 func (m message) empty() bool { return len(m.Facts)+len(m.Claims) == 0 }
 
 // joins reports whether one of these nodes has not joined yet.
@@ -69,27 +68,27 @@ func (m message) joins() bool {
 	return false
 }
 
-// toPassOn returns what of the news others do not hear from who told it.
-func (m message) toPassOn(told message) message {
-	if !told.ToAll {
+// toPassOn returns the part of the news that others do not receive from the sender of the message.
+func (m message) toPassOn(received message) message {
+	if !received.ToAll {
 		return m
 	}
 	out := message{Claims: map[netip.Addr]election.Claim{}}
 	for a, c := range m.Claims {
-		if told.Claims[a] != c {
-			out.Claims[a] = c // held against a lower one
+		if received.Claims[a] != c {
+			out.Claims[a] = c // the present claim, which is higher
 		}
 	}
 	return out
 }
 
-// versioned is a node's facts, and what it says of the others; the higher version
-// is the later one.
+// versioned is a node's facts and its opinion of the nodes that it watches. The higher version is
+// the later one.
 type versioned struct {
 	Facts
 	opinion
 	Version uint64 `json:"v"`
-	Term    uint64 `json:"t,omitempty"` // as election.Claim.Term: it orders before the version
+	Term    uint64 `json:"t,omitempty"` // as election.Claim.Term: it is compared before the version
 }
 
 // compare orders facts of one node.
@@ -98,20 +97,20 @@ func (v versioned) compare(o versioned) int {
 }
 
 const (
-	// maxVersion is the highest version: in nanoseconds since 1970, with which each run of a speaker
-	// begins, the year 2116.
+	// maxVersion is the highest version. Each run of a speaker starts with the nanoseconds since
+	// 1970; this is the year 2116.
 	maxVersion = 1 << 62
-	// maxVersionJump is by how much a version may exceed the one that is held: as if a node was away
-	// for four and a half years.
+	// maxVersionJump is by how much a version may exceed the present one: as if a node was away for
+	// four and a half years.
 	maxVersionJump = 1 << 57
 )
 
-// plausible reports whether others can follow these facts, which are held.
+// plausible reports whether next may follow these facts.
 func (v versioned) plausible(next versioned) bool {
 	return next.Version <= maxVersion && (v.Version == 0 || next.Term > v.Term || next.Version <= v.Version+maxVersionJump)
 }
 
-// hashOfFacts is 0 for facts that are not there.
+// hashOfFacts is 0 for no facts.
 func hashOfFacts(node string, f versioned) uint64 {
 	if f.Version == 0 {
 		return 0
@@ -119,7 +118,7 @@ func hashOfFacts(node string, f versioned) uint64 {
 	return hashOf(binary.AppendUvarint(binary.AppendUvarint(appendText(nil, []byte(node)), f.Version), f.Term))
 }
 
-// hashOfClaim is 0 for a claim that is not there.
+// hashOfClaim is 0 for no claim.
 func hashOfClaim(a netip.Addr, c election.Claim) uint64 {
 	if c == (election.Claim{}) {
 		return 0
@@ -127,8 +126,8 @@ func hashOfClaim(a netip.Addr, c election.Claim) uint64 {
 	return hashOf(binary.AppendUvarint(binary.AppendUvarint(appendText(appendText(nil, a.AsSlice()), []byte(c.Owner)), number(c)), c.Term))
 }
 
-// hashOf must be one of which sums do not collide by pattern, as where two claims differ
-// by one epoch each.
+// hashOf must be a hash whose sums do not collide by pattern, as for two claims that differ by one
+// epoch each.
 func hashOf(b []byte) uint64 {
 	h := sha256.Sum256(b)
 	return binary.BigEndian.Uint64(h[:])
@@ -137,8 +136,8 @@ func hashOf(b []byte) uint64 {
 // claimsPerMessage usually keeps an encoded message within one UDP packet.
 const claimsPerMessage = 12
 
-// split cuts m into messages that each fit into one packet: the facts of one
-// node, or a few claims.
+// split splits m into messages that mostly fit into one packet each: the facts of one node, or a
+// few claims.
 func (m message) split() []message {
 	var out []message
 	for _, node := range slices.Sorted(maps.Keys(m.Facts)) {
@@ -155,10 +154,9 @@ func (m message) split() []message {
 	return out
 }
 
-// encode returns the message as it is sent: the length of all but the claims, and
-// that as JSON; then the owners' names with a term each, and the claims by address, each with
-// its owner's number among them, in any order. Of claims there are many, and each goes
-// around many times.
+// encode returns the message as it is sent: the length of everything but the claims, and that as
+// JSON; then the owners' names with a term each, and the claims by address, each with the index of
+// its owner, in any order. Claims are not JSON, as there are many, and each is sent many times.
 func (m message) encode() []byte {
 	var rest []byte
 	if len(m.Facts) > 0 || m.Sender != "" || m.ToAll { // a digest has a sender
@@ -185,7 +183,7 @@ func (m message) encode() []byte {
 	return b
 }
 
-// tenure is what many claims have in common.
+// tenure is the owner and term that many claims share.
 type tenure struct {
 	owner string
 	term  uint64
@@ -195,7 +193,7 @@ func (t tenure) compare(o tenure) int {
 	return cmp.Or(cmp.Compare(t.owner, o.owner), cmp.Compare(t.term, o.term))
 }
 
-// number is a claim's epoch, and in the lowest bit whether it is minor.
+// number is a claim's epoch; its lowest bit is whether the claim is minor.
 func number(c election.Claim) uint64 {
 	n := c.Epoch << 1
 	if c.Minor {
@@ -208,7 +206,7 @@ func appendText(b, text []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
-// decode parses a message and refuses what would corrupt the state.
+// decode parses a message and refuses one that would corrupt the state.
 func decode(b []byte) (message, error) {
 	var m message
 	r := reader{b: b}
@@ -239,12 +237,12 @@ func decode(b []byte) (message, error) {
 	return m, nil
 }
 
-var errMalformed = errors.New("decode gossip message: it is cut off, or not one of ours")
+var errMalformed = errors.New("decode gossip message: it is truncated or invalid")
 
-// reader takes apart what encode put together.
+// reader parses what encode writes.
 type reader struct {
 	b   []byte
-	bad bool // it was not that
+	bad bool // it is invalid
 }
 
 func (r *reader) number() uint64 {

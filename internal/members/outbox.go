@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// What a speaker says of itself, and what it claims, it sends to all others at once, and again to
-// those that have not acknowledged it: first after firstRepeat, then after twice as long each time.
-// After the last one gossip, and the next full sync, are left.
+// A speaker sends its facts and claims to all others at once, and again to those that have not
+// acknowledged them: first after firstRepeat, then after twice as long each time. After the last
+// repetition gossip and the next full sync remain.
 const (
 	firstRepeat = 50 * time.Millisecond
 	mostRepeats = 7 // in 6.4 s
-	// mostWaiting bounds the memory: what was sent first goes first.
+	// mostWaiting bounds the memory: the oldest messages are dropped first.
 	mostWaiting = 4096
 )
 
-// outbox is the messages that have not been acknowledged. It does not send.
+// outbox is the messages that are not acknowledged. It does not send.
 type outbox struct {
 	last    uint64 // number of a message
 	waiting map[parcel]*unacked
-	names   map[uint64]string // of messages, by number: of those that some wait for, and a few more
+	names   map[uint64]string // number -> name, of waiting messages and a few more
 }
 
 // parcel is a message to one speaker. A later one of the same name replaces it.
@@ -42,7 +42,7 @@ type repeat struct {
 
 func newOutbox() outbox { return outbox{waiting: map[parcel]*unacked{}, names: map[uint64]string{}} }
 
-// put takes in a message that is sent to these speakers now, and returns its number.
+// put adds a message that is sent to these speakers now, and returns its number.
 func (o *outbox) put(to []string, msg message, now time.Time) uint64 {
 	o.last++
 	name := msg.name()
@@ -59,7 +59,7 @@ func (o *outbox) put(to []string, msg message, now time.Time) uint64 {
 	return o.last
 }
 
-// forgetNames keeps the names of those messages only that some wait for.
+// forgetNames drops the names of messages that are not waiting.
 func (o *outbox) forgetNames() {
 	clear(o.names)
 	for p, u := range o.waiting {
@@ -79,7 +79,7 @@ func (o *outbox) dropOldest() {
 	}
 }
 
-// acknowledged takes in that a speaker has a message.
+// acknowledged drops a message that a speaker has received.
 func (o *outbox) acknowledged(by string, number uint64) {
 	p := parcel{by, o.names[number]}
 	if u := o.waiting[p]; u != nil && u.number == number {
@@ -87,7 +87,7 @@ func (o *outbox) acknowledged(by string, number uint64) {
 	}
 }
 
-// repeats returns what is to be sent again now, in order.
+// repeats returns the messages that are to be sent again now, in order.
 func (o *outbox) repeats(now time.Time) (out []repeat) {
 	for p, u := range o.waiting {
 		if now.Before(u.due) {

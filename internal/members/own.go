@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// own is what this speaker says of itself, and the messages that others have not acknowledged.
+// own is what this speaker publishes about itself, and its messages that are not acknowledged.
 type own struct {
 	node string // this one
 
@@ -19,15 +19,15 @@ func newOwn(node string, generation, term uint64) own {
 	return own{node: node, record: versioned{Version: generation, Term: term}, outbox: newOutbox()}
 }
 
-// get returns what this speaker says of itself.
+// get returns what this speaker publishes about itself.
 func (o *own) get() versioned {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.record
 }
 
-// update changes that, and returns the message that says so. Each has a higher version than the
-// one before, or than the one that change sets.
+// update changes that, and returns the message to publish. Its version is higher than the last
+// one, or than the one that change sets.
 func (o *own) update(change func(*versioned)) message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -36,14 +36,14 @@ func (o *own) update(change func(*versioned)) message {
 	return message{Facts: map[string]versioned{o.node: o.record}}
 }
 
-// put takes in a message to these nodes until they acknowledge its number, which it returns.
+// put keeps a message to these nodes until they acknowledge its number, which it returns.
 func (o *own) put(to []string, msg message) (number uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.outbox.put(to, msg, time.Now())
 }
 
-// acknowledged takes in the numbers of messages that a node has received.
+// acknowledged drops the messages with these numbers, which a node has received.
 func (o *own) acknowledged(by string, numbers []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -52,7 +52,7 @@ func (o *own) acknowledged(by string, numbers []byte) {
 	}
 }
 
-// repeats returns what is to be sent again now.
+// repeats returns the messages that are to be sent again now.
 func (o *own) repeats(now time.Time) []repeat {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -15,39 +15,39 @@ import (
 )
 
 const (
-	// retransmitMult x log10(nodes+1), rounded up, is how often each node that has
-	// news passes it on. With memberlist's usual 4, one delivery in a hundred among
-	// seven nodes came only with the next full sync, without any packet lost: some
-	// are sent to nodes that are dead, and who has the news already has it again.
+	// retransmitMult x log10(nodes+1), rounded up, is how often each node passes a message on. With
+	// memberlist's default of 4, one message in a hundred reached one of seven nodes only with the
+	// next full sync, although no packet was lost: some are sent to dead nodes, and some to nodes
+	// that have the message already.
 	retransmitMult = 12
 
-	// repeatMult is the same for what its sender has told all others already: for the few
-	// who missed that. It is memberlist's usual one.
+	// repeatMult is the same for messages whose sender has sent them to all others: gossip is for
+	// the few that missed that. It is memberlist's default.
 	repeatMult = 4
 
-	// maxPacket is what fits into one of memberlist's packets beside its own headers.
+	// maxPacket is the longest message that fits into one of memberlist's packets beside its headers.
 	maxPacket = 1200
 
-	// maxAtOnce is how many packets a speaker sends at once.
+	// maxAtOnce is how many packets a speaker sends at once at most.
 	maxAtOnce = 1000
 
-	// What others settle between them is looked at together: whom watchers hear, which
-	// may be one that was dead, and claims, which tell this node nothing to do.
-	opinionsTogether = 100 * time.Millisecond
-	claimsTogether   = 500 * time.Millisecond
+	// Changes that do not concern this node are coalesced: which speakers watchers hear, and claims
+	// of other nodes.
+	opinionInterval = 100 * time.Millisecond
+	claimInterval   = 500 * time.Millisecond
 )
 
-// SetFacts tells the others about this node.
+// SetFacts publishes what the others must know about this node.
 func (m *Members) SetFacts(f Facts) {
 	m.publish(func(v *versioned) { v.Facts = f })
 }
 
-// publish changes what this speaker says of itself, and sends it to the others.
+// publish changes what this speaker publishes about itself, and sends it to the others.
 func (m *Members) publish(change func(*versioned)) { m.sendToOthers(m.own.update(change)) }
 
-// sendToOthers takes in what this speaker says, and sends it to all others at once, each in a
-// few packets, which are repeated until they are acknowledged; gossip does all where that
-// would be too many.
+// sendToOthers merges a message of this speaker, and sends it to all others at once, in a few
+// packets each, which are repeated until they are acknowledged. Where those would be too many, it
+// leaves all to gossip.
 func (m *Members) sendToOthers(msg message) {
 	parts, others := msg.split(), m.membership.others()
 	if len(others) == 0 || len(parts)*len(others) > maxAtOnce {
@@ -63,8 +63,8 @@ func (m *Members) sendToOthers(msg message) {
 	}
 }
 
-// refute says this node's facts again, with a higher version, when others have some from an
-// earlier run whose clock was ahead, or that this node never said.
+// refute publishes this node's facts again, with a higher version, if others hold facts of an
+// earlier run whose clock was ahead, or facts that this node never published.
 func (m *Members) refute(heard versioned) {
 	own := m.own.get()
 	if heard.compare(own) > 0 && heard.Term <= own.Term && own.plausible(heard) {
@@ -72,9 +72,9 @@ func (m *Members) refute(heard versioned) {
 	}
 }
 
-// SetTerm changes the term of what this speaker says: after somebody had the key, a person raises it, and
-// what was said before counts less. This speaker says again, in the new term, what it owns and is;
-// nothing moves. Records of a later term are refused.
+// SetTerm changes the term of this speaker's records. After the key was disclosed, the user raises
+// the term, and records of earlier terms count less than all later ones. This speaker publishes its
+// facts and claims again in the new term; no address moves. Records of a later term are refused.
 func (m *Members) SetTerm(term uint64) {
 	if m.own.get().Term == term {
 		return
@@ -86,30 +86,30 @@ func (m *Members) SetTerm(term uint64) {
 	}
 }
 
-// Claim records claims made by this node and tells the others.
+// Claim records claims of this node and sends them to the others.
 func (m *Members) Claim(claims map[netip.Addr]election.Claim) {
 	m.sendToOthers(message{Claims: m.state.inTerm(claims)})
 }
 
-// merge takes in a message and passes on what was news by a queue, unless all others hear it
-// from its sender.
+// merge merges a message into the state, and queues what was new for gossip, except records that
+// their sender sends to all others.
 func (m *Members) merge(msg message, queue *memberlist.TransmitLimitedQueue) {
 	start := msg.Sender != "" && m.state.blank()
 	news, urgent := m.state.merge(msg)
 	if news.joins() {
-		m.changed.in(late) // who has not joined by then is late
+		m.changed.in(late) // the node is late then, if it has not joined
 	}
 	if start && len(news.Claims) > 0 {
 		m.changed.now()
-		return // who has just started has all claims from the others: it would pass on thousands that are known
+		return // after the start all claims come from others: this speaker would pass on thousands that all know
 	}
-	switch { // of what goes around, most is heard many times
+	switch { // most messages are received many times
 	case urgent:
 		m.changed.now()
 	case len(news.Facts) > 0:
-		m.changed.every(opinionsTogether)
+		m.changed.every(opinionInterval)
 	case len(news.Claims) > 0:
-		m.changed.every(claimsTogether)
+		m.changed.every(claimInterval)
 	}
 	gossip, direct := news.toPassOn(msg).packets()
 	for _, b := range gossip {
@@ -120,9 +120,9 @@ func (m *Members) merge(msg message, queue *memberlist.TransmitLimitedQueue) {
 	}
 }
 
-// packets is the message as it is sent: in parts that gossip passes on, and those that
-// do not fit into a packet, which go to all directly. Nobody passes these on: each
-// would do that by as many connections.
+// packets splits the message into parts that gossip passes on, and parts that do not fit into a
+// packet, which the sender sends to all nodes directly. The receivers do not pass these on, as each
+// would need as many connections.
 func (m message) packets() (gossip []*broadcast, direct [][]byte) {
 	for _, part := range m.split() {
 		b := &broadcast{name: part.name(), msg: part.encode()}
@@ -140,7 +140,7 @@ func (m message) packets() (gossip []*broadcast, direct [][]byte) {
 func (m *Members) sendDirectly(msg []byte) {
 	list := m.list.Load()
 	if list == nil {
-		return // it goes with the first full sync
+		return // the first full sync includes it
 	}
 	for _, n := range list.Members() {
 		if n.Name == m.cfg.Node {
@@ -148,23 +148,23 @@ func (m *Members) sendDirectly(msg []byte) {
 		}
 		m.tasks.start(func(context.Context) {
 			if err := list.SendReliable(n, msg); err != nil {
-				m.cfg.Log.V(1).Info("cannot tell a speaker", "node", n.Name, "error", err.Error())
+				m.cfg.Log.V(1).Info("sending to a speaker failed", "node", n.Name, "error", err.Error())
 			}
 		})
 	}
 }
 
-// sendEach sends a packet of a kind of our own to these nodes. One that is lost is made
-// good by the next, or by gossip.
+// sendEach sends a packet that memberlist does not know to these nodes. If it is lost, the next one
+// or gossip replaces it.
 func (m *Members) sendEach(to []string, k kind, body []byte) {
 	for _, p := range m.membership.locate(to) {
 		if err := m.transport.send(k, body, p.at); err != nil {
-			m.cfg.Log.V(2).Info("cannot send", "node", p.node, "error", err.Error())
+			m.cfg.Log.V(2).Info("sending a packet failed", "node", p.node, "error", err.Error())
 		}
 	}
 }
 
-// receiveMessage takes in a packet of our own.
+// receiveMessage handles a packet that memberlist does not know.
 func (m *Members) receiveMessage(d delivery) {
 	switch {
 	case d.kind == kindNews && len(d.body) > numberSize:
@@ -178,29 +178,30 @@ func (m *Members) receiveMessage(d delivery) {
 	}
 }
 
-// numberSize is that of the number before news; 0 needs no acknowledgement.
+// numberSize is the size of the number before a message; number 0 needs no acknowledgement.
 const numberSize = 8
 
 func newsBody(number uint64, msg []byte) []byte {
 	return append(binary.BigEndian.AppendUint64(make([]byte, 0, numberSize+len(msg)), number), msg...)
 }
 
-// receiveNews takes in news, straight from who says it, and acknowledges what it may believe. What others have
-// said in a node's name it is told, so that it can disagree.
+// receiveNews handles a message from its author, and acknowledges it unless it is of a later term.
+// If this speaker holds later facts about the author than the author published, it sends them back,
+// so that the author can refute them.
 func (m *Members) receiveNews(d delivery) {
 	number := binary.BigEndian.Uint64(d.body)
 	msg, _ := (*delegate)(m).receive(d.body[numberSize:])
 	if number != 0 && !m.state.isAhead(msg) {
 		m.sendEach([]string{d.node}, kindAck, newsBody(number, make([]byte, numberSize)))
 	}
-	said, itself := msg.Facts[d.node]
-	if held := m.state.factsOf(d.node); itself && held.compare(said) > 0 {
+	published, ok := msg.Facts[d.node]
+	if held := m.state.factsOf(d.node); ok && held.compare(published) > 0 {
 		echo := message{Facts: map[string]versioned{d.node: held}, ToAll: true}
 		m.sendEach([]string{d.node}, kindNews, newsBody(0, echo.encode()))
 	}
 }
 
-// name is the same for messages of which the later one replaces the earlier.
+// name identifies a message: a later one with the same name replaces it.
 func (m message) name() string {
 	for node := range m.Facts {
 		return "facts/" + node

@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-// remembered is how long a member that memberlist takes for dead keeps its place
-// in the ring. If it left at once, all would watch others than before: also when
-// the death is a mistake, which on a busy machine makes for more of them.
+// remembered is how long a member that memberlist takes for dead keeps its place in the ring. If
+// it left the ring at once, all members would watch different ones. memberlist is sometimes wrong
+// on a busy machine, and these changes cause more load and more errors.
 const remembered = 10 * time.Second
 
-// roster is who there is, and what memberlist thinks of them.
+// roster is the nodes that memberlist knows, and which of them are alive.
 type roster struct {
 	now   func() time.Time
-	doubt time.Duration        // how long a death, or a return, is not believed of one without watchers
-	known map[string]time.Time // node -> since when memberlist takes it for dead; zero for its members
-	until map[string]time.Time // node -> as long as when it is taken to be alive
-	order ring                 // of those known, nil when it has to be made again
+	doubt time.Duration        // how long assumeAlive counts
+	known map[string]time.Time // node -> since when memberlist takes it for dead; zero for members
+	until map[string]time.Time // node -> until when it counts as alive unless its watchers miss it
+	order ring                 // of the known nodes; nil when it must be computed again
 
 	edition uint64  // incremented by setKnown on every change of known
-	last    verdict // the last one
+	last    verdict // cached
 
-	lived []string             // who was alive at the last look
-	signs map[string]time.Time // node that was alive and is not, while in the ring -> its last sign of life
+	lastAlive []string             // as of the last call of alive
+	signs     map[string]time.Time // node in the ring that died -> when it was last heard
 }
 
 func newRoster(now func() time.Time, doubt time.Duration) roster {
@@ -36,24 +36,23 @@ func (r *roster) setKnown(change func()) {
 	r.edition++
 }
 
-// joined notes that memberlist takes a node for a member.
+// joined records that memberlist takes a node for a member.
 func (r *roster) joined(node string) {
 	delete(r.until, node)
 	r.setKnown(func() { r.known[node] = time.Time{} })
 }
 
-// died notes that memberlist takes a node for dead. Who was cut off and comes back
-// says of all others that they have died; they hear of it and disagree.
+// died records that memberlist takes a node for dead. A speaker that was isolated and comes back
+// publishes that all others died; they receive that and refute it.
 func (r *roster) died(node string) {
 	r.setKnown(func() { r.known[node] = r.now() })
-	r.vouch(node)
+	r.assumeAlive(node)
 }
 
-// vouch notes that there is reason to take a node to be alive for a while, as one
-// that has just been spoken to.
-func (r *roster) vouch(node string) { r.until[node] = r.now().Add(r.doubt) }
+// assumeAlive lets a node count as alive for a while, as after a full sync with it.
+func (r *roster) assumeAlive(node string) { r.until[node] = r.now().Add(r.doubt) }
 
-// ring returns those that are members, or were a moment ago.
+// ring returns the members, and those that were members in the last seconds.
 func (r *roster) ring() ring {
 	for node, since := range r.known {
 		if !since.IsZero() && r.now().Sub(since) > remembered {
@@ -71,13 +70,13 @@ func (r *roster) ring() ring {
 	return r.order
 }
 
-// opinions are those of all speakers.
+// opinions are what all speakers publish about the ones that they watch.
 type opinions struct {
 	of      map[string]opinion // by node
 	version uint64             // incremented by state.setFacts on every change
 }
 
-// verdict is who is dead and who is alive, and what that follows from.
+// verdict is which nodes are dead and alive, and what it was computed from.
 type verdict struct {
 	opinions, edition uint64
 	mine              opinion
@@ -85,31 +84,31 @@ type verdict struct {
 	alive             []string
 }
 
-// judge returns who is dead, as most of the watchers say, and who is alive: whom most of
-// the watchers hear, and where these say nothing, whom memberlist takes for a member.
-func (r *roster) judge(p *pulses, o opinions) (dead map[string]bool, alive []string) {
+// decide returns the dead nodes, which most of their watchers miss, and those alive: the ones that
+// most of their watchers hear, and memberlist's members without an opinion of their watchers.
+func (r *roster) decide(d *detector, o opinions) (dead map[string]bool, alive []string) {
 	all := r.ring()
-	if v := &r.last; v.dead != nil && v.opinions == o.version && v.edition == r.edition && v.mine.equal(p.opinion) {
+	if v := &r.last; v.dead != nil && v.opinions == o.version && v.edition == r.edition && v.mine.equal(d.opinion) {
 		return v.dead, v.alive
 	}
 	member := make(map[string]bool, len(r.known))
 	for node, since := range r.known {
 		member[node] = since.IsZero()
 	}
-	dead, heard := p.judge(all, o.of, member)
+	dead, heard := d.findDead(all, o.of, member)
 	for i, node := range all {
 		if !dead[node] && (heard[i] || member[node]) {
 			alive = append(alive, node)
 		}
 	}
-	r.last = verdict{opinions: o.version, edition: r.edition, mine: p.opinion, dead: dead, alive: alive}
+	r.last = verdict{opinions: o.version, edition: r.edition, mine: d.opinion, dead: dead, alive: alive}
 	return dead, alive
 }
 
-// alive returns the sorted names of those that are alive, as judge says, and of those
-// that somebody has vouched for.
-func (r *roster) alive(p *pulses, o opinions) []string {
-	dead, alive := r.judge(p, o)
+// alive returns the sorted names of the nodes that are alive as decide returns them, and of those
+// that assumeAlive was called for.
+func (r *roster) alive(d *detector, o opinions) []string {
+	dead, alive := r.decide(d, o)
 	alive = slices.Clone(alive)
 	for node, until := range r.until {
 		switch {
@@ -121,22 +120,22 @@ func (r *roster) alive(p *pulses, o opinions) []string {
 	}
 	slices.Sort(alive)
 	alive = slices.Compact(alive)
-	r.mourn(alive, p)
+	r.recordDeaths(alive, d)
 	return alive
 }
 
-// mourn notes when those who are not alive any more gave their last sign of life.
-func (r *roster) mourn(alive []string, p *pulses) {
-	if slices.Equal(alive, r.lived) {
+// recordDeaths records when the nodes that have died since the last call were last heard.
+func (r *roster) recordDeaths(alive []string, d *detector) {
+	if slices.Equal(alive, r.lastAlive) {
 		return
 	}
-	for _, node := range r.lived {
+	for _, node := range r.lastAlive {
 		if _, lives := slices.BinarySearch(alive, node); !lives {
-			r.signs[node] = p.lastSign(node, r.now())
+			r.signs[node] = d.lastSign(node, r.now())
 		}
 	}
 	for _, node := range alive {
 		delete(r.signs, node)
 	}
-	r.lived = alive
+	r.lastAlive = alive
 }

@@ -13,7 +13,7 @@ import (
 func TestRoster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoster(time.Now, testTimers.silence)
-		p := newPulses("n1", testTimers)
+		p := newDetector("n1", testTimers)
 		for _, n := range []string{"n1", "n2", "n3"} {
 			r.joined(n)
 		}
@@ -32,7 +32,7 @@ func TestRoster(t *testing.T) {
 		time.Sleep(testTimers.silence)
 		alive(nil, "n1", "n3")
 		alive(heard, "n1", "n2", "n3") // a watcher hears it
-		r.vouch("n2")
+		r.assumeAlive("n2")
 		alive(nil, "n1", "n2", "n3") // it was just spoken to
 		r.died("n3")
 		time.Sleep(testTimers.silence)
@@ -54,7 +54,7 @@ func TestRoster(t *testing.T) {
 func TestLastSignOfLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoster(time.Now, testTimers.silence)
-		p := newPulses("n1", testTimers)
+		p := newDetector("n1", testTimers)
 		start := time.Now()
 		p.hear("n2", start)
 		for _, n := range []string{"n1", "n2", "n3"} {

@@ -17,7 +17,7 @@ import (
 // The simulator runs the ownership protocol of a whole cluster in one goroutine
 // and in virtual time: state, election.Owner and speaker.Make are the real
 // ones, as is memberlist's broadcast queue; simulation_node_test.go has what is
-// written anew. One source of chance per seed: a seed always gives the same run.
+// written again. One source of chance per seed: a seed always gives the same run.
 
 // event is something that happens at a time, to a process if it has an owner.
 type event struct {

@@ -76,7 +76,7 @@ type simNode struct {
 	state      *state
 	roster     roster
 	facts      versioned
-	pulses     pulses
+	detector   detector
 	outbox     outbox
 	beatAt     time.Duration // the last beat; what this node announces counts while it is recent
 	generation uint64
@@ -120,7 +120,7 @@ func (n *simNode) boot() {
 	n.generation = uint64(s.clock().Add(skew).UnixNano())
 	n.facts = versioned{Version: n.generation}
 	n.outbox = newOutbox()
-	n.pulses, n.lapsed, n.beatAt = newPulses(n.name, s.timers), false, s.now
+	n.detector, n.lapsed, n.beatAt = newDetector(n.name, s.timers), false, s.now
 	n.news, n.searching, n.notified, n.services = 0, 0, false, s.current
 	n.joined, n.leaving, n.inLoop = false, false, false
 	n.last, n.rows = decision{}, map[netip.Addr]bool{}
@@ -129,7 +129,7 @@ func (n *simNode) boot() {
 	n.roster.joined(n.name)
 	n.order = []int{n.id}
 	n.tellFacts()
-	n.after(s.between(0, s.timers.beat()), n.beat)
+	n.after(s.between(0, s.timers.tick()), n.beat)
 	n.after(s.between(0, s.timers.interval), n.probe)
 	n.after(s.between(0, s.timers.gossip), n.gossipTick)
 	n.after(s.between(0, fullSync), n.pushPull)
@@ -263,7 +263,7 @@ func (n *simNode) hear(p payload) {
 	case aboutAck:
 		n.outbox.acknowledged(n.sim.names[p.from], p.news)
 	case aboutPulse:
-		n.pulses.hear(n.sim.names[p.from], n.sim.clock())
+		n.detector.hear(n.sim.names[p.from], n.sim.clock())
 	}
 }
 
@@ -568,8 +568,8 @@ func (n *simNode) merge(theirs syncState, done func(bool)) {
 		}
 	}
 	n.after(n.sim.between(0, 2*time.Millisecond), func() {
-		n.roster.vouch(theirs.msg.Sender)
-		n.pulses.synced(theirs.msg.Sender, n.sim.clock())
+		n.roster.assumeAlive(theirs.msg.Sender)
+		n.detector.synced(theirs.msg.Sender, n.sim.clock())
 		n.after(n.sim.timers.silence, n.notify)
 		n.notifyMsg(theirs.msg)
 		if done != nil {
@@ -667,9 +667,9 @@ func (n *simNode) echo(p payload) {
 }
 
 func (n *simNode) beat() {
-	n.after(n.sim.timers.beat(), n.beat)
+	n.after(n.sim.timers.tick(), n.beat)
 	n.beatAt = n.sim.now
-	send, lapsed := n.pulses.beat(n.sim.clock(), n.roster.ring())
+	send, lapsed := n.detector.tick(n.sim.clock(), n.roster.ring())
 	for _, r := range n.outbox.repeats(n.sim.clock()) {
 		if slices.Contains(n.roster.ring(), r.to) {
 			n.sendNews(r.to, r.number, r.msg)
@@ -683,15 +683,15 @@ func (n *simNode) beat() {
 			n.rejoin()
 		}
 	}
-	if !n.pulses.opinion.equal(n.facts.opinion) {
-		n.sim.tell("peers: %s misses %v", n.name, n.pulses.opinion.Misses)
-		n.say(func(v *versioned) { v.opinion = n.pulses.opinion })
+	if !n.detector.opinion.equal(n.facts.opinion) {
+		n.sim.tell("peers: %s misses %v", n.name, n.detector.opinion.Misses)
+		n.say(func(v *versioned) { v.opinion = n.detector.opinion })
 	}
-	for _, back := range n.pulses.back {
+	for _, back := range n.detector.back {
 		n.sync(slices.Index(n.sim.names, back), func(bool) {})
 	}
 	if send {
-		for _, w := range n.pulses.watchers {
+		for _, w := range n.detector.watchers {
 			n.sim.send(n.id, slices.Index(n.sim.names, w), []payload{{about: aboutPulse, from: n.id}})
 		}
 	}
@@ -700,7 +700,7 @@ func (n *simNode) beat() {
 // alive is Members.alive.
 func (n *simNode) alive() []string {
 	opinions := n.state.opinions()
-	return n.roster.alive(&n.pulses, opinions)
+	return n.roster.alive(&n.detector, opinions)
 }
 
 func (n *simNode) notifyMsg(m message) {
@@ -738,9 +738,9 @@ func (n *simNode) take(m message, queue *memberlist.TransmitLimitedQueue) {
 	case urgent:
 		n.notify()
 	case len(news.Facts) > 0:
-		n.notifyEvery(opinionsTogether)
+		n.notifyEvery(opinionInterval)
 	case len(news.Claims) > 0:
-		n.notifyEvery(claimsTogether)
+		n.notifyEvery(claimInterval)
 	}
 }
 
@@ -787,9 +787,9 @@ func (n *simNode) others() []int {
 
 func (n *simNode) hasJoined() {
 	n.joined, n.lapsed = true, false
-	n.pulses.forgive(n.sim.clock()) // Members.Revive
+	n.detector.assumeAlive(n.sim.clock()) // Members.Revive
 	for _, node := range n.state.nodes() {
-		n.roster.vouch(node)
+		n.roster.assumeAlive(node)
 	}
 	n.after(n.sim.timers.silence, n.notify)
 	n.tellFacts()
@@ -942,7 +942,7 @@ func (n *simNode) decide(alive []string) plan.Plan {
 	s := plan.Snapshot{
 		Node: n.name, Joined: n.joined, Claims: view.Claims, Fresh: view.Fresh, Speakers: map[string]plan.Speaker{},
 		Assignments: n.sim.services[n.services], Nodes: n.sim.nodeObjs,
-		Known: len(n.others()) + 1, CutOff: n.pulses.cutOff(), Announced: n.rows,
+		Known: len(n.others()) + 1, CutOff: n.detector.cutOff(), Announced: n.rows,
 		Advertisements: []lb.L2Advertisement{{Name: "all", Scope: lb.Scope{AllPools: true}}},
 	}
 	for _, node := range view.Alive {

@@ -10,39 +10,38 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/election"
 )
 
-// late is how long a speaker that runs may look for the others before they take
-// over what it owns. It usually finds them in some milliseconds.
+// late is how long a running speaker may take to join before the others take over its addresses.
+// It usually joins within milliseconds.
 const late = 500 * time.Millisecond
 
-// claimIsFresh is how long the owner of a claim has to be heard of. Speakers
-// that meet again tell their claims at once; that those they took for dead
-// are alive takes a few gossip intervals more.
+// claimIsFresh is how long a claim counts as fresh. Speakers that were partitioned exchange their
+// claims at once when they meet again; they learn a few gossip intervals later that the owners,
+// which they took for dead, are alive.
 const claimIsFresh = 400 * time.Millisecond
 
-// state is what this speaker has heard. Claims are never forgotten, so that an
-// address given back and given out again goes on with the next epoch; as the
-// lowest free address is given, there are as many as were ever in use at a time.
-// Merging is commutative and idempotent,
-// so the order and number of deliveries do not matter.
+// state is the records of all speakers, as far as they were received. Claims are never deleted, so
+// that an address that is released and assigned again continues with the next epoch. As the lowest
+// free address is assigned, there are as many claims as addresses were ever in use at a time.
+// Merging is commutative and idempotent, so that the order and number of messages do not matter.
 type state struct {
 	now  func() time.Time
 	node string // this one
 
 	mu        sync.Mutex // guards the fields below
-	term      uint64     // the highest that is accepted
+	term      uint64     // the highest accepted one
 	refused   uint64     // how many records were implausible, or of a later term
 	facts     map[string]versioned
 	claims    map[netip.Addr]election.Claim
 	sum       digest                   // of these two
-	contested map[netip.Addr]bool      // addresses on which a lower claim was heard, until taken
-	heard     map[netip.Addr]time.Time // when the claim on an address came, for as long as it is fresh
-	joining   map[string]time.Time     // node -> since when it runs and has not joined
+	contested map[netip.Addr]bool      // addresses for which a lower claim was received, until takeContested
+	heard     map[netip.Addr]time.Time // address -> when its claim was received, while it is fresh
+	joining   map[string]time.Time     // node -> since when it runs without having joined
 
-	// Claims are as many as there are addresses, and do not change for hours.
-	shown map[netip.Addr]election.Claim // what view gave out; only view writes to it
+	// There are as many claims as addresses, and they do not change for hours: views share a map.
+	shown map[netip.Addr]election.Claim // in the last View; only view writes to it
 	moved map[netip.Addr]bool           // addresses whose claim changed since then
-	wire  []byte                        // what encoded gave out, nil when that has changed
-	// Facts and opinions change seldom, too. What follows from them is made again then.
+	wire  []byte                        // the cached result of encoded; nil after a change
+	// Facts and opinions change seldom, too. What is computed from them is cached.
 	version uint64 // of all facts: incremented by setFacts on every change
 	plain   map[string]Facts
 	said    opinions
@@ -57,10 +56,10 @@ func newState(now func() time.Time, node string) *state {
 	}
 }
 
-// merge takes in what is newer in m, and returns what others should hear: that part, and
-// the claims held against lower ones in m. It is urgent if this node has made one of the
-// claims that are new, or were replaced or held, if somebody misses one more, or if
-// other facts about a node have changed: mostly, watchers only take turns.
+// merge merges the records of m that are newer, and returns what to pass on: those records, and the
+// present claims where m has lower ones. It is urgent if a changed or contested claim is of this
+// node, if a watcher misses one more node, or if a node's facts have changed. Mostly only the
+// opinions of watchers change.
 func (s *state) merge(m message) (news message, urgent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +75,7 @@ func (s *state) merge(m message) (news message, urgent bool) {
 		}
 		news.Facts[node] = f
 		facts, opinion := s.setFacts(node, f)
-		s.noteJoining(node, f.Joined)
+		s.recordJoining(node, f.Joined)
 		urgent = urgent || facts || opinion && !f.opinion.missesOnly(held.opinion.Misses)
 	}
 	for addr, c := range m.Claims {
@@ -92,14 +91,14 @@ func (s *state) merge(m message) (news message, urgent bool) {
 		case c.Compare(held) < 0 && c.Owner != held.Owner:
 			s.contested[addr] = true
 			urgent = urgent || held.Owner == s.node
-			news.Claims[addr] = held // for who claims in ignorance of it
+			news.Claims[addr] = held // so that the lower one's owner learns it
 		}
 	}
 	return news, urgent
 }
 
-// setTerm changes the term, and returns the claims of this node in it. Records of a later
-// term, which are there if it was lowered, become the oldest.
+// setTerm changes the term, and returns the claims of this node in it. Records of a later term,
+// which exist if the term was lowered, become the oldest.
 func (s *state) setTerm(term uint64) map[netip.Addr]election.Claim {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,9 +122,9 @@ func (s *state) setTerm(term uint64) map[netip.Addr]election.Claim {
 	return own
 }
 
-// setFacts replaces what is held of a node, and drops what was made from it. It reports whether
-// its facts are others than before, and whether its opinion is. Nothing else writes to facts. The
-// caller holds mu.
+// setFacts replaces the facts of a node and drops what was computed from them. It reports whether
+// its facts have changed, and whether its opinion has. Nothing else writes to facts. The caller holds
+// mu.
 func (s *state) setFacts(node string, f versioned) (facts, opinion bool) {
 	held := s.facts[node]
 	facts, opinion = held.Version == 0 || !f.Facts.equal(held.Facts), !f.opinion.equal(held.opinion)
@@ -143,7 +142,7 @@ func (s *state) setFacts(node string, f versioned) (facts, opinion bool) {
 	return facts, opinion
 }
 
-// setClaim replaces the claim on an address, and drops what was made from it. Nothing else writes
+// setClaim replaces the claim on an address and drops what was computed from it. Nothing else writes
 // to claims. The caller holds mu.
 func (s *state) setClaim(addr netip.Addr, c election.Claim) {
 	s.sum.Claims += hashOfClaim(addr, c) - hashOfClaim(addr, s.claims[addr])
@@ -152,7 +151,7 @@ func (s *state) setClaim(addr netip.Addr, c election.Claim) {
 	s.wire = nil
 }
 
-// inTerm returns the claims as made in the present term.
+// inTerm returns the claims with the present term.
 func (s *state) inTerm(claims map[netip.Addr]election.Claim) map[netip.Addr]election.Claim {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,8 +162,8 @@ func (s *state) inTerm(claims map[netip.Addr]election.Claim) map[netip.Addr]elec
 	return out
 }
 
-// isAhead reports whether some of the message is in a later term, which this speaker will
-// accept when it has read that.
+// isAhead reports whether the message has records of a later term, which this speaker will accept
+// after it has read that term.
 func (s *state) isAhead(m message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,15 +187,15 @@ func (s *state) countRefused() uint64 {
 	return s.refused
 }
 
-// factsOf returns what is held of a node.
+// factsOf returns the present facts of a node.
 func (s *state) factsOf(node string) versioned {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.facts[node]
 }
 
-// noteJoining notes since when a node has not joined. The caller holds mu.
-func (s *state) noteJoining(node string, joined bool) {
+// recordJoining records since when a node has not joined. The caller holds mu.
+func (s *state) recordJoining(node string, joined bool) {
 	if _, since := s.joining[node]; joined {
 		delete(s.joining, node)
 	} else if !since {
@@ -204,7 +203,7 @@ func (s *state) noteJoining(node string, joined bool) {
 	}
 }
 
-// late returns the nodes that have not joined for so long that others are to take over.
+// late returns the nodes that have not joined for so long that others take over their addresses.
 func (s *state) late() map[string]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,14 +216,14 @@ func (s *state) late() map[string]bool {
 	return out
 }
 
-// nodes returns all that were ever heard of.
+// nodes returns all nodes that have published facts.
 func (s *state) nodes() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Collect(maps.Keys(s.facts))
 }
 
-// opinions returns what each node says of those that it watches. Nobody may write to it.
+// opinions returns the opinion of each node. Callers must not write to it.
 func (s *state) opinions() opinions {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,15 +236,14 @@ func (s *state) opinions() opinions {
 	return s.said
 }
 
-// blank reports whether no claim has been heard of.
+// blank reports whether there are no claims yet.
 func (s *state) blank() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.claims) == 0
 }
 
-// takeContested returns the addresses on which a lower claim was heard since the
-// last call.
+// takeContested returns the addresses for which a lower claim was received since the last call.
 func (s *state) takeContested() []netip.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -254,7 +252,7 @@ func (s *state) takeContested() []netip.Addr {
 	return out
 }
 
-// fresh returns the addresses whose claim came less than claimIsFresh ago.
+// fresh returns the addresses whose claim was received less than claimIsFresh ago.
 func (s *state) fresh() map[netip.Addr]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -267,12 +265,12 @@ func (s *state) fresh() map[netip.Addr]bool {
 		}
 	}
 	if len(s.heard) == 0 {
-		s.heard = map[netip.Addr]time.Time{} // without the room for what came at the start
+		s.heard = map[netip.Addr]time.Time{} // frees the memory that the first full sync needed
 	}
 	return out
 }
 
-// view returns what is known, given who is alive.
+// view returns what is known, given the alive nodes.
 func (s *state) view(alive []string) View {
 	v := View{Alive: alive, Fresh: s.fresh(), Late: s.late()}
 	s.mu.Lock()
@@ -292,21 +290,21 @@ func (s *state) view(alive []string) View {
 	return v
 }
 
-// all returns a copy of everything.
+// all returns a copy of all records.
 func (s *state) all() message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return message{Facts: maps.Clone(s.facts), Claims: maps.Clone(s.claims)}
 }
 
-// digest returns that of everything.
+// digest returns the digest of all records.
 func (s *state) digest() digest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sum
 }
 
-// encoded returns everything as what a full sync sends. Nobody may write to it.
+// encoded returns all records as a full sync sends them. Callers must not write to it.
 func (s *state) encoded(sender string) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -30,20 +30,20 @@ func TestStalledUntilRevived(t *testing.T) {
 				t.Errorf("beating: %t, lapsed: %t; want %t and %t", m.Beating(), lapsed, want, !want)
 			}
 		}
-		m.heart.beat()
+		m.liveness.confirm()
 		for range 10 {
-			m.beat(time.Now())
-			time.Sleep(m.timers.beat())
+			m.tick(time.Now())
+			time.Sleep(m.timers.tick())
 		}
 		beats(true)
 		time.Sleep(2 * m.timers.silence)
 		if m.Beating() {
 			t.Error("beats although no heartbeat was due for so long")
 		}
-		m.beat(time.Now())
+		m.tick(time.Now())
 		beats(false)
-		time.Sleep(m.timers.beat())
-		m.beat(time.Now())
+		time.Sleep(m.timers.tick())
+		m.tick(time.Now())
 		if m.Beating() {
 			t.Error("beats before it is revived")
 		}
@@ -63,8 +63,8 @@ func TestFailoverIsReadAsItIsWritten(t *testing.T) {
 		if err := read.Set(f.String()); err != nil || read != f {
 			t.Errorf("%s is read as %s: %v", f, read, err)
 		}
-		if x := f.timers(); x.silence < 3*x.pulse || x.silence > 5*x.pulse {
-			t.Errorf("%s: %s of silence are %.1f heartbeats; want some, and not many", f, x.silence, float64(x.silence)/float64(x.pulse))
+		if x := f.timers(); x.silence < 3*x.heartbeat || x.silence > 5*x.heartbeat {
+			t.Errorf("%s: %s of silence are %.1f heartbeats; want some, and not many", f, x.silence, float64(x.silence)/float64(x.heartbeat))
 		}
 	}
 	var read Failover
