@@ -7,16 +7,16 @@ import (
 	"sync"
 )
 
-// Connections that have not proved the key cost some KiB each, and a second at most. When there
-// are too many the oldest is closed: a flood ends its own connections, and a speaker's
-// handshake, which takes milliseconds, gets through.
+// A connection that has not proved the key costs some KiB, for at most a second. If there are too
+// many, the oldest is closed: a flood closes its own connections, and a speaker's handshake, which
+// takes milliseconds, succeeds.
 const (
-	mostUnproven         = 256 // of all sources that are not known to be speakers'
+	mostUnproven         = 256 // of all addresses that are not known as speakers'
 	mostUnprovenOfSource = 8
 	mostUnprovenOfKnown  = 64 // of one speaker's address
 )
 
-// admission is the connections that are accepted and have not proved the key.
+// admission is the accepted connections that have not proved the key.
 type admission struct {
 	mu      sync.Mutex // guards the fields below
 	waiting []guest    // the oldest first
@@ -29,7 +29,7 @@ type guest struct {
 	known  bool // the source is a speaker's address
 }
 
-// enter takes in a connection, and closes another one if there are too many.
+// enter adds a connection, and closes another one if there are too many.
 func (a *admission) enter(g guest) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -44,7 +44,7 @@ func (a *admission) enter(g guest) {
 	a.limit(mostUnproven, func(o guest) bool { return !o.known })
 }
 
-// limit closes the oldest of those that count, if there are more than so many.
+// limit closes the oldest connection that counts, if more than most of them do.
 func (a *admission) limit(most int, counts func(guest) bool) bool {
 	oldest, count := -1, 0
 	for i, g := range a.waiting {
@@ -63,7 +63,7 @@ func (a *admission) limit(most int, counts func(guest) bool) bool {
 	return true
 }
 
-// leave takes out a connection that has proved the key, or ended.
+// leave removes a connection that has proved the key, or ended.
 func (a *admission) leave(conn net.Conn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

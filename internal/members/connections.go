@@ -5,20 +5,20 @@ import (
 	"sync"
 )
 
-// connections are those that are open, so that all end with the transport.
+// connections are the open connections of a transport, which closes all when it is shut down.
 type connections struct {
 	mu     sync.Mutex // guards the fields below
 	open   map[*connection]struct{}
 	closed bool
 }
 
-// connection is one of them. Close takes it out.
+// connection is one of them. Close removes it.
 type connection struct {
 	net.Conn
 	all *connections
 }
 
-// add takes in a connection. After close it closes it instead.
+// add adds a connection. After close it closes the connection instead.
 func (c *connections) add(conn net.Conn) (added net.Conn, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

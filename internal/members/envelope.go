@@ -18,10 +18,10 @@ import (
 //	version (1) | kind (1) | session of the sender (16) | number (8) | body | tag (16)
 //
 // The key is derived from a gossip key, the sender's session and the receiver's address,
-// so a packet is worth nothing to another receiver, and the number can be the nonce.
+// so that no other receiver accepts the packet, and the number can be the nonce.
 const (
-	// envelopeVersion is the first byte. A later format takes another one; speakers that do
-	// not know it drop the packet.
+	// envelopeVersion is the first byte. A later format has another one; speakers that do not
+	// know it drop the packet.
 	envelopeVersion = 0xf3
 	headerSize      = 1 + 1 + len(session{}) + 8
 	tagSize         = 16
@@ -29,7 +29,7 @@ const (
 	envelopeOverhead = headerSize + tagSize
 )
 
-// session identifies one run of a speaker: random bytes, drawn at its start.
+// session identifies one run of a speaker: random bytes.
 type session [16]byte
 
 func newSession() (s session) {
@@ -42,11 +42,11 @@ type kind byte
 
 const (
 	kindHeartbeat  kind = iota + 1
-	kindNews            // a message of ours, and its number
-	kindAck             // numbers of news that arrived
+	kindNews            // a number, and a message
+	kindAck             // numbers of messages that were received
 	kindMemberlist      // a packet of memberlist
 	kindChallenge       // a nonce
-	kindResponse        // the nonce, and who answers
+	kindResponse        // the nonce, and the identity of the sender
 	kindDuplicate       // another machine uses the receiver's node name
 	kindEnd
 )
@@ -63,8 +63,8 @@ func (h header) append(b []byte) []byte {
 	return binary.BigEndian.AppendUint64(b, h.number)
 }
 
-// parseHeader reads a packet's header. It is not ok if the packet cannot be an envelope;
-// this costs next to nothing.
+// parseHeader parses a packet's header. It is not ok if the packet is not an envelope, which is
+// cheap to check.
 func parseHeader(packet []byte) (h header, ok bool) {
 	if len(packet) <= envelopeOverhead || packet[0] != envelopeVersion {
 		return header{}, false
@@ -98,13 +98,13 @@ func newAEAD(gossipKey []byte, purpose string, parts ...[]byte) cipher.AEAD {
 	return aead
 }
 
-// datagramAEAD is the cipher of one sender's envelopes to one receiver. The receiver is where
-// the sender sends to, without the zone, which is the sender's own.
+// datagramAEAD is the cipher of one sender's envelopes to one receiver. The receiver is the endpoint
+// that the sender sends to, without the zone, which differs between hosts.
 func datagramAEAD(gossipKey []byte, from session, to netip.AddrPort) cipher.AEAD {
 	return newAEAD(gossipKey, "datagram", from[:], endpointBytes(to))
 }
 
-// challengeAEAD is the cipher of challenges. They go to senders that may be forged, so there
+// challengeAEAD is the cipher of challenges. As they are sent to addresses that may be forged, there
 // is no state for them, and their numbers are random.
 func challengeAEAD(gossipKey []byte, from session, to netip.AddrPort) cipher.AEAD {
 	return newAEAD(gossipKey, "challenge", from[:], endpointBytes(to))
@@ -129,7 +129,7 @@ func nonce(number uint64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 4, 12), number)
 }
 
-// keyring is the gossip keys in use: all are understood, the first seals.
+// keyring is the gossip keys in use: all are accepted, the first seals.
 type keyring struct {
 	mu      sync.Mutex // guards the fields below
 	keys    [][]byte
@@ -143,7 +143,7 @@ func (k *keyring) set(keys [][]byte) {
 	k.edition++
 }
 
-// get returns the keys, which nobody writes to, and their edition.
+// get returns the keys, which callers must not write to, and their edition.
 func (k *keyring) get() (keys [][]byte, edition uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -153,7 +153,7 @@ func (k *keyring) get() (keys [][]byte, edition uint64) {
 // mostChannels bounds the memory for receivers, about 1 KiB each.
 const mostChannels = 4096
 
-// sealer seals what this speaker sends.
+// sealer seals the packets that this speaker sends.
 type sealer struct {
 	keys    *keyring
 	session session
@@ -163,7 +163,7 @@ type sealer struct {
 	channels map[netip.AddrPort]*channel
 }
 
-// channel is what leads to one receiver.
+// channel is the state for one receiver.
 type channel struct {
 	aead    cipher.AEAD
 	edition uint64 // of the keys
@@ -183,8 +183,8 @@ func (s *sealer) seal(k kind, body []byte, to netip.AddrPort) []byte {
 		if len(s.channels) >= mostChannels {
 			clear(s.channels)
 		}
-		// A channel that was forgotten and is made again must go on with higher numbers: none
-		// sends an envelope in every nanosecond.
+		// A channel that was dropped and is created again must continue with higher numbers:
+		// no speaker sends an envelope every nanosecond.
 		c = &channel{number: uint64(time.Since(s.born))} //nolint:gosec // time goes forward
 		s.channels[to] = c
 	}
@@ -197,8 +197,7 @@ func (s *sealer) seal(k kind, body []byte, to netip.AddrPort) []byte {
 	return seal(aead, h, body)
 }
 
-// challenge returns the envelope of a challenge, under the key with which the sender that it
-// is for has sealed.
+// challenge returns the envelope of a challenge, under the key that its receiver has sealed with.
 func (s *sealer) challenge(key []byte, nonce [16]byte, to netip.AddrPort) []byte {
 	var random [8]byte
 	rand.Read(random[:])

@@ -27,8 +27,7 @@ func (n *notifier) now() { n.signal.Poke() }
 // in signals after this time.
 func (n *notifier) in(d time.Duration) { n.tasks.after(d, n.now) }
 
-// every signals at the end of the present interval of this length, however often it is called
-// until then.
+// every signals at the end of the present interval of this length, once for all calls until then.
 func (n *notifier) every(interval time.Duration) {
 	since := time.Since(n.since)
 	end := (since + interval).Truncate(interval)

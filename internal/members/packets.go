@@ -24,8 +24,8 @@ const (
 	msgErr
 )
 
-// wellFormed reports whether memberlist is to see a packet: one message, or several in a
-// compound one, of kinds that it sends, each with something in it.
+// wellFormed reports whether memberlist may parse a packet: it is one message, or several in a
+// compound one, of kinds that memberlist sends, and none is empty.
 func wellFormed(packet []byte) bool {
 	if len(packet) > 5 && packet[0] == msgCRC {
 		if binary.BigEndian.Uint32(packet[1:]) != crc32.ChecksumIEEE(packet[5:]) {

@@ -170,7 +170,7 @@ func (m *Members) receiveMessage(d delivery) {
 	case d.kind == kindNews && len(d.body) > numberSize:
 		m.receiveNews(d)
 	case d.kind == kindDuplicate:
-		if m.transport.sessions.told(d.from, d.body) {
+		if m.transport.sessions.receiveDuplicate(d.from, d.body) {
 			m.changed.now()
 		}
 	case d.kind == kindAck:

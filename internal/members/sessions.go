@@ -14,37 +14,36 @@ import (
 )
 
 const (
-	// challengeEvery is the least time between two challenges of one session: one may be lost.
+	// challengeEvery is the shortest time between two challenges of one session: one may be lost.
 	challengeEvery = 50 * time.Millisecond
-	// challengeFor is how long a nonce is good for.
+	// challengeFor is how long a nonce is valid.
 	challengeFor = 2 * time.Second
-	// mostPending is how many sessions may be unproven at a time, and heldFor each how many bytes
-	// of packets wait for the proof. Only packets under the key get there.
+	// mostPending is how many sessions may be unproven at a time, and heldFor how many bytes of
+	// packets of each wait for the proof. Only packets under the key get there.
 	mostPending = 1024
 	heldFor     = 4 << 10
-	// mostPeers and mostPlaces bound the memory for peers that have proved themselves. Those
-	// that were silent for longest go.
+	// mostPeers and mostPlaces bound the memory for proven peers. The one that was silent for
+	// longest is dropped.
 	mostPeers  = 4096
 	mostPlaces = 4096
 
-	// aliveFor is how long after its last packet a session keeps its node's name from a session
-	// that comes from another address, and answerWithin how long it may take to answer when it
-	// is asked for a sign of life for that.
+	// aliveFor is how long after its last packet a session keeps its node's name when another address
+	// claims the name. answerWithin is how long it then may take to answer a challenge.
 	aliveFor     = time.Second
 	answerWithin = 500 * time.Millisecond
-	// rivalFor is how long a duplicate node name is reported after its last sign of life.
+	// rivalFor is how long a duplicate node name is reported after it was last seen.
 	rivalFor = 5 * time.Second
 
-	// Packets of sessions that have not proved themselves, and challenges, cost a key
-	// derivation each. Those of the sources of other speakers do not compete with the rest.
+	// Packets of unproven sessions, and challenges, cost a key derivation each. Those from addresses
+	// of other speakers have a limit of their own.
 	unprovenPerSecond      = 500
 	unprovenKnownPerSecond = 5000
 )
 
-// sessions decides which packets are from a speaker of the cluster, sent now and to this one.
-// A session is believed when it has answered a challenge: it has then sent the nonce
-// back under the key. From then on each number is accepted once. The newest session that has
-// proved itself replaces a node's earlier one, whatever its clock says.
+// sessions decides which packets are from a speaker of the cluster, sent now and to this one. A
+// session is proven when it has answered a challenge, by returning the nonce under the key. From then
+// on each number is accepted once. The newest proven session replaces a node's earlier one, whatever
+// its clock.
 type sessions struct {
 	now  func() time.Time
 	self identity
@@ -56,14 +55,14 @@ type sessions struct {
 	proven   map[session]*remote
 	byName   map[string]*remote
 	pending  map[session]*pending
-	places   map[netip.Addr]time.Time // sources of proven sessions, and of speakers that the API server names
-	rivals   map[string]Rival         // node name -> another machine that uses it, too
-	refusals map[netip.AddrPort]Rival // speaker -> that it refused this one, whose name another machine has
-	notices  []outgoing               // that two machines use one name, to be sent
+	places   map[netip.Addr]time.Time // sources of proven sessions, and endpoints of speakers in the API
+	rivals   map[string]Rival         // node name -> another machine that also uses it
+	refusals map[netip.AddrPort]Rival // speaker that refused this one -> the machine that has its name
+	notices  []outgoing               // to be sent: two machines use one name
 	unproven [2]bucket                // for unknown sources, for known ones
 }
 
-// identity is who a session belongs to, as it says itself.
+// identity is the speaker of a session, according to itself.
 type identity struct {
 	session    session
 	generation uint64
@@ -73,27 +72,27 @@ type identity struct {
 
 // Rival is another machine that uses a node's name.
 type Rival struct {
-	First netip.AddrPort // the machine that was there first, which keeps the name
-	Later netip.AddrPort
-	seen  time.Time
-	told  time.Time // both machines, of it
+	First    netip.AddrPort // the machine that used it first, and keeps it
+	Later    netip.AddrPort
+	seen     time.Time
+	notified time.Time // both machines
 }
 
-// remote is a session that has proved itself, and is the current one of its node.
+// remote is a proven session, the present one of its node.
 type remote struct {
 	identity
 	heard  time.Time
-	asked  time.Time // for a sign of life, as another machine claims the name
+	asked  time.Time // when it was challenged, as another machine claims the name
 	window window
 	beat   uint64    // number of the last heartbeat
-	former []session // that this one has replaced
+	former []session // replaced by this one
 
-	edition uint64 // of the keys that the ciphers are for
+	edition uint64 // of the keys that the ciphers are made from
 	ciphers []cipher.AEAD
-	last    int // index of the one that fitted last
+	last    int // index of the cipher that was used last
 }
 
-// pending is a session that was challenged.
+// pending is a session that was challenged and has not answered.
 type pending struct {
 	nonce     [16]byte
 	since, at time.Time // of the nonce, of the last challenge
@@ -101,7 +100,7 @@ type pending struct {
 	bytes     int
 }
 
-// delivery is a body that is accepted.
+// delivery is an accepted body.
 type delivery struct {
 	kind kind
 	node string
@@ -109,13 +108,13 @@ type delivery struct {
 	from netip.AddrPort
 }
 
-// outgoing is a packet that is to be sent.
+// outgoing is a packet to send.
 type outgoing struct {
 	packet []byte
 	to     netip.AddrPort
 }
 
-// received is what follows from a packet.
+// received is the result of receiving a packet.
 type received struct {
 	deliveries []delivery
 	replies    []outgoing
@@ -127,14 +126,14 @@ type drop uint8
 
 const (
 	dropNone      drop = iota
-	dropMalformed      // it cannot be an envelope
+	dropMalformed      // not an envelope
 	dropLimited        // too many of its kind
-	dropForged         // it is not sealed with a gossip key, for this speaker
-	dropReplayed       // it was accepted before, or a later one was
+	dropForged         // not sealed with a gossip key for this speaker
+	dropReplayed       // accepted before, or too old
 	dropUnproven       // its session has not answered a challenge
-	dropDuplicate      // its session uses the name of another machine's
-	dropFull           // there was no room to queue it
-	dropInvalid        // it is under the key, and its body is not as it should be
+	dropDuplicate      // its session uses another machine's node name
+	dropFull           // the queue was full
+	dropInvalid        // under the key, with an invalid body
 	dropPanic          // handling it panicked
 	dropEnd
 )
@@ -147,8 +146,8 @@ func newSessions(now func() time.Time, self identity, keys *keyring, out *sealer
 	}
 }
 
-// receive decides about a packet. A challenge is never larger than the packet that leads to it; the
-// answer to one is longer by 8 bytes and the node's name.
+// receive handles a packet. A challenge is never longer than the packet that it replies to; a
+// response is longer than its challenge by 8 bytes and the node's name.
 func (s *sessions) receive(packet []byte, from netip.AddrPort) received {
 	h, ok := parseHeader(packet)
 	if !ok || h.session == s.self.session {
@@ -175,7 +174,7 @@ func (s *sessions) receive(packet []byte, from netip.AddrPort) received {
 	return received{drop: dropForged}
 }
 
-// knows returns 1 for a source of another speaker, and 0 for others.
+// knows returns 1 for the address of another speaker, and 0 for others: an index of unproven.
 func (s *sessions) knows(a netip.Addr) int {
 	if _, known := s.places[a]; known {
 		return 1
@@ -183,7 +182,7 @@ func (s *sessions) knows(a netip.Addr) int {
 	return 0
 }
 
-// receiveProven decides about a packet that says that it is of a session that has proved itself.
+// receiveProven handles a packet with the session of a proven peer in its header.
 func (s *sessions) receiveProven(p *remote, h header, packet []byte, from netip.AddrPort) received {
 	body, err := p.open(s, h, packet)
 	switch {
@@ -204,7 +203,7 @@ func (s *sessions) receiveProven(p *remote, h header, packet []byte, from netip.
 	return received{deliveries: []delivery{{h.kind, p.name, body, from}}}
 }
 
-// open returns the body of an envelope with whichever key fits.
+// open returns the body of an envelope that is sealed with any of the keys.
 func (p *remote) open(s *sessions, h header, packet []byte) ([]byte, error) {
 	keys, edition := s.keys.get()
 	if p.edition != edition {
@@ -225,7 +224,7 @@ func (p *remote) open(s *sessions, h header, packet []byte) ([]byte, error) {
 
 var errForged = errors.New("not sealed with a gossip key")
 
-// receiveUnproven decides about a packet under the key of a session that has not proved itself.
+// receiveUnproven handles a packet under the key whose session is not proven.
 func (s *sessions) receiveUnproven(h header, body []byte, from netip.AddrPort, key []byte, size int) received {
 	p := s.pending[h.session]
 	if h.kind == kindResponse {
@@ -274,7 +273,7 @@ func (s *sessions) ask(of session) *pending {
 	return p
 }
 
-// respond answers a challenge from any sender: it only says that this speaker is alive now.
+// respond answers a challenge of any sender: the answer shows only that this speaker is alive.
 func (s *sessions) respond(nonce []byte, to netip.AddrPort) []byte {
 	body := binary.BigEndian.AppendUint64(bytes.Clone(nonce), s.self.generation)
 	return s.out.seal(kindResponse, append(body, s.self.name...), to)
@@ -295,15 +294,15 @@ const maxName = 253
 
 func validName(name string) bool { return name != "" && len(name) <= maxName }
 
-// prove takes in that a session has proved itself by a datagram of this number, and delivers what
-// has waited for that.
+// prove makes a session proven, by a datagram with this number, and delivers the packets that waited
+// for that.
 func (s *sessions) prove(id identity, number uint64, held []delivery) received {
 	delete(s.pending, id.session)
 	if !s.claimName(id) {
 		return received{drop: dropDuplicate, replies: s.takeNotices()}
 	}
 	p := s.byName[id.name]
-	// Earlier numbers may be recordings from before this speaker was started.
+	// Earlier numbers may be of packets recorded before this speaker was started.
 	p.window, p.beat = window{highest: number, seen: ^uint64(0)}, number
 	s.proven[id.session] = p
 	r := received{deliveries: held, replies: s.takeNotices()}
@@ -313,7 +312,7 @@ func (s *sessions) prove(id identity, number uint64, held []delivery) received {
 	return r
 }
 
-// claimName makes a session the current one of its node, unless another machine has the name.
+// claimName makes a session the present one of its node, unless another machine has the name.
 func (s *sessions) claimName(id identity) bool {
 	current, now := s.byName[id.name], s.now()
 	switch {
@@ -325,16 +324,16 @@ func (s *sessions) claimName(id identity) bool {
 		current.heard = now
 		return true
 	case slices.Contains(current.former, id.session):
-		// It was there before the current one, and still is.
+		// It is older than the present one, and still active.
 		s.report(id.name, Rival{First: id.endpoint, Later: current.endpoint, seen: now})
 	case current.endpoint.Addr() == id.endpoint.Addr():
-		// A machine that was started again.
+		// The same machine, restarted.
 	case now.Sub(current.heard) < aliveFor:
 		s.report(id.name, Rival{First: current.endpoint, Later: id.endpoint, seen: now})
 		return false
 	case current.asked.Before(current.heard):
 		current.asked = now
-		if p := s.ask(current.session); p != nil { // any packet of a session that has proved itself would do
+		if p := s.ask(current.session); p != nil { // any packet of the proven session is an answer
 			p.at = now
 			keys, _ := s.keys.get()
 			s.notices = append(s.notices, outgoing{s.out.challenge(keys[0], p.nonce, current.endpoint), current.endpoint})
@@ -362,12 +361,12 @@ func (s *sessions) claimName(id identity) bool {
 // reportEvery is how often the machines that use one name are notified.
 const reportEvery = time.Second
 
-// report takes in that two machines use one name, and tells both.
+// report records that two machines use one name, and notifies both.
 func (s *sessions) report(name string, r Rival) {
 	last, known := s.rivals[name]
-	r.told = last.told
-	if !known || r.seen.Sub(last.told) >= reportEvery {
-		r.told = r.seen
+	r.notified = last.notified
+	if !known || r.seen.Sub(last.notified) >= reportEvery {
+		r.notified = r.seen
 		body := appendText(appendText(nil, []byte(r.First.String())), []byte(r.Later.String()))
 		for _, to := range []netip.AddrPort{r.First, r.Later} {
 			s.notices = append(s.notices, outgoing{s.out.seal(kindDuplicate, body, to), to})
@@ -384,8 +383,8 @@ func (s *sessions) takeNotices() []outgoing {
 	return out
 }
 
-// told takes in that another speaker has seen two machines with this node's name.
-func (s *sessions) told(by netip.AddrPort, body []byte) (ok bool) {
+// receiveDuplicate handles the notification by another speaker that two machines use this node's name.
+func (s *sessions) receiveDuplicate(by netip.AddrPort, body []byte) (ok bool) {
 	r := reader{b: body}
 	first, err1 := netip.ParseAddrPort(string(r.text()))
 	later, err2 := netip.ParseAddrPort(string(r.text()))
@@ -405,8 +404,8 @@ func (s *sessions) told(by netip.AddrPort, body []byte) (ok bool) {
 	return true
 }
 
-// duplicates returns the node names that several machines have used in the last seconds, and whether
-// this speaker is not the first one with its name.
+// duplicates returns the node names that two machines have used in the last seconds, and whether
+// another machine used this speaker's name first.
 func (s *sessions) duplicates() (rivals map[string]Rival, later bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -431,8 +430,8 @@ func (s *sessions) duplicates() (rivals map[string]Rival, later bool) {
 	return rivals, rivalled && own.First != s.at
 }
 
-// rival says which of two machines was there first: the one that was started first, as they
-// say themselves.
+// rival returns which of two machines was first: the one that was started first, according to
+// themselves.
 func (s *sessions) rival(x, y identity) Rival {
 	r := Rival{First: x.endpoint, Later: y.endpoint, seen: s.now()}
 	if cmp.Or(cmp.Compare(x.generation, y.generation), bytes.Compare(x.session[:], y.session[:])) > 0 {
@@ -441,7 +440,7 @@ func (s *sessions) rival(x, y identity) Rival {
 	return r
 }
 
-// firstOf returns which machine keeps a node name that this one uses, too.
+// firstOf returns which machine keeps a node name.
 func (s *sessions) firstOf(id identity) netip.AddrPort {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -454,7 +453,7 @@ func (s *sessions) firstOf(id identity) netip.AddrPort {
 	return s.at
 }
 
-// refused takes in that a speaker takes this one for another machine with the name of the first.
+// refused records that a speaker refused this one, as the first machine has its name.
 func (s *sessions) refused(by, first netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -463,14 +462,14 @@ func (s *sessions) refused(by, first netip.AddrPort) {
 	}
 }
 
-// admitted takes in that a speaker does so no more.
+// admitted records that a speaker no longer refuses this one.
 func (s *sessions) admitted(by netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.refusals, by)
 }
 
-// isRefusedBy reports whether a speaker has refused this one a moment ago.
+// isRefusedBy reports whether a speaker refused this one a moment ago.
 func (s *sessions) isRefusedBy(by netip.AddrPort) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -503,8 +502,8 @@ func (s *sessions) forgetOldest() {
 	delete(s.proven, oldest.session)
 }
 
-// expect takes in where speakers are, as the API server says: their packets and connections
-// come first.
+// expect records the endpoints of speakers in the API: their packets and connections have limits of
+// their own.
 func (s *sessions) expect(endpoints []netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -520,8 +519,8 @@ func (s *sessions) isPlace(a netip.Addr) bool {
 	return s.knows(a) == 1
 }
 
-// met takes in that a session has proved itself in the handshake of a stream. For datagrams it
-// has to do so again, by the challenge in replies: only then it is known which numbers are old.
+// met records that a session was proven in the handshake of a stream. For datagrams it is proven
+// again, by the challenge in replies: only then it is known which numbers are old.
 func (s *sessions) met(id identity) (replies []outgoing, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -563,7 +562,7 @@ func (w *window) accept(n uint64) bool {
 	return true
 }
 
-// bucket is a token bucket that holds what comes in a second.
+// bucket is a token bucket that holds the tokens of one second.
 type bucket struct {
 	rate   float64 // tokens per second
 	tokens float64

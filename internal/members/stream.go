@@ -15,20 +15,20 @@ import (
 )
 
 // A connection begins with a handshake, before memberlist sees it. Each side proves that
-// it has a gossip key now: what follows is encrypted with keys made from both sides' nonces, so a
-// recorded connection is worth nothing.
+// it has a gossip key now: the rest is encrypted with keys derived from both sides' nonces, so that
+// a recorded connection cannot be replayed.
 //
 //	client: version (1) | session (16) | nonce (16) | keyed hash of these and the server's endpoint (16)
 //	server: session (16) | nonce (16)
 //	client: record: generation, endpoint, name
-//	server: record: generation, endpoint, name; or whose name that is, and the connection ends
+//	server: record: generation, endpoint, name; or the machine that has the name, and the connection ends
 //
 // A record is its length (2), and as many bytes under AES-GCM, whose nonce counts records.
 const (
 	helloSize   = 1 + len(session{}) + 16 + 16
 	welcomeSize = len(session{}) + 16
 	maxRecord   = 16 << 10 // bytes in a record
-	// handshakeTimeout bounds what a connection costs before it has proved the key.
+	// handshakeTimeout bounds the cost of a connection that has not proved the key.
 	handshakeTimeout = time.Second
 )
 
@@ -38,7 +38,7 @@ const (
 	statusDuplicate
 )
 
-// marshal is what one side of a handshake says of itself.
+// marshal is the identity as one side of a handshake sends it.
 func (id identity) marshal() []byte {
 	b := binary.BigEndian.AppendUint64(nil, id.generation)
 	b = appendText(b, []byte(id.endpoint.String()))
@@ -58,15 +58,15 @@ func parseIdentity(b []byte, s session) (id identity, err error) {
 	return id, nil
 }
 
-// duplicateError says that another machine has this node's name.
+// duplicateError reports that another machine has this node's name.
 type duplicateError struct{ first netip.AddrPort }
 
 func (e duplicateError) Error() string {
 	return fmt.Sprintf("the speaker at %s uses the same node name", e.first)
 }
 
-// helloHash shows that the client of a handshake has the key, before the server spends
-// anything on it.
+// helloHash proves that the client of a handshake has the key, before the server allocates anything
+// for it.
 func helloHash(key, hello []byte, server netip.AddrPort) []byte {
 	return derive(key, "hello", hello[:helloSize-16], endpointBytes(server))[:16]
 }
@@ -82,7 +82,7 @@ func newStream(conn net.Conn, key, hello, welcome []byte, client bool) *stream {
 	return s
 }
 
-// dialHandshake is the client's side of a handshake. It returns who the server is.
+// dialHandshake is the client's side of a handshake. It returns the server's identity.
 func dialHandshake(conn net.Conn, keys *keyring, self identity, server netip.AddrPort) (*stream, identity, error) {
 	all, _ := keys.get()
 	hello := make([]byte, 0, helloSize)
@@ -112,8 +112,8 @@ func dialHandshake(conn net.Conn, keys *keyring, self identity, server netip.Add
 	return s, id, err
 }
 
-// acceptHandshake is the server's side, up to the client's identity. It spends next to nothing
-// on who has no key.
+// acceptHandshake is the server's side, up to the client's identity. A client without a key costs it
+// little.
 func acceptHandshake(conn net.Conn, keys *keyring, self identity) (*stream, identity, error) {
 	hello := make([]byte, helloSize)
 	if _, err := io.ReadFull(conn, hello[:1]); err != nil || hello[0] != envelopeVersion {
@@ -190,7 +190,7 @@ func (s *stream) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// readRecord returns the next record. Nobody without the key gets it to set aside more than one.
+// readRecord returns the next record. A peer without the key makes it allocate one at most.
 func (s *stream) readRecord() ([]byte, error) {
 	var head [2]byte
 	if _, err := io.ReadFull(s.Conn, head[:]); err != nil {
@@ -209,7 +209,7 @@ func (s *stream) readRecord() ([]byte, error) {
 	return record, err
 }
 
-// noEOF says that what ended in the middle did so.
+// noEOF makes an end inside a record an unexpected one.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

@@ -7,15 +7,15 @@ import (
 )
 
 const (
-	// mostTasks is how many tasks run at a time. Nearly all are connections to other speakers,
-	// which take milliseconds, or the second of tcpTimeout if there is no answer.
+	// mostTasks is how many tasks run at a time. Nearly all are connections to other speakers, which
+	// take milliseconds, or tcpTimeout if there is no answer.
 	mostTasks = 512
-	// mostQueued is how many more wait for that.
+	// mostQueued is how many more wait.
 	mostQueued = 8192
 )
 
 // tasks owns goroutines and timers: after stop it starts none, and wait returns when all have ended.
-// None of its methods but wait blocks, so that memberlist may call them with its locks held.
+// Only wait blocks, so that the other methods may be called with memberlist's locks held.
 type tasks struct {
 	ctx    context.Context // ends with stop
 	cancel context.CancelFunc
@@ -34,8 +34,8 @@ func newTasks() *tasks {
 	return t
 }
 
-// start runs a task in a goroutine, now or when others have ended. It reports whether it will: not
-// after stop, which also drops those that wait, and not if too many do.
+// start runs a task in a goroutine, now or when others have ended. It returns false, and does
+// nothing, after stop and if too many tasks wait. stop drops the tasks that wait.
 func (t *tasks) start(task func(context.Context)) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -51,7 +51,7 @@ func (t *tasks) start(task func(context.Context)) bool {
 	return true
 }
 
-// work runs a task, and those that wait, until there are none.
+// work runs a task, and then tasks that wait, until there are none.
 func (t *tasks) work(task func(context.Context)) {
 	for more := true; more; task, more = t.next() {
 		task(t.ctx)
@@ -69,7 +69,7 @@ func (t *tasks) next() (task func(context.Context), more bool) {
 	return task, true
 }
 
-// after calls f in a goroutine after a while, unless stop comes first.
+// after calls f in a goroutine after d, unless stop is called first.
 func (t *tasks) after(d time.Duration, f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -88,7 +88,7 @@ func (t *tasks) after(d time.Duration, f func()) {
 	t.timers[timer] = struct{}{}
 }
 
-// stop ends the context of the tasks, and the timers.
+// stop cancels the context of the tasks, and stops the timers.
 func (t *tasks) stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

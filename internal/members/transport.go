@@ -18,21 +18,20 @@ import (
 const (
 	// largestPacket is the most that UDP carries.
 	largestPacket = 1 << 16
-	// receiveBuffer holds what comes while this process is not run, in bytes.
+	// receiveBuffer holds the packets that arrive while this process does not run, in bytes.
 	receiveBuffer = 2 << 20
-	// acceptAgain is the pause after a connection could not be accepted, as when
-	// there are too many open files.
+	// acceptAgain is the pause after accepting a connection failed, as with too many open files.
 	acceptAgain = 100 * time.Millisecond
-	// How many packets wait for memberlist, and for the handler of messages. What does not fit
-	// is dropped: the reader waits for nobody, since heartbeats are behind it.
+	// packetQueue is how many packets wait for memberlist, and messageQueue for the handler of
+	// messages. More are dropped: the reader must not block, as the next packet may be a heartbeat.
 	packetQueue  = 256
 	messageQueue = 1024
 	// streamDeadline ends a connection on which nothing sets another deadline.
 	streamDeadline = 5 * time.Second
 )
 
-// transport carries memberlist's packets and streams, and packets of our own, on one port. Only
-// what a speaker of this cluster sends now, to this one, gets through.
+// transport carries memberlist's packets and streams, and packets that memberlist does not know, on
+// one port. It delivers only packets that a speaker of this cluster sends now, to this one.
 type transport struct {
 	log       logr.Logger
 	udp       *net.UDPConn
@@ -53,9 +52,9 @@ type transport struct {
 	wg        sync.WaitGroup
 }
 
-// handlers take in what is ours.
+// handlers handle the packets that memberlist does not know.
 type handlers struct {
-	heartbeat func(delivery) // called by the reader: it must not wait
+	heartbeat func(delivery) // called by the reader: it must not block
 	message   func(delivery) // called by one goroutine
 	duplicate func()         // another machine uses a node name
 }
@@ -84,14 +83,14 @@ func listen(self identity, keys *keyring, h handlers, log logr.Logger) (*transpo
 	return t, nil
 }
 
-// receiveAll begins to receive.
+// receiveAll starts to receive.
 func (t *transport) receiveAll() {
 	t.wg.Go(t.readPackets)
 	t.wg.Go(t.handleMessages)
 	t.wg.Go(t.acceptStreams)
 }
 
-// readPackets takes in packets until the transport is shut down.
+// readPackets receives packets until the transport is shut down.
 func (t *transport) readPackets() {
 	buffer := make([]byte, largestPacket)
 	for {
@@ -100,14 +99,14 @@ func (t *transport) readPackets() {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
-			t.log.V(1).Info("cannot receive", "error", err.Error())
+			t.log.V(1).Info("receiving a packet failed", "error", err.Error())
 		default:
 			t.receive(buffer[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
 		}
 	}
 }
 
-// receive takes in one packet.
+// receive handles one packet.
 func (t *transport) receive(packet []byte, from netip.AddrPort) {
 	defer t.recoverPanic()
 	r := t.sessions.receive(packet, from)
@@ -146,7 +145,7 @@ func (t *transport) deliver(d delivery) {
 	}
 }
 
-// handleMessages hands messages on until the transport is shut down.
+// handleMessages calls the handler of messages until the transport is shut down.
 func (t *transport) handleMessages() {
 	for {
 		select {
@@ -161,11 +160,11 @@ func (t *transport) handleMessages() {
 	}
 }
 
-// recoverPanic makes a panic on one packet a packet that is dropped.
+// recoverPanic drops a packet whose handler panics.
 func (t *transport) recoverPanic() {
 	if cause := recover(); cause != nil {
 		t.drops[dropPanic].Add(1)
-		t.log.Error(errors.New("panic"), "a gossip packet was dropped, as handling it failed; please report this", "cause", cause)
+		t.log.Error(errors.New("panic"), "handling a gossip packet failed, and it was dropped; please report this", "cause", cause)
 	}
 }
 
@@ -177,7 +176,7 @@ func (t *transport) acceptStreams() {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
-			t.log.V(1).Info("cannot accept a connection", "error", err.Error())
+			t.log.V(1).Info("accepting a connection failed", "error", err.Error())
 			if retry.Sleep(t.ctx, acceptAgain) != nil {
 				return
 			}
@@ -194,7 +193,7 @@ func (t *transport) acceptStreams() {
 	}
 }
 
-// acceptStream hands a connection to memberlist when its client has proved the key.
+// acceptStream passes a connection to memberlist after its client has proved the key.
 func (t *transport) acceptStream(conn net.Conn) {
 	s, client, err := acceptHandshake(conn, t.keys, t.self)
 	t.admission.leave(conn)
@@ -214,7 +213,7 @@ func (t *transport) acceptStream(conn net.Conn) {
 	}
 }
 
-// welcome ends a handshake as the server.
+// welcome sends the server's last record of a handshake.
 func (t *transport) welcome(s *stream, client identity) error {
 	if replies, ok := t.sessions.met(client); !ok {
 		t.sendAll(replies)
@@ -233,7 +232,7 @@ func (t *transport) welcome(s *stream, client identity) error {
 func (t *transport) sendAll(packets []outgoing) {
 	for _, p := range packets {
 		if err := t.write(p.packet, p.to); err != nil {
-			t.log.V(2).Info("cannot send", "to", p.to.String(), "error", err.Error())
+			t.log.V(2).Info("sending a packet failed", "to", p.to.String(), "error", err.Error())
 		}
 	}
 }
@@ -264,8 +263,8 @@ func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 
 func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
 
-// DialTimeout connects to another speaker, and proves to it and has it prove that both have a
-// key. It speaks from the address where the others know this speaker.
+// DialTimeout connects to another speaker, and both prove that they have a key. The connection's
+// source is the address at which the others know this speaker.
 func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	to, err := netip.ParseAddrPort(addr)
 	if err != nil {
@@ -305,7 +304,8 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 
 func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
 
-// Shutdown ends all connections, also those that memberlist uses, so that what waits for an answer ends.
+// Shutdown closes all connections, also those that memberlist uses, so that no goroutine waits for an
+// answer.
 func (t *transport) Shutdown() error {
 	t.stop()
 	err := errors.Join(t.tcp.Close(), t.udp.Close())
