@@ -157,7 +157,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 		if cfg.Keys, cfg.Term, err = gossipKeys(ctx, api, o.Namespace, mgr.Log); err != nil {
 			return err
 		}
-		a := speaker.New(cfg)
+		a := speaker.New(cfg, speaker.NewDeps(cfg))
 		running.Store(a)
 		return a.Start(ctx)
 	})

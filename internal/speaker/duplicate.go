@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,54 +19,52 @@ import (
 
 // claimNodeName waits until no other machine has this node's name, as far as the endpoint in the Speaker
 // object leads to one.
-func (a *Speaker) claimNodeName(ctx context.Context) error {
+func (s *Speaker) claimNodeName(ctx context.Context) error {
 	for {
-		var s v1alpha1.Speaker
-		err := a.cfg.API.Get(ctx, client.ObjectKey{Name: a.cfg.Node}, &s)
+		var published v1alpha1.Speaker
+		err := s.cfg.API.Get(ctx, client.ObjectKey{Name: s.cfg.Node}, &published)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
 		if err == nil {
-			before, parseErr := netip.ParseAddrPort(s.Status.GossipEndpoint)
-			if parseErr != nil || before == a.cfg.endpoint() {
+			before, parseErr := netip.ParseAddrPort(published.Status.GossipEndpoint)
+			if parseErr != nil || before == s.cfg.endpoint() {
 				return nil
 			}
-			a.members.Join(ctx, []netip.AddrPort{before})
-			if !a.isDuplicate() {
+			s.Gossip.Join(ctx, []netip.AddrPort{before})
+			if !s.isDuplicate() {
 				return nil
 			}
 		} else {
-			a.log.Error(err, "reading this node's Speaker failed; retrying")
+			s.log.Error(err, "reading this node's Speaker failed; retrying")
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(tryAgain):
+		if err := sleep(ctx, tickInterval); err != nil {
+			return err
 		}
 	}
 }
 
 // isDuplicate reports whether another machine was there first with this node's name.
-func (a *Speaker) isDuplicate() bool {
-	first, duplicate := a.members.Duplicate()
-	if duplicate && !a.duplicate {
-		a.log.Error(errors.New("duplicate node name"), fmt.Sprintf(
+func (s *Speaker) isDuplicate() bool {
+	first, duplicate := s.Gossip.Duplicate()
+	if duplicate && !s.membership.duplicate {
+		s.log.Error(errors.New("duplicate node name"), fmt.Sprintf(
 			"another machine, at %s, has run a speaker with this node's name before; this one, at %s, announces nothing; give it a hostname of its own, and restart its kubelet and its speaker",
-			first, a.cfg.endpoint()), "node", a.cfg.Node)
+			first, s.cfg.endpoint()), "node", s.cfg.Node)
 	}
-	a.duplicate = duplicate
+	s.membership.duplicate = duplicate
 	return duplicate
 }
 
 // yieldNodeName has this speaker own nothing while another machine was there first with its name, and look
 // for the others when that is over.
-func (a *Speaker) yieldNodeName(ctx context.Context) {
-	switch was := a.duplicate; {
-	case a.isDuplicate() && !was:
-		a.joined.Store(false)
-		a.tellFacts()
-	case was && !a.duplicate:
-		a.rejoin(ctx)
+func (s *Speaker) yieldNodeName(ctx context.Context) {
+	switch was := s.membership.duplicate; {
+	case s.isDuplicate() && !was:
+		s.membership.joined.Store(false)
+		s.publishFacts()
+	case was && !s.membership.duplicate:
+		s.rejoin(ctx)
 	}
 }
 

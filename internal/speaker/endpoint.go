@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 
@@ -27,45 +26,46 @@ var ErrAddressChanged = errors.New("the Node has another InternalIP")
 const addressInterval = time.Second
 
 // assess decides again whether this speaker may take part.
-func (a *Speaker) assess(ctx context.Context) {
-	s := a.cluster.Standing(a.cfg.endpoint())
-	if s.Equal(a.standing) {
+func (s *Speaker) assess(ctx context.Context) {
+	standing := s.cluster.Standing(s.cfg.endpoint())
+	if standing.Equal(s.membership.standing) {
 		return
 	}
-	wasOut := a.standing.Out
-	a.standing = s
+	wasOut := s.membership.standing.Out
+	s.membership.standing = standing
 	switch {
-	case s.Out:
-		a.log.Info("this speaker takes no part", "cause", standingFault(a.cfg.endpoint(), s).Message)
-		a.joined.Store(false)
-		a.tellFacts()
+	case standing.Out:
+		s.log.Info("this speaker takes no part", "cause", standingFault(s.cfg.endpoint(), standing).Message)
+		s.membership.joined.Store(false)
+		s.publishFacts()
 	case wasOut:
-		a.log.Info("this speaker takes part again")
-		a.rejoin(ctx)
+		s.log.Info("this speaker takes part again")
+		s.rejoin(ctx)
 	}
 }
 
-// hasMoved reports whether this speaker is to be started again with this address, which its
-// Node has for the gossip. As long as the machine does not have that one, the speaker keeps using its own.
-func (a *Speaker) hasMoved(own netip.Addr) bool {
-	a.misplaced = speakerstatus.EndpointFault{}
-	if !a.cfg.Follow || !own.IsValid() || own == a.cfg.Bind {
-		return false
+// checkAddress returns ErrAddressChanged if own, which the Node has for the gossip, is another
+// address than the one in use, and this machine has it. As long as it has not, the speaker
+// uses its own.
+func (s *Speaker) checkAddress(own netip.Addr) error {
+	s.membership.misplaced = speakerstatus.EndpointFault{}
+	switch {
+	case !s.cfg.Follow || !own.IsValid() || own == s.cfg.Bind:
+		return nil
+	case !s.Interfaces.Has(own):
+		s.membership.misplaced = notLocal(s.cfg.Node, own)
+		s.membership.misplaced.Message += fmt.Sprintf("; the speaker still uses %s", s.cfg.Bind)
+		return nil
 	}
-	if !isLocal(own) {
-		a.misplaced = notLocal(a.cfg.Node, own)
-		a.misplaced.Message += fmt.Sprintf("; the speaker still uses %s", a.cfg.Bind)
-		return false
-	}
-	return true
+	return fmt.Errorf("%w: %s instead of %s", ErrAddressChanged, own, s.cfg.Bind)
 }
 
 // endpointFault returns what is wrong with the endpoint in use.
-func (a *Speaker) endpointFault() speakerstatus.EndpointFault {
-	if f := standingFault(a.cfg.endpoint(), a.standing); f.Reason != "" {
+func (s *Speaker) endpointFault() speakerstatus.EndpointFault {
+	if f := standingFault(s.cfg.endpoint(), s.membership.standing); f.Reason != "" {
 		return f
 	}
-	return a.misplaced
+	return s.membership.misplaced
 }
 
 func standingFault(endpoint netip.AddrPort, s plan.Standing) speakerstatus.EndpointFault {
@@ -97,16 +97,6 @@ func notLocal(node string, addr netip.Addr) speakerstatus.EndpointFault {
 func noUsableAddress(node string) speakerstatus.EndpointFault {
 	return speakerstatus.EndpointFault{Reason: v1alpha1.ReasonNoUsableAddress, Message: fmt.Sprintf(
 		"Node %s has no InternalIP on which other nodes can reach it (loopback and link-local addresses do not count); set kubelet's --node-ip, or the speaker's --gossip-bind-address", node)}
-}
-
-// isLocal reports whether an interface of this machine has the address.
-func isLocal(a netip.Addr) bool {
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
-	if err != nil {
-		return false
-	}
-	_ = conn.Close()
-	return true
 }
 
 // AwaitAddress returns the address of this node for the gossip, as its Node says. While

@@ -38,11 +38,11 @@ func TestAnAddressThatTheMachineLacksChangesNothing(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a := &Speaker{cfg: Config{Node: "n1", Bind: netip.MustParseAddr("127.0.0.1"), Port: 7946, Follow: tt.follow}}
-			if moves := a.hasMoved(netip.MustParseAddr(tt.own)); moves != tt.moves {
-				t.Errorf("moves: %v", moves)
+			s := &Speaker{Deps: Deps{Interfaces: interfaces{}}, cfg: Config{Node: "n1", Bind: netip.MustParseAddr("127.0.0.1"), Port: 7946, Follow: tt.follow}}
+			if err := s.checkAddress(netip.MustParseAddr(tt.own)); (err != nil) != tt.moves {
+				t.Errorf("moves: %v", err)
 			}
-			if got := a.endpointFault().Reason; got != tt.reason {
+			if got := s.endpointFault().Reason; got != tt.reason {
 				t.Errorf("reason %q, want %q", got, tt.reason)
 			}
 		})

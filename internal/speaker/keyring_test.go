@@ -36,7 +36,7 @@ func TestKeyring(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := keyring{now: time.Now, target: keys("a")}
+				k := newKeyring(keys("a"), 1)
 				for i, s := range c.steps {
 					time.Sleep(s.after)
 					use, again := k.next(keys(s.inSecret))

@@ -22,7 +22,7 @@ const moveEvery = time.Second
 // after the other. The loop of Start owns it.
 type mover struct {
 	now    func() time.Time
-	heeded map[string]string // the annotations that are done with
+	done   map[string]string // the annotations that are carried out
 	busy   bool              // with orders that are not
 	last   time.Time         // the last move began
 	taken  []plan.Move       // by these orders
@@ -33,10 +33,10 @@ type mover struct {
 // and what it was made from; and how long to wait before it is asked again, 0 for when something happens.
 func (m *mover) next(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) (netip.Addr, time.Duration) {
 	if len(orders.Once) == 0 {
-		m.heeded, m.result.Heeded = nil, nil
+		m.done, m.result.Heeded = nil, nil
 		return netip.Addr{}, 0
 	}
-	if maps.Equal(orders.Once, m.heeded) {
+	if maps.Equal(orders.Once, m.done) {
 		return netip.Addr{}, 0
 	}
 	if !m.busy {
@@ -52,13 +52,24 @@ func (m *mover) next(orders kube.SpeakerOrders, s *plan.Snapshot, p plan.Plan) (
 		m.result = speakerstatus.Moved{Reason: v1alpha1.ReasonMoving, Message: "taking over " + describeMoves(m.taken), Addresses: addressesOf(m.taken)}
 		return move.Addr, moveEvery
 	}
-	m.busy, m.heeded = false, orders.Once
+	m.busy, m.done = false, orders.Once
 	m.result = outcome(m.taken, refused, orders.Invalid)
 	m.result.Heeded = orders.Once
 	return netip.Addr{}, 0
 }
 
-// outcome says what became of orders that are done with.
+// obey begins the next move that a user wants.
+func (s *Speaker) obey(orders kube.SpeakerOrders, snapshot *plan.Snapshot, p plan.Plan) {
+	take, again := s.mover.next(orders, snapshot, p)
+	s.take = take
+	s.wakeAfter(again)
+	if take.IsValid() {
+		s.log.Info("taking over, as was asked for", "address", take.String())
+		s.timer.Poke()
+	}
+}
+
+// outcome describes the result of orders that are carried out.
 func outcome(taken []plan.Move, refused []plan.Refusal, invalid error) speakerstatus.Moved {
 	out := speakerstatus.Moved{Reason: v1alpha1.ReasonMoved, Message: "there was nothing to take over", Addresses: addressesOf(taken)}
 	var parts []string

@@ -30,7 +30,7 @@ func TestTakeOverReason(t *testing.T) {
 		{"the owner cannot announce it", "alive", netip.Addr{}, metrics.TakenFromIneligible},
 	} {
 		s.Take = tt.take
-		if got := takenFrom(&s, addr, tt.from); got != tt.want {
+		if got := takeoverReason(&s, addr, tt.from); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -45,8 +45,8 @@ func TestVersionOfSpeakers(t *testing.T) {
 	one.Alive = []string{"n1"}
 	irrelevant := both
 	irrelevant.FactsVersion = 2
-	var c crowd
-	var g ground
+	var p peers
+	var in inputs
 	versions := map[uint64]bool{}
 	for _, step := range []struct {
 		name     string
@@ -62,8 +62,8 @@ func TestVersionOfSpeakers(t *testing.T) {
 		{"a speaker is dead", one, 1, 1, true},
 		{"the cluster changed", one, 2, 1, true},
 	} {
-		speakers, edition := c.of(step.view)
-		version := g.stand(step.cluster, edition)
+		speakers, of := p.of(step.view)
+		version := in.at(step.cluster, of)
 		if version == 0 || versions[version] == step.changed || len(speakers) != step.speakers {
 			t.Errorf("%s: version %d with %d speakers, changed must be %v", step.name, version, len(speakers), step.changed)
 		}
@@ -73,8 +73,8 @@ func TestVersionOfSpeakers(t *testing.T) {
 
 // The hand-over continues only while another node is preferred for an address that this
 // node still announces.
-func TestMayHandOver(t *testing.T) {
-	a := &Speaker{cfg: Config{Node: "n1"}}
+func TestHasSuccessor(t *testing.T) {
+	s := &Speaker{cfg: Config{Node: "n1"}}
 	own, other := []plan.Rejection{{Node: "n1"}}, []plan.Rejection{{Node: "n2"}}
 	for _, tt := range []struct {
 		name    string
@@ -86,7 +86,7 @@ func TestMayHandOver(t *testing.T) {
 		{"another node is not preferred", plan.Outcome{Reason: lb.ReasonAnnounced, Avoided: other}, false},
 		{"it is handed over", plan.Outcome{Owner: "n2", Avoided: own}, false},
 	} {
-		if got := a.mayHandOver(plan.Plan{Outcomes: []plan.Outcome{tt.outcome}}); got != tt.want {
+		if got := s.hasSuccessor(plan.Plan{Outcomes: []plan.Outcome{tt.outcome}}); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 	}

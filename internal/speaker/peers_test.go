@@ -3,13 +3,18 @@ package speaker
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// Who is not heard for a moment is not mentioned, and who is heard again no longer.
-func TestSilences(t *testing.T) {
-	var clock time.Time
-	s := silences{now: func() time.Time { return clock }, since: map[string]time.Time{}}
+// A speaker that is not heard for a moment is not reported, nor one that is heard again.
+func TestUnheard(t *testing.T) {
+	synctest.Test(t, testUnheard)
+}
+
+func testUnheard(t *testing.T) {
+	var u unheard
+	began := time.Now()
 	for _, step := range []struct {
 		at      time.Duration
 		unheard []string
@@ -24,9 +29,9 @@ func TestSilences(t *testing.T) {
 		{13 * time.Second, []string{"n2", "n3"}, []string{"n2", "n3"}},
 		{14 * time.Second, nil, nil},
 	} {
-		clock = time.Time{}.Add(step.at)
-		if long := s.note(step.unheard); !slices.Equal(long, step.long) {
-			t.Errorf("after %v it says %q, want %q", step.at, long, step.long)
+		time.Sleep(time.Until(began.Add(step.at)))
+		if u.set(step.unheard); !slices.Equal(u.long, step.long) {
+			t.Errorf("after %v it reports %q, want %q", step.at, u.long, step.long)
 		}
 	}
 }
