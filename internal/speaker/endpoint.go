@@ -102,12 +102,16 @@ func noUsableAddress(node string) speakerstatus.EndpointFault {
 // AwaitAddress returns the address of this node for the gossip, as its Node says. While
 // there is none that can be used, the Speaker says why.
 func AwaitAddress(ctx context.Context, cfg Config) (netip.Addr, error) {
+	return awaitAddress(ctx, cfg, isLocal)
+}
+
+func awaitAddress(ctx context.Context, cfg Config, isLocal func(netip.Addr) bool) (netip.Addr, error) {
 	log := cfg.Log
 	status := newStatusWriter(cfg)
 	var last speakerstatus.EndpointFault
 	var unread string // why the Node cannot be read, logged once
 	for {
-		addr, fault, err := usableAddress(ctx, cfg)
+		addr, fault, err := usableAddress(ctx, cfg, isLocal)
 		switch {
 		case err != nil:
 			if unread != err.Error() {
@@ -124,15 +128,13 @@ func AwaitAddress(ctx context.Context, cfg Config) (netip.Addr, error) {
 			}
 			last = fault
 		}
-		select {
-		case <-ctx.Done():
-			return netip.Addr{}, ctx.Err()
-		case <-time.After(addressInterval):
+		if err := sleep(ctx, addressInterval); err != nil {
+			return netip.Addr{}, err
 		}
 	}
 }
 
-func usableAddress(ctx context.Context, cfg Config) (netip.Addr, speakerstatus.EndpointFault, error) {
+func usableAddress(ctx context.Context, cfg Config, isLocal func(netip.Addr) bool) (netip.Addr, speakerstatus.EndpointFault, error) {
 	var node corev1.Node
 	if err := cfg.API.Get(ctx, client.ObjectKey{Name: cfg.Node}, &node); err != nil {
 		return netip.Addr{}, speakerstatus.EndpointFault{}, fmt.Errorf("get Node %s (is --node-name right?): %w", cfg.Node, err)
