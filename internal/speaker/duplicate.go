@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/members"
 	"github.com/fairlead-lb/fairlead/internal/nodecheck"
+	"github.com/fairlead-lb/fairlead/internal/retry"
 )
 
 // Two machines may have one node name, such as clones of a disk. The one that was there first announces
@@ -38,7 +39,7 @@ func (s *Speaker) claimNodeName(ctx context.Context) error {
 		} else {
 			s.log.Error(err, "reading this node's Speaker failed; retrying")
 		}
-		if err := sleep(ctx, tickInterval); err != nil {
+		if err := retry.Sleep(ctx, tickInterval); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/plan"
+	"github.com/fairlead-lb/fairlead/internal/retry"
 	"github.com/fairlead-lb/fairlead/internal/speakerstatus"
 )
 
@@ -128,7 +129,7 @@ func awaitAddress(ctx context.Context, cfg Config, isLocal func(netip.Addr) bool
 			}
 			last = fault
 		}
-		if err := sleep(ctx, addressInterval); err != nil {
+		if err := retry.Sleep(ctx, addressInterval); err != nil {
 			return netip.Addr{}, err
 		}
 	}

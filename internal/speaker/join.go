@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/nodecheck"
 	"github.com/fairlead-lb/fairlead/internal/notify"
 	"github.com/fairlead-lb/fairlead/internal/plan"
+	"github.com/fairlead-lb/fairlead/internal/retry"
 	"github.com/fairlead-lb/fairlead/internal/speakerstatus"
 )
 
@@ -75,37 +76,24 @@ func (s *Speaker) join(ctx context.Context) error {
 		Interfaces: s.host.interfaces, HostAddresses: s.host.others, Keys: s.membership.keyring.used, Reason: v1alpha1.ReasonJoining, Message: joining,
 	}
 	var others []netip.AddrPort
-	for {
-		err := s.status.Write(ctx, report)
-		if err == nil {
+	publish := func(ctx context.Context) (err error) {
+		if err = s.status.Write(ctx, report); err == nil {
 			others, err = s.publishedEndpoints(ctx)
 		}
-		if err == nil {
-			break
-		}
-		s.log.Error(err, "cannot publish this speaker and find the others; retrying")
-		if err := sleep(ctx, retryInterval); err != nil {
-			return err
-		}
+		return err
+	}
+	failed := func(err error) { s.log.Error(err, "cannot publish this speaker and find the others; retrying") }
+	if err := retry.Until(ctx, retryInterval, publish, failed); err != nil {
+		return err
 	}
 	for s.Gossip.Join(ctx, others); s.isDuplicate(); s.Gossip.Join(ctx, others) {
-		if err := sleep(ctx, tickInterval); err != nil {
+		if err := retry.Sleep(ctx, tickInterval); err != nil {
 			return err
 		}
 	}
 	s.assess(ctx)
 	s.hasJoined()
 	return nil
-}
-
-// sleep returns after d, or when ctx ends, with its error.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // publishedEndpoints returns the gossip endpoints of the other speakers, as the API server has

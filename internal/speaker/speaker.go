@@ -22,6 +22,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/nodecheck"
 	"github.com/fairlead-lb/fairlead/internal/notify"
 	"github.com/fairlead-lb/fairlead/internal/plan"
+	"github.com/fairlead-lb/fairlead/internal/retry"
 	"github.com/fairlead-lb/fairlead/internal/routing"
 	"github.com/fairlead-lb/fairlead/internal/speakerstatus"
 )
@@ -171,12 +172,8 @@ func (s *Speaker) loop(ctx, background context.Context) error {
 			s.readInterfaces(background)
 			s.checkKernel()
 		}
-		if rest := minTurnInterval - time.Since(began); rest > 0 {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(rest):
-			}
+		if retry.Sleep(ctx, minTurnInterval-time.Since(began)) != nil {
+			return nil
 		}
 	}
 }
