@@ -77,7 +77,7 @@ func (c *corner) gossipSecret(t *testing.T) *corev1.Secret {
 	return secret
 }
 
-// A thief of the key poisons what the speakers hold; docs/layer2.md, "Another key" and "Reset the gossip
+// A thief of the key poisons what the speakers hold; docs/security.md, "Rotate the gossip key" and "Reset the gossip
 // state after a key was stolen", undo that, and no client notices.
 func TestGossipIsPoisoned(t *testing.T) {
 	f := newFailover(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/fairlead-lb/fairlead/test/lab"
 )
 
-// The gossip key is replaced while the speakers run: docs/layer2.md, "Another key".
+// The gossip key is replaced while the speakers run: docs/security.md, "Rotate the gossip key".
 func TestGossipKeyIsReplaced(t *testing.T) {
 	f := newFailover(t)
 	w := f.begin(t, f.addresses[0])
