@@ -1,12 +1,21 @@
 package main
 
 import (
+	"cmp"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-lb/fairlead/internal/kube"
+	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
 const root = "../.."
@@ -21,35 +30,80 @@ func TestPagesAreUpToDate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, string(got)); diff != "" {
+		if diff := gocmp.Diff(want, string(got)); diff != "" {
 			t.Errorf("docs/%s is out of date; run `make generate`\n%s", name, diff)
 		}
 	}
 }
 
-// TestReasonsAreTold: a reason without a name, a meaning or a fix is one that
-// somebody meets at night and finds nothing about.
-func TestReasonsAreTold(t *testing.T) {
-	count := 0
-	for _, file := range reasonFiles {
-		sections, err := reasonsOf(filepath.Join(root, file))
-		if err != nil {
-			t.Errorf("%s: %v", file, err)
-		}
-		for _, s := range sections {
-			count += len(s.reasons)
+// fine are the reasons about which there is nothing to do: they say how it is, or end by
+// themselves.
+var fine = []string{
+	"Assigned", "Kept", "LowestFree", "FreedLongest", "Named", "Shared", "Claimed", "Announced", "NodeLeaving",
+	"Accepted", "Established", "Announcing", "Stopping", "Valid", "Moving", "Moved", "Healthy", "ChecksPassed", "InSync", "Released", "Retiring", "Bound", "Reserved",
+}
+
+// Every reason that is declared has one entry in the tables, with a meaning and, unless there
+// is nothing to do, a fix: somebody meets it at night.
+func TestEveryReasonIsInATable(t *testing.T) {
+	entries := map[string]int{}
+	for _, s := range slices.Concat(lb.ReasonSections(), kube.ReasonSections) {
+		for _, r := range s.Reasons {
+			entries[r.Name]++
+			if r.Meaning == "" || cmp.Or(r.On, s.On) == "" || strings.HasSuffix(r.Meaning, ".") || strings.HasSuffix(r.Fix, ".") {
+				t.Errorf("%s: what it is on, or its meaning, is missing, or a text ends with a full stop: %+v", r.Name, r)
+			}
+			if (r.Fix == "") != slices.Contains(fine, r.Name) {
+				t.Errorf("%s: the fix is %q", r.Name, r.Fix)
+			}
 		}
 	}
-	if count < 70 {
-		t.Errorf("found only %d reasons", count)
+	declared := map[string]int{}
+	for _, d := range constants(t, "internal/lb/reason.go") {
+		declared[d.name]++
 	}
-	undocumented := filepath.Join(t.TempDir(), "undocumented.go")
-	if err := os.WriteFile(undocumented, []byte("package x\n\nconst (\n\t// ReasonX: it is so.\n\tReasonX = \"X\"\n)\n"), 0o644); err != nil {
+	inLB := map[string]bool{}
+	for r := lb.Reason(1); r != 0; r++ { // it is a byte
+		if name := r.Text().Name; name != "" {
+			inLB[name] = true
+		}
+	}
+	if len(inLB) != len(declared) {
+		t.Errorf("%d reasons are declared in package lb, and %d have an entry", len(declared), len(inLB))
+	}
+	for _, d := range constants(t, "api/v1alpha1/names.go") {
+		if entries[d.value] == 0 {
+			t.Errorf("%s has no entry", d.name)
+		}
+	}
+	if len(entries) < 70 {
+		t.Errorf("found only %d reasons", len(entries))
+	}
+}
+
+type constant struct{ name, value string }
+
+// constants returns the constants of a Go file that are reasons of conditions or events.
+func constants(t *testing.T, file string) (out []constant) {
+	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, file), nil, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := reasonsOf(undocumented); err == nil {
-		t.Error("a constant without a fix is taken")
-	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		v, ok := n.(*ast.ValueSpec)
+		if !ok || !strings.HasPrefix(v.Names[0].Name, "Reason") && !strings.HasPrefix(v.Names[0].Name, "Event") {
+			return true
+		}
+		c := constant{name: v.Names[0].Name}
+		if len(v.Values) == 1 {
+			if literal, ok := v.Values[0].(*ast.BasicLit); ok {
+				c.value, _ = strconv.Unquote(literal.Value)
+			}
+		}
+		out = append(out, c)
+		return true
+	})
+	return out
 }
 
 // TestFieldsAreTold: a field that only its name explains is not in the reference.
@@ -73,7 +127,7 @@ func TestFieldsAreTold(t *testing.T) {
 			if (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Fatalf("got %v, want %q", err, tt.err)
 			}
-			if diff := cmp.Diff(tt.want, out.String()); diff != "" {
+			if diff := gocmp.Diff(tt.want, out.String()); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -59,7 +59,7 @@ func TestBlockedAddressIsNotAssigned(t *testing.T) {
 		},
 		{
 			"named, externalIPs of another Service", []lb.Block{inField("b")}, "a", exactly, lb.ReasonAddressOfService,
-			`cannot give 10.0.0.1: pool "p": Service default/b (spec.externalIPs) has the address; ask for another address, or remove it from that Service`,
+			`cannot give 10.0.0.1: pool "p": Service default/b (spec.externalIPs) has the address; ask for another address, or remove it from the Service that has it`,
 		},
 		{"named, its own externalIPs", []lb.Block{inField("a")}, "a", exactly, lb.ReasonAssigned, `10.0.0.1 from pool "p"`},
 		{

@@ -22,7 +22,7 @@ var lines = [][]string{
 		"internal/controller/assign", "internal/controller/claims", "internal/controller/gossipkey", "internal/speaker", "internal/controller/eventqueue",
 		"internal/controller/blocked", "internal/controller/peerstatus", "internal/controller/poolstatus", "internal/controller/advertisementstatus", "internal/controller/servicestatus",
 	},
-	{"cmd/internal/program", "internal/plugin/advice", "internal/plugin/cluster", "internal/plugin/reach", "internal/plugin/term"},
+	{"cmd/internal/program", "internal/plugin/cluster", "internal/plugin/reach", "internal/plugin/term"},
 	{"internal/plugin/cli", "internal/plugin/clustertest"},
 	{"internal/plugin/addresses", "internal/plugin/doctor", "internal/plugin/explain", "internal/plugin/importer", "internal/plugin/moves"},
 	{"internal/plugin/status"},

@@ -32,12 +32,7 @@ func (b Block) String() string {
 }
 
 // Fix says what to do so that a Service gets a usable address.
-func (b Block) Fix() string {
-	if b.Reason == ReasonAddressOfService {
-		return "ask for another address, or remove it from that Service"
-	}
-	return "ask for another address, and add this one to spec.excludes of the pool"
-}
+func (b Block) Fix() string { return b.Reason.Fix() }
 
 // Unusable reports whether clients cannot reach a Service at an address with this
 // block: a machine with the address answers for it too, or no host can use it. A Service

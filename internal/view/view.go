@@ -126,9 +126,6 @@ func families(named []v1alpha1.IPFamily) (out []lb.Family) {
 // fewSubnets is how many subnets a message lists.
 const fewSubnets = 5
 
-// NoSubnetFix says what to do about lb.ReasonNoSubnet.
-const NoSubnetFix = "use addresses of a subnet of the nodes, or, if the address is routed to the nodes' network, name spec.interfaces in the L2Advertisement"
-
 // NoSubnet says that no node has a subnet with the address (lb.ReasonNoSubnet), and which
 // subnets there are.
 func (v *View) NoSubnet(a netip.Addr) string {

@@ -168,7 +168,7 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 		f.untilWhole(t)
 		t.Cleanup(func() { f.heal(t) })
 		must(t, f.Partition([]string{"n3"}, []string{"n1", "n2"}))
-		f.doctor(t, "speaker n3", "port 7946, UDP and TCP")
+		f.doctor(t, "speaker n3", "open port 7946 (TCP and UDP)")
 	})
 	t.Run("gossip port filtered between two nodes", func(t *testing.T) {
 		f.untilWhole(t)
@@ -181,7 +181,7 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 				}
 				return says(sp.Status.Conditions, ready, true, v1alpha1.ReasonAnnouncing, "3 speakers in touch; only others hear "+other)
 			})
-			f.doctor(t, "speaker "+node, "does not hear "+other+", and others do", "port 7946, UDP and TCP")
+			f.doctor(t, "speaker "+node, "does not hear "+other+", and others do", "open port 7946 (TCP and UDP)")
 		}
 	})
 	f.untilWhole(t)

@@ -134,7 +134,7 @@ func layer2(v *view.View, a *view.Announcement) protocol {
 		p.pending = true
 		p.text = "no node reports that it announces the address yet; candidates: " + kube.Some(l.Good, fewNodes)
 	case lb.ReasonNoSubnet:
-		p.text = v.NoSubnet(addr) + "; " + view.NoSubnetFix
+		p.text = v.NoSubnet(addr) + "; " + lb.ReasonNoSubnet.Fix()
 		if others := slices.DeleteFunc(slices.Clone(l.Rejected), plan.Rejection.LacksInterface); len(others) > 0 {
 			p.text += "; " + rejections(others, family)
 		}

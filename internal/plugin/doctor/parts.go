@@ -15,7 +15,6 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/election"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 	"github.com/fairlead-lb/fairlead/internal/plugin/term"
 )
@@ -180,26 +179,17 @@ func endpoints(c *cluster.Cluster) []Finding {
 
 // kubeProxy finds nodes that would announce addresses and serve nobody.
 func kubeProxy(c *cluster.Cluster) []Finding {
-	return unwell(c, Problem, v1alpha1.ConditionKubeProxyHealthy, func(node, _ string) string {
-		return fmt.Sprintf("kubectl get pods -n kube-system -o wide --field-selector spec.nodeName=%s, and the log of kube-proxy", node)
-	})
+	return unwell(c, Problem, v1alpha1.ConditionKubeProxyHealthy, kube.ReasonFixOn)
 }
 
 // kernels finds nodes whose kernels or networks defeat announcing, as their speakers
 // say. What all of them heard on the network is one finding.
 func kernels(c *cluster.Cluster) []Finding {
 	var g gathered
-	for _, f := range unwell(c, Problem, v1alpha1.ConditionNetworkReady, kernelFix) {
+	for _, f := range unwell(c, Problem, v1alpha1.ConditionNetworkReady, kube.ReasonFixOn) {
 		g.add(f)
 	}
 	return g.list
-}
-
-func kernelFix(node, reason string) string {
-	if reason == v1alpha1.ReasonDHCPInPool {
-		return "as it says; a change of the pool counts at once, what a DHCP server gave is forgotten a day after it was last heard of, or when the speaker restarts"
-	}
-	return fmt.Sprintf("on node %s, as it says; the speaker looks again within seconds", node)
 }
 
 // unwell finds nodes of which the speaker says that a condition is False. The fix is
@@ -224,7 +214,7 @@ func conflicts(c *cluster.Cluster) (out []Finding) {
 	for _, address := range slices.Sorted(maps.Keys(c.View.Conflicts)) {
 		f := Finding{
 			Severity: Problem, About: []string{"address " + address}, Says: "a host outside of the cluster has it too, so Fairlead is quiet about it",
-			Fix: advice.For(lb.ReasonConflict),
+			Fix: lb.ReasonConflict.Fix(),
 		}
 		for _, x := range c.View.Conflicts[address] {
 			switch {
@@ -291,7 +281,7 @@ func excluded(c *cluster.Cluster) (out []Finding) {
 	}
 	f := Finding{
 		Severity: Note, Says: "announces only while no better node is available: " + lb.ReasonNodeExcluded.Words(),
-		Fix: "if that is not wanted: " + strings.ReplaceAll(advice.For(lb.ReasonNodeExcluded), "NAME", strings.Join(names, " ")),
+		Fix: "if that is not wanted: " + lb.ReasonNodeExcluded.FixOn(strings.Join(names, " ")),
 	}
 	for _, n := range names {
 		f.About = append(f.About, "node "+n)

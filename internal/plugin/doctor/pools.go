@@ -12,7 +12,6 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/config"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 	"github.com/fairlead-lb/fairlead/internal/plugin/term"
 )
@@ -28,7 +27,7 @@ func objects(c *cluster.Cluster) (out []Finding) {
 			return
 		}
 		f := Finding{
-			Severity: Problem, About: []string{kind + " " + name}, Says: ready.Message, Fix: objectFixes[ready.Reason],
+			Severity: Problem, About: []string{kind + " " + name}, Says: ready.Message, Fix: kube.ReasonFix(ready.Reason),
 			Evidence: []string{fmt.Sprintf("Ready is False, %s, for %s", ready.Reason, c.Age(ready.LastTransitionTime))},
 		}
 		if ready.Reason == v1alpha1.ReasonDisabled || ready.Reason == v1alpha1.ReasonInUse {
@@ -49,19 +48,6 @@ func objects(c *cluster.Cluster) (out []Finding) {
 		add("BGPAdvertisement", c.BGPAdvertisements[i].Name, &c.BGPAdvertisements[i], c.BGPAdvertisements[i].Status.Conditions)
 	}
 	return out
-}
-
-// objectFixes are what to do about reasons of Ready conditions whose message does
-// not say so.
-var objectFixes = map[string]string{
-	v1alpha1.ReasonOverlap:           advice.For(lb.ReasonPoolOverlap),
-	v1alpha1.ReasonHostAnswersAll:    "find the host by its MAC and turn off proxy ARP, an NDP proxy or the other load balancer on it, or take the range that it answers for out of spec.addresses",
-	v1alpha1.ReasonPoolNotFound:      "create the pool, or correct its name",
-	v1alpha1.ReasonPeerNotFound:      "create the BGPPeer, or correct its name",
-	v1alpha1.ReasonCommunityNotFound: "create a Community with the alias, or correct its name",
-	v1alpha1.ReasonInvalid:           "correct the field that is named",
-	v1alpha1.ReasonDisabled:          "remove spec.disabled when it is to give addresses again",
-	v1alpha1.ReasonInUse:             "nothing; it goes when its addresses are given back",
 }
 
 // network is one whose addresses are no pool's to give.
@@ -159,7 +145,7 @@ func poolSubnet(c *cluster.Cluster) (out []Finding) {
 			}
 			out = append(out, Finding{
 				Severity: Problem, About: []string{"IPAddressPool " + pool.Name}, Says: fmt.Sprintf("%s of %s cannot be announced: %s", end, r, c.View.NoSubnet(end)),
-				Evidence: []string{"no L2Advertisement of the pool names interfaces, and no BGPAdvertisement is for it"}, Fix: advice.For(lb.ReasonNoSubnet),
+				Evidence: []string{"no L2Advertisement of the pool names interfaces, and no BGPAdvertisement is for it"}, Fix: lb.ReasonNoSubnet.Fix(),
 			})
 		}
 	}
@@ -198,7 +184,7 @@ func poolUse(c *cluster.Cluster) (out []Finding) {
 				continue
 			}
 			f := Finding{
-				Severity: Warning, About: []string{"IPAddressPool " + p.Name}, Fix: advice.For(lb.ReasonExhausted),
+				Severity: Warning, About: []string{"IPAddressPool " + p.Name}, Fix: lb.ReasonExhausted.Fix(),
 				Says: fmt.Sprintf("%d of %.0f %s addresses are in use", u.used, whole, u.family),
 			}
 			out = append(out, f)
@@ -210,7 +196,7 @@ func poolUse(c *cluster.Cluster) (out []Finding) {
 // poolAnnounced finds pools whose addresses nobody will announce.
 func poolAnnounced(c *cluster.Cluster) (out []Finding) {
 	if len(c.Pools) == 0 {
-		return []Finding{{Severity: Note, Says: "there is no IPAddressPool, so no Service gets an address", Fix: advice.For(lb.ReasonNoPool)}}
+		return []Finding{{Severity: Note, Says: "there is no IPAddressPool, so no Service gets an address", Fix: lb.ReasonNoPool.Fix()}}
 	}
 	for i := range c.Pools {
 		name := c.Pools[i].Name

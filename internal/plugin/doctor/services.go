@@ -14,7 +14,6 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/plan"
-	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 	"github.com/fairlead-lb/fairlead/internal/view"
 )
@@ -40,7 +39,7 @@ func pending(c *cluster.Cluster) []Finding {
 			})
 		case condition != nil && condition.Status == metav1.ConditionFalse:
 			g.add(Finding{
-				Severity: Problem, About: []string{about}, Says: condition.Message, Fix: advice.For(advice.Reason(condition.Reason)),
+				Severity: Problem, About: []string{about}, Says: condition.Message, Fix: lb.ReasonFrom(condition.Reason).Fix(),
 				Evidence: []string{fmt.Sprintf("%s: %s for %s", about, condition.Reason, c.Age(condition.LastTransitionTime))},
 			})
 		}
@@ -121,7 +120,7 @@ func announced(c *cluster.Cluster) []Finding {
 			for _, s := range strained(&found) {
 				g.add(Finding{
 					Severity: Note, About: about, Says: fmt.Sprintf("is announced by %s, which %s: no better node is available", s.Node, s.Reason.Words()),
-					Evidence: []string{a.String()}, Fix: strings.ReplaceAll(advice.For(s.Reason), "NAME", s.Node),
+					Evidence: []string{a.String()}, Fix: s.Reason.FixOn(s.Node),
 				})
 			}
 		case why == lb.ReasonConflict, why == lb.ReasonNotOwner && c.Read.Sub(assignedAt(c, found.Users)) < patience:
@@ -215,11 +214,11 @@ func reasons(list []plan.Rejection) (out []lb.Reason) {
 // fix says what to do so that the address is announced.
 func fix(a *view.Announcement) string {
 	if a.Why() != lb.ReasonNoCandidate {
-		return advice.For(a.Why())
+		return a.Why().Fix()
 	}
 	var out []string
 	for _, r := range reasons(a.Rejected()) {
-		out = append(out, advice.For(r))
+		out = append(out, r.Fix())
 	}
 	return joined(out...)
 }

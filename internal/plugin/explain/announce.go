@@ -11,7 +11,6 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/lb"
 	"github.com/fairlead-lb/fairlead/internal/plan"
-	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 	"github.com/fairlead-lb/fairlead/internal/plugin/term"
 	"github.com/fairlead-lb/fairlead/internal/view"
@@ -248,7 +247,7 @@ func judge(name string, s *lb.Scope, chosen []string, g lb.Grant) Advert {
 // fixes are what to do so that the address is announced in this way.
 func (w *Way) fixes() (out []string) {
 	if w.why != lb.ReasonNoCandidate {
-		return []string{advice.For(w.why)}
+		return []string{w.why.Fix()}
 	}
 	nodes := map[lb.Reason][]string{}
 	var order []lb.Reason
@@ -259,7 +258,7 @@ func (w *Way) fixes() (out []string) {
 		nodes[r.Reason] = append(nodes[r.Reason], r.Node)
 	}
 	for _, r := range order {
-		if fix := advice.For(r); fix != "" {
+		if fix := r.Fix(); fix != "" {
 			out = append(out, some(nodes[r])+": "+fix)
 		}
 	}

@@ -98,7 +98,7 @@ func TestService(t *testing.T) {
 		"selector without match": {func(c *clustertest.Cluster) {
 			c.L2Advertisements[0].Spec.ServiceSelectors = []v1alpha1.LabelSelector{{MatchLabels: map[string]v1alpha1.LabelValue{"tier": "public"}}}
 			c.Announce("", "172.30.0.100")
-		}, NotAnnounced, "no L2Advertisement or BGPAdvertisement selects the Service", "let the selectors of one choose"},
+		}, NotAnnounced, "no L2Advertisement or BGPAdvertisement selects the Service", "have the selectors of one select"},
 		"no endpoints": {func(c *clustertest.Cluster) {
 			c.Serve("shop", "web")
 			c.Announce("", "172.30.0.100")
@@ -116,7 +116,7 @@ func TestService(t *testing.T) {
 			c.Speaker("n2").Status.Interfaces[0].Up = false
 			c.Speaker("n3").Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonStopping, "the speaker has stopped")
 		}, NotAnnounced, "n1 not selected by the advertisement's nodeSelectors; n2 has an interface for the address, but it is down; n3 its speaker is not alive",
-			"n2: plug the cable"},
+			"n2: connect the cable"},
 		"excluded node": {func(c *clustertest.Cluster) {
 			c.Node("n3").Labels[corev1.LabelNodeExcludeBalancers] = ""
 		}, Healthy, "from n1", "nothing"},

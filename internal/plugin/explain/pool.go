@@ -10,7 +10,6 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 	"github.com/fairlead-lb/fairlead/internal/plugin/term"
 )
@@ -187,11 +186,11 @@ func (r *PoolReport) advise(p *v1alpha1.IPAddressPool) {
 	for _, u := range r.Use {
 		if u.Free == 0 && !p.Spec.Disabled {
 			r.Notes = append(r.Notes, fmt.Sprintf("it has no free %s address", u.Family))
-			r.Next = append(r.Next, advice.For(lb.ReasonExhausted))
+			r.Next = append(r.Next, lb.ReasonExhausted.Fix())
 		}
 	}
 	if c, _ := cluster.Ready(p.Status.Conditions); c.Reason == v1alpha1.ReasonOverlap {
-		r.Next = append(r.Next, advice.For(lb.ReasonPoolOverlap))
+		r.Next = append(r.Next, lb.ReasonPoolOverlap.Fix())
 	}
 	if len(r.Next) == 0 {
 		r.Next = []string{"nothing"}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/fairlead-lb/fairlead/internal/kube"
 	"github.com/fairlead-lb/fairlead/internal/lb"
-	"github.com/fairlead-lb/fairlead/internal/plugin/advice"
 	"github.com/fairlead-lb/fairlead/internal/plugin/cluster"
 	"github.com/fairlead-lb/fairlead/internal/plugin/term"
 )
@@ -214,7 +213,7 @@ func whyThis(req *lb.Request, a netip.Addr, record kube.Record) string {
 		return fmt.Sprintf("kept by IPAddressClaim %q", req.Claim)
 	}
 	assigned, _ := record.Of(a)
-	if picked := advice.Reason(assigned.Picked); picked != 0 {
+	if picked := lb.ReasonFrom(assigned.Picked); picked != 0 {
 		return picked.Words()
 	}
 	return ""
@@ -284,7 +283,7 @@ func (r *ServiceReport) conclude(c *cluster.Cluster, svc *corev1.Service, d *clu
 		r.pending(d.Now.String(), refusals(d.Now.Refusals)...)
 		r.claimElsewhere(c, &d.Request, svc.Namespace)
 	case len(r.Addresses) == 0 && condition != nil && condition.Status == metav1.ConditionFalse:
-		r.pending("the controller says: "+condition.Message, advice.Reason(condition.Reason))
+		r.pending("the controller says: "+condition.Message, lb.ReasonFrom(condition.Reason))
 	case len(r.Addresses) == 0:
 		r.State, r.Cause = Pending, "a pool has an address for it, and "+cmp.Or(leaderless(c), "the controller has not given it yet")
 		r.Next = []string{controllerFix(c)}
@@ -303,7 +302,7 @@ func (r *ServiceReport) pending(cause string, reasons ...lb.Reason) {
 		r.Cause = cause + "; " + r.Cause
 	}
 	for _, reason := range reasons {
-		r.do(advice.For(reason))
+		r.do(reason.Fix())
 	}
 }
 
@@ -450,7 +449,7 @@ func (a *AddressPart) remedies() (out []string) {
 	for _, w := range a.ways() {
 		for _, c := range w.Candidates {
 			if c.Verdict == Announces {
-				out = append(out, strings.ReplaceAll(advice.For(advice.Reason(c.Reason)), "NAME", c.Node))
+				out = append(out, lb.ReasonFrom(c.Reason).FixOn(c.Node))
 			}
 		}
 	}
