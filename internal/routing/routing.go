@@ -40,13 +40,23 @@ type Wanted struct {
 	Faults map[string]*kube.Fault     // by peer: why this node has no session, or not as written
 }
 
+// engine has the BGP sessions; bgp.Engine documents the methods.
+type engine interface {
+	Apply(peers []lb.BGPPeer, routes []lb.BGPRoute) []bgp.Refusal
+	Sessions() []bgp.Session
+	Changed() <-chan struct{}
+	Readdress()
+	Drain(ctx context.Context, wait time.Duration, message string)
+	Close()
+}
+
 // Routes has the sessions with routers and what is advertised in them. Without peers it does
 // nothing. Its methods are for one goroutine, but for Measure, Changed and Run.
 type Routes struct {
 	cfg    Config
 	log    logr.Logger
 	now    func() time.Time
-	engine *bgp.Engine
+	engine engine
 	paths  *paths
 
 	drains  drains
