@@ -36,7 +36,7 @@ func TestCauseOfSilenceIsNamed(t *testing.T) {
 		{
 			name: "advertisement of pools with labels", reason: "NoAdvertisement", says: []string{"no L2Advertisement or BGPAdvertisement selects the Service"},
 			advert: v1alpha1.L2AdvertisementSpec{IPAddressPoolSelectors: matching("tier", "edge")}, text: "is not for pool",
-			about: "IPAddressPool", because: []string{"no advertisement is for it"},
+			about: "IPAddressPool", because: []string{"no advertisement selects it"},
 		},
 		{
 			name: "interfaces that no node has", reason: "NoCandidate", says: []string{"n1, n2, n3 has no interface in the address's subnet, or that the advertisement names"},

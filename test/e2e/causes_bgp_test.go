@@ -129,7 +129,7 @@ func TestCauseOfRoutersSilenceIsNamed(t *testing.T) {
 		c.untilAdvert(t, all, v1alpha1.ReasonPeerNotFound, `spec.peers: there is no "r9"`)
 		c.isSilent(t, svc, "NoCandidate", "n1, n2, n3 has no BGPPeer that is to be told")
 		c.doctor(t, "BGPAdvertisement all", `spec.peers: there is no "r9"`, "create the BGPPeer, or correct its name")
-		if text := c.plugin(t, "explain", "peer", "r2"); !hasAll(text, "no BGPAdvertisement is for it, so it is told of no address") {
+		if text := c.plugin(t, "explain", "peer", "r2"); !hasAll(text, "no BGPAdvertisement selects it, so no address is advertised to it") {
 			t.Errorf("it says\n%s", text)
 		}
 	})

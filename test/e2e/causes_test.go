@@ -200,8 +200,8 @@ func TestCauseOfNoAddressIsNamed(t *testing.T) {
 		must(t, c.Process("controller").Stop(t.Context()))
 		t.Cleanup(func() { c.startController(t) })
 		svc := c.service(t, "broken")
-		c.explain(t, svc, "Pending", "no controller leads")
-		c.doctor(t, "controller", "no controller leads: the last one stopped")
+		c.explain(t, svc, "Pending", "no controller is active")
+		c.doctor(t, "controller", "no controller is active (the last one stopped)")
 	})
 }
 

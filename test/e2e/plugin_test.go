@@ -179,7 +179,7 @@ func TestPluginNamesTheCause(t *testing.T) {
 		svc := served(t, c.service(t, "quiet"))
 		c.addresses(t, svc)
 		c.explain(t, svc, "NotAnnounced", "no L2Advertisement or BGPAdvertisement selects the Service")
-		c.doctor(t, "IPAddressPool "+p.Name, "no advertisement is for it")
+		c.doctor(t, "IPAddressPool "+p.Name, "no advertisement selects it")
 	})
 	t.Run("selector without match", func(t *testing.T) {
 		lan(t, some)

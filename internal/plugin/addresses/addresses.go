@@ -38,7 +38,7 @@ type Row struct {
 	Layer2   string      `json:"layer2,omitempty"`
 	BGP      []string    `json:"bgp,omitempty"` // the nodes that announce it to routers
 	Owned    metav1.Time `json:"ownedSince,omitzero"`
-	Why      string      `json:"reason,omitempty"` // why nobody announces it
+	Why      string      `json:"reason,omitempty"` // why no node announces it
 
 	age, owned string
 }
@@ -160,7 +160,7 @@ func (r *Row) cells(wide bool) []term.Text {
 	announced := term.Say("%s", strings.Join(by, ", "))
 	switch {
 	case r.Why != "":
-		announced = term.In(term.Bad, "nobody: %s", r.Why)
+		announced = term.In(term.Bad, "no node: %s", r.Why)
 	case len(r.Services) == 0:
 		announced = term.In(term.Faint, "-")
 	}

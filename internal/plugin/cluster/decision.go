@@ -18,11 +18,11 @@ import (
 
 // Decision is what the controller answers a Service's request for addresses.
 type Decision struct {
-	Request lb.Request
-	Invalid error       // names the annotation or field that cannot be understood
-	Now     lb.Decision // with what the Service has
-	Anew    lb.Decision // what it would be given if it had nothing: which pools are asked, and what they say
-	Foreign bool        // it has addresses that are not ours to touch
+	Request     lb.Request
+	Invalid     error       // names the annotation or field that cannot be understood
+	Now         lb.Decision // with what the Service has
+	FromScratch lb.Decision // what it would get if it had no address: the pools that are asked, and their answers
+	Foreign     bool        // it has addresses that are not ours to touch
 }
 
 // Decide asks the controllers' own ledger, restored from what was read, about a
@@ -39,7 +39,7 @@ func (c *Cluster) Decide(svc *corev1.Service) (Decision, error) {
 	}
 	bare := svc.DeepCopy()
 	bare.Status = corev1.ServiceStatus{}
-	d.Anew, _, err = c.ask(reader{objects: &c.Objects, without: svc}, bare, req)
+	d.FromScratch, _, err = c.ask(reader{objects: &c.Objects, without: svc}, bare, req)
 	return d, err
 }
 

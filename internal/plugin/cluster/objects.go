@@ -24,7 +24,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/kube"
 )
 
-// leaseName is the lease by which controllers agree on who leads.
+// leaseName is the lease by which controllers elect the active one.
 const leaseName = "fairlead-controller"
 
 // Install says how Fairlead was installed.
@@ -46,7 +46,7 @@ type Objects struct {
 	Nodes             []corev1.Node
 	Namespaces        []corev1.Namespace
 	ServiceCIDRs      []networkingv1.ServiceCIDR // none in clusters that do not tell
-	Lease             *coordinationv1.Lease      // of the controller that leads; nil when there is none, or it may not be read
+	Lease             *coordinationv1.Lease      // of the active controller; nil when there is none, or it may not be read
 
 	// Unread are what could not be read, and why. A report goes without it and says so.
 	Unread []string

@@ -24,7 +24,7 @@ func TestExamine(t *testing.T) {
 	}{
 		"well": {func(*clustertest.Cluster) {}, nil},
 		"no controller": {func(c *clustertest.Cluster) { c.Lease = nil },
-			[]string{"Problem controller no controller has ever led"}},
+			[]string{"Problem controller no controller has ever been active"}},
 		"no right to see the lease": {func(c *clustertest.Cluster) {
 			c.Lease, c.Unread = nil, []string{"Lease fairlead-system/fairlead-controller: forbidden"}
 		}, nil},
@@ -39,7 +39,7 @@ func TestExamine(t *testing.T) {
 				c.Claims = append(c.Claims, v1alpha1.IPAddressClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, DeletionTimestamp: ptr.To(clustertest.Ago(time.Minute)), Finalizers: finalizers}})
 			}
 			slices.SortFunc(c.Claims, func(x, y v1alpha1.IPAddressClaim) int { return strings.Compare(x.Name, y.Name) })
-		}, []string{"Problem controller no controller has ever led", "Problem deletion the deletion does not end", "Problem deletion the deletion does not end", "Problem deletion the deletion does not end"}},
+		}, []string{"Problem controller no controller has ever been active", "Problem deletion the deletion does not end", "Problem deletion the deletion does not end", "Problem deletion the deletion does not end"}},
 		"a deletion that an active controller completes": {func(c *clustertest.Cluster) {
 			c.Pools[0].DeletionTimestamp, c.Pools[0].Finalizers = ptr.To(clustertest.Ago(time.Minute)), []string{v1alpha1.FinalizerPoolInUse}
 			c.Pools[0].Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonInUse, "being deleted; waits for "+v1alpha1.FinalizerPoolInUse)
@@ -211,7 +211,7 @@ func TestExamine(t *testing.T) {
 		"pool nobody announces": {func(c *clustertest.Cluster) {
 			c.L2Advertisements[0].Spec.IPAddressPools = []v1alpha1.ObjectName{"lan"}
 			c.AddPool("spare", "198.51.100.0/25")
-		}, []string{"Warning pool-announced no advertisement is for it"}},
+		}, []string{"Warning pool-announced no advertisement selects it"}},
 		"excluded control plane": {func(c *clustertest.Cluster) { c.Node("n3").Labels[corev1.LabelNodeExcludeBalancers] = "" },
 			[]string{"Note excluded only while no better node is available"}},
 		"drained": {func(c *clustertest.Cluster) {

@@ -21,14 +21,14 @@ import (
 
 // The checks of Fairlead's own parts: controller, speakers, and what they stand on.
 
-// controller finds that nobody gives addresses.
+// controller finds that no controller assigns addresses.
 func controller(c *cluster.Cluster) []Finding {
 	why, evidence := c.Leaderless()
 	if why == "" {
 		return nil
 	}
 	return []Finding{{
-		Severity: Problem, About: []string{"controller"}, Says: why + "; Services get no addresses, what they have goes on",
+		Severity: Problem, About: []string{"controller"}, Says: why + ": new Services get no address; existing addresses keep working",
 		Evidence: []string{evidence}, Fix: c.ControllerFix(),
 	}}
 }
@@ -141,7 +141,7 @@ func gossipKeys(c *cluster.Cluster) []Finding {
 		if s.Status.Gossip != nil && s.Status.Gossip.KeyFault != "" {
 			g.add(Finding{
 				Severity: Problem, About: []string{"speaker " + s.Name}, Says: "not all gossip keys are in use: " + s.Status.Gossip.KeyFault,
-				Evidence: []string{fmt.Sprintf("Speaker %s: it goes on with %s", s.Name, strings.Join(s.Status.GossipKeys, ", "))},
+				Evidence: []string{fmt.Sprintf("Speaker %s: it keeps %s", s.Name, strings.Join(s.Status.GossipKeys, ", "))},
 				Fix:      fmt.Sprintf("correct Secret %s/%s; a speaker that starts now cannot join", c.Install.Namespace, kube.GossipSecret),
 			})
 		}

@@ -145,7 +145,7 @@ func poolSubnet(c *cluster.Cluster) (out []Finding) {
 			}
 			out = append(out, Finding{
 				Severity: Problem, About: []string{"IPAddressPool " + pool.Name}, Says: fmt.Sprintf("%s of %s cannot be announced: %s", end, r, c.View.NoSubnet(end)),
-				Evidence: []string{"no L2Advertisement of the pool names interfaces, and no BGPAdvertisement is for it"}, Fix: lb.ReasonNoSubnet.Fix(),
+				Evidence: []string{"no L2Advertisement of the pool names interfaces, and no BGPAdvertisement selects it"}, Fix: lb.ReasonNoSubnet.Fix(),
 			})
 		}
 	}
@@ -209,7 +209,7 @@ func poolAnnounced(c *cluster.Cluster) (out []Finding) {
 		}
 		if !chosen {
 			out = append(out, Finding{
-				Severity: Warning, About: []string{"IPAddressPool " + name}, Says: "no advertisement is for it: its addresses are given, and not announced",
+				Severity: Warning, About: []string{"IPAddressPool " + name}, Says: "no advertisement selects it: its addresses are assigned, but not announced",
 				Fix: "create an L2Advertisement or a BGPAdvertisement for it",
 			})
 		}

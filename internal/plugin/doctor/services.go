@@ -35,7 +35,7 @@ func pending(c *cluster.Cluster) []Finding {
 			g.add(Finding{
 				Severity: Warning, About: []string{about}, Says: "the controller has not looked at it yet",
 				Evidence: []string{fmt.Sprintf("%s is %s old and has no condition", about, c.Age(svc.CreationTimestamp))},
-				Fix:      "see whether the controller runs",
+				Fix:      "check that the controller runs",
 			})
 		case condition != nil && condition.Status == metav1.ConditionFalse:
 			g.add(Finding{

@@ -123,7 +123,7 @@ func (r *AddressReport) Text(p *term.Page, _ bool) {
 	if len(r.Services) > 0 {
 		p.Line()
 	}
-	p.Field("Says", term.In(tone, "%s", r.Cause))
+	p.Field("Status", term.In(tone, "%s", r.Cause))
 	list(p, "Note", r.Notes)
-	list(p, "Do", r.Next)
+	list(p, "Next step", r.Next)
 }

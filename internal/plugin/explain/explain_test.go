@@ -75,12 +75,12 @@ func TestService(t *testing.T) {
 		"controller slow": {func(c *clustertest.Cluster) {
 			pending(c, "", "")
 			c.Service("shop", "web").Status.Conditions = nil
-		}, Pending, "the controller has not given it yet", "the log of the controller that leads, cp_1"},
+		}, Pending, "the controller has not given it yet", "the log of the active controller, cp_1"},
 		"controller away": {func(c *clustertest.Cluster) {
 			pending(c, "", "")
 			c.Service("shop", "web").Status.Conditions = nil
 			c.Lease.Spec.HolderIdentity = nil
-		}, Pending, "a pool has an address for it, and no controller leads: the last one stopped", "see whether the controller runs"},
+		}, Pending, "a pool has an address for it, and no controller is active (the last one stopped)", "check that the controller runs"},
 		"claim of another namespace": {func(c *clustertest.Cluster) {
 			pending(c, "ClaimNotFound", "")
 			metav1.SetMetaDataAnnotation(&c.Service("shop", "web").ObjectMeta, v1alpha1.AnnotationClaim, "kept")

@@ -104,7 +104,7 @@ func (r *PeerReport) advise() {
 		r.Next = append(r.Next, "let spec.nodeSelectors choose nodes that run a speaker")
 	}
 	if !slices.ContainsFunc(r.Adverts, func(a Advert) bool { return a.Chooses }) {
-		r.Notes = append(r.Notes, "no BGPAdvertisement is for it, so it is told of no address")
+		r.Notes = append(r.Notes, "no BGPAdvertisement selects it, so no address is advertised to it")
 		r.Next = append(r.Next, "create a BGPAdvertisement, or name the peer in one's spec.peers")
 	}
 	if len(r.Next) == 0 {
@@ -121,7 +121,7 @@ func (r *PeerReport) Text(p *term.Page, _ bool) {
 	p.Line(term.In(term.Strong, "BGPPeer %s", r.Peer), term.In(tone, "%s", r.Says))
 	p.Line()
 	p.Field("Router", term.Say("%s", r.Router))
-	adverts(p, "Told by", "is for it", r.Adverts)
+	adverts(p, "Adverts", "selects it", r.Adverts)
 	p.Field("Sessions", term.Say("%d of %d are up", r.Up, r.Wanted))
 	var rows [][]term.Text
 	for _, s := range r.Sessions {
@@ -130,7 +130,7 @@ func (r *PeerReport) Text(p *term.Page, _ bool) {
 	p.Table(2, []string{"", "NODE", "STATE", "SINCE", "ROUTES", "BFD", ""}, rows)
 	p.Line()
 	list(p, "Note", r.Notes)
-	list(p, "Do", r.Next)
+	list(p, "Next step", r.Next)
 }
 
 func (s *Session) row() []term.Text {

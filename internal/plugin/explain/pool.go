@@ -180,7 +180,7 @@ func (r *PoolReport) waiting(c *cluster.Cluster) {
 func (r *PoolReport) advise(p *v1alpha1.IPAddressPool) {
 	chooses := func(a Advert) bool { return a.Chooses }
 	if !slices.ContainsFunc(r.Layer2, chooses) && !slices.ContainsFunc(r.BGP, chooses) {
-		r.Notes = append(r.Notes, "no advertisement is for it: its addresses are given, and not announced")
+		r.Notes = append(r.Notes, "no advertisement selects it: its addresses are assigned, but not announced")
 		r.Next = append(r.Next, "create an L2Advertisement or a BGPAdvertisement for it")
 	}
 	for _, u := range r.Use {
@@ -225,7 +225,7 @@ func (r *PoolReport) Text(p *term.Page, wide bool) {
 	}
 	p.Line()
 	list(p, "Note", r.Notes)
-	list(p, "Do", r.Next)
+	list(p, "Next step", r.Next)
 }
 
 // adverts lists advertisements, and what those do that choose what the report is
@@ -242,16 +242,16 @@ func adverts(p *term.Page, label, do string, all []Advert) {
 	}
 }
 
-// holders lists who has addresses of the pool, the first few unless all are wanted.
+// holders lists the holders of the pool's addresses, the first few unless all are wanted.
 func (r *PoolReport) holders(p *term.Page, wide bool) {
 	const few = 10
 	shown := r.Used
 	if !wide {
 		shown = shown[:min(few, len(shown))]
 	}
-	label := "Given"
+	label := "In use"
 	for _, h := range shown {
-		p.Field(label, term.Say("%s", h.Address), term.Say("to %s", strings.Join(h.By, ", ")))
+		p.Field(label, term.Say("%s", h.Address), term.Say("by %s", strings.Join(h.By, ", ")))
 		label = ""
 	}
 	if more := len(r.Used) - len(shown); more > 0 {

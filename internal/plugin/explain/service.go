@@ -107,14 +107,14 @@ func (r *ServiceReport) class(c *cluster.Cluster, svc *corev1.Service) bool {
 	case class == nil && !c.Class.Classless:
 		r.Class = "none, and Services without spec.loadBalancerClass are not Fairlead's here"
 		r.Cause = "its class is not Fairlead's"
-		r.Next = []string{"make the Service anew with spec.loadBalancerClass: " + c.Class.Name + "; the field cannot be changed"}
+		r.Next = []string{"recreate the Service with spec.loadBalancerClass: " + c.Class.Name + "; the field cannot be changed"}
 	case class == nil:
 		r.Class = "none: Services without spec.loadBalancerClass are Fairlead's"
 		return true
 	case *class != c.Class.Name:
 		r.Class = fmt.Sprintf("%q, which is not Fairlead's (%q)", *class, c.Class.Name)
 		r.Cause = fmt.Sprintf("spec.loadBalancerClass is %q: the Service is another controller's", *class)
-		r.Next = []string{"make the Service anew without spec.loadBalancerClass, or with " + c.Class.Name + "; the field cannot be changed"}
+		r.Next = []string{"recreate the Service without spec.loadBalancerClass, or with " + c.Class.Name + "; the field cannot be changed"}
 	default:
 		r.Class = fmt.Sprintf("%q: Fairlead's", *class)
 		return true
@@ -157,7 +157,7 @@ func pools(c *cluster.Cluster, svc *corev1.Service, d *cluster.Decision) (out []
 		}
 		mentioned[v.Pool] = true
 	}
-	for _, r := range slices.Concat(d.Anew.Passed, d.Anew.Refusals) {
+	for _, r := range slices.Concat(d.FromScratch.Passed, d.FromScratch.Refusals) {
 		if r.Pool != "" {
 			add(PoolVerdict{Pool: r.Pool, Asked: true, Words: refusal(r)})
 		}
@@ -170,7 +170,7 @@ func pools(c *cluster.Cluster, svc *corev1.Service, d *cluster.Decision) (out []
 	}
 	for i := range c.Pools {
 		name := c.Pools[i].Name
-		gives := slices.ContainsFunc(d.Anew.Grants, func(g lb.Grant) bool { return g.Pool == name })
+		gives := slices.ContainsFunc(d.FromScratch.Grants, func(g lb.Grant) bool { return g.Pool == name })
 		switch {
 		case given[name] != nil:
 			add(PoolVerdict{Pool: name, Asked: true, Gives: true, Words: "gave " + strings.Join(given[name], ", ")})
@@ -237,7 +237,7 @@ func endpoints(c *cluster.Cluster, svc *corev1.Service) string {
 	case all > 0:
 		return fmt.Sprintf("%d, and none is ready", all)
 	case len(svc.Spec.Selector) == 0:
-		return "none: the Service has no spec.selector, and nobody wrote an EndpointSlice for it"
+		return "none: the Service has no spec.selector, and there is no EndpointSlice for it"
 	default:
 		return fmt.Sprintf("none: no pod has the labels of spec.selector (%s)", labels.FormatLabels(svc.Spec.Selector))
 	}
@@ -278,7 +278,7 @@ func (r *ServiceReport) conclude(c *cluster.Cluster, svc *corev1.Service, d *clu
 	case d.Foreign:
 		r.State = NotOurs
 		r.Cause = fmt.Sprintf("it has %v, which is of no pool: another controller gave it, or it is from before", kube.IngressAddresses(svc))
-		r.Next = []string{"add the address to a pool, and Fairlead goes on with it; or let the other controller serve it"}
+		r.Next = []string{"add the address to a pool, and Fairlead continues to serve it; or let the other controller serve it"}
 	case !d.Now.Met:
 		r.pending(d.Now.String(), refusals(d.Now.Refusals)...)
 		r.claimElsewhere(c, &d.Request, svc.Namespace)
@@ -343,7 +343,7 @@ func refusals(list []lb.Refusal) (out []lb.Reason) {
 	return out
 }
 
-// leaderless says why no controller leads, or "".
+// leaderless says why no controller is active, or "".
 func leaderless(c *cluster.Cluster) string {
 	why, _ := c.Leaderless()
 	return why
@@ -354,17 +354,17 @@ func controllerFix(c *cluster.Cluster) string {
 	if leaderless(c) != "" {
 		return c.ControllerFix()
 	}
-	return fmt.Sprintf("wait a second; if nothing happens, see the log of the controller that leads, %s", leader(c))
+	return fmt.Sprintf("wait a second; if nothing happens, see the log of the active controller, %s", leader(c))
 }
 
 func leader(c *cluster.Cluster) string {
 	if c.Lease == nil || c.Lease.Spec.HolderIdentity == nil {
-		return "nobody"
+		return "which is not known"
 	}
 	return *c.Lease.Spec.HolderIdentity
 }
 
-// announcement says who announces the addresses, or why nobody does.
+// announcement says who announces the addresses, or why none does.
 func (r *ServiceReport) announcement() {
 	r.State = Healthy
 	var fine, wrong []string
@@ -493,9 +493,9 @@ func (r *ServiceReport) Text(p *term.Page, wide bool) {
 	}
 	list(p, "History", shown)
 	p.Line()
-	p.Field("Says", term.In(tones[r.State], "%s", r.Cause))
+	p.Field("Status", term.In(tones[r.State], "%s", r.Cause))
 	list(p, "Note", r.Notes)
-	list(p, "Do", r.Next)
+	list(p, "Next step", r.Next)
 }
 
 func (v PoolVerdict) mark() term.Text {

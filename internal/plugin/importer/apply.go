@@ -101,7 +101,7 @@ func explain(o *unstructured.Unstructured, err error) error {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("apply %s: %w; is Fairlead installed, and is --fairlead-namespace right?", name, err)
 	case apierrors.IsConflict(err):
-		return fmt.Errorf("apply %s: %w; it is there already, and somebody else wrote it. --force-conflicts overwrites it", name, err)
+		return fmt.Errorf("apply %s: %w; it exists, and another field manager wrote it; --force-conflicts overwrites it", name, err)
 	default:
 		return fmt.Errorf("apply %s: %w", name, err)
 	}

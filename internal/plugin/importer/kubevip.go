@@ -103,7 +103,7 @@ func (w *kubevipWork) pool(i *item, key, namespace string) {
 	if namespace != kubevipGlobal {
 		pool.Spec.ServiceAllocation = &v1alpha1.ServiceAllocation{Priority: 1, Namespaces: []v1alpha1.NamespaceName{v1alpha1.NamespaceName(namespace)}}
 		if w.hasGlobal() {
-			i.note(entry(key), "when these addresses are used up, Fairlead goes on with those of the global pool, which kube-vip does not; to prevent that, list the other namespaces in that pool's serviceAllocation")
+			i.note(entry(key), "when these addresses are used up, Fairlead assigns addresses of the global pool, which kube-vip does not; to prevent that, list the other namespaces in that pool's serviceAllocation")
 		}
 	}
 	i.give(pool)

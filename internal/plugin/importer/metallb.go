@@ -232,7 +232,7 @@ func (w *metallbWork) pool(o *unstructured.Unstructured) {
 
 func (a *metallbAllocation) translate(i *item) *v1alpha1.ServiceAllocation {
 	if a.Priority < 0 {
-		i.note("spec.serviceAllocation.priority", "%d is left out, Fairlead's begin with 1, which comes first; number the pools anew", a.Priority)
+		i.note("spec.serviceAllocation.priority", "%d is left out, Fairlead's begin with 1, which comes first; renumber the pools", a.Priority)
 	}
 	out := v1alpha1.ServiceAllocation{
 		Priority: max(a.Priority, 0), Namespaces: texts[v1alpha1.NamespaceName](a.Namespaces),

@@ -102,12 +102,12 @@ func (r *runner) agree() (bool, error) {
 		return true, nil
 	}
 	if !printers.IsTerminal(r.o.In) {
-		return false, errors.New("nobody is there to ask; give --yes to go on without, or --dry-run to only look")
+		return false, errors.New("stdin is not a terminal; use --yes to proceed or --dry-run to preview")
 	}
-	fmt.Fprint(r.o.ErrOut, "Go on? [y/N] ")
+	fmt.Fprint(r.o.ErrOut, "Continue? [y/N] ")
 	answer, err := bufio.NewReader(r.o.In).ReadString('\n')
 	if err != nil {
-		return false, fmt.Errorf("ask whether to go on: %w", err)
+		return false, fmt.Errorf("ask whether to continue: %w", err)
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
@@ -220,7 +220,7 @@ func (r *runner) obeyed(ctx context.Context, node, order string, moves []Move) e
 	return nil
 }
 
-// gone reports whether the node announces none of the moves' addresses, somebody
+// gone reports whether the node announces none of the moves' addresses, another node
 // does, and its routes are what they are to be.
 func gone(node string, plan Plan) func([]v1alpha1.Speaker) bool {
 	return func(speakers []v1alpha1.Speaker) bool {

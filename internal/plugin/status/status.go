@@ -142,11 +142,19 @@ const (
 	barWidth     = 20
 )
 
+// active names the active controller.
+func (r *Report) active() string {
+	if r.Controller == "" {
+		return "no active controller"
+	}
+	return "active controller: " + r.Controller
+}
+
 // Text writes the report, with all there is if wide.
 func (r *Report) Text(p *term.Page, wide bool) {
-	p.Line(term.In(term.Strong, "Fairlead"), term.Say("%s, %s, %s with %s; %s leads",
+	p.Line(term.In(term.Strong, "Fairlead"), term.Say("%s, %s, %s with %s; %s",
 		term.Count(len(r.Speakers), "node", "nodes"), term.Count(distinct(r.Pools), "pool", "pools"),
-		term.Count(r.Services, "Service", "Services"), term.Count(r.Addresses, "address", "addresses"), cmp.Or(r.Controller, "nobody")))
+		term.Count(r.Services, "Service", "Services"), term.Count(r.Addresses, "address", "addresses"), r.active()))
 	r.findings(p, wide)
 	r.poolTable(p)
 	r.speakerTable(p, wide)
@@ -316,7 +324,7 @@ func Command(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOSt
 	}
 	o.Register(cmd)
 	o.RegisterFormat(cmd)
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on, and show it anew")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "keep running, and refresh the report")
 	cmd.Flags().DurationVar(&every, "interval", every, "how often to look, with --watch")
 	return cmd
 }
