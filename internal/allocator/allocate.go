@@ -10,7 +10,7 @@ import (
 
 // Allocate answers a request. What the holder has already it keeps, unless it
 // asks for something else that can be given; a request that is not met in full
-// waits until it is, is released, or is made anew. What it gives up is not free
+// waits until it is, is released, or is recreated. What it releases is not free
 // before Written. The second result names others whose answer changed by this.
 func (a *Allocator) Allocate(req lb.Request, now time.Time) (lb.Decision, []lb.Holder) {
 	h := a.enter(req.Holder)
@@ -175,7 +175,7 @@ func (a *Allocator) become(h *holding, req *lb.Request, next []grant, refusals [
 		}
 	}
 	if req.Holder.Kind == lb.KindClaim {
-		h.more.unsaid = h.more.unsaid || news // those who wait are told when it is said
+		h.more.unsaid = h.more.unsaid || news // waiting holders are retried when it is written
 		if req.Deleting != last.request.Deleting {
 			changed = append(changed, topic{space: h.space, claim: h.name})
 		}
@@ -406,7 +406,7 @@ func (a *Allocator) take(h *holding, g grant, now time.Time) []topic {
 	return append(freed, topic{pool: g.pool, group: group})
 }
 
-// free makes an address free that nobody has any more.
+// free frees an address that has no holder any more.
 func (a *Allocator) free(g grant, now time.Time) {
 	delete(a.owners, g.addr)
 	g.pool.uncount(g.addr)

@@ -18,7 +18,7 @@ type Allocator struct {
 	order   []*pool // in the order in which they are asked
 	inForce []span  // sorted by address
 	spaces  map[string]*space
-	owners  map[netip.Addr]*holding // who has an address; of several the one that has it longest
+	owners  map[netip.Addr]*holding // the holder of an address; of several the one that has held it longest
 	sharers map[netip.Addr]*sharing // all who have an address, where they share it by key
 	queues  map[topic]queue
 	blocked map[netip.Addr][]lb.Block // what else has an address; never empty slices
@@ -37,7 +37,7 @@ func New() *Allocator {
 	}
 }
 
-// SetPools replaces the pools. Nobody loses an address: one that its pool
+// SetPools replaces the pools. No holder loses an address: one that its pool
 // no longer has is retiring until it is released. SetPools returns the holders
 // whose address is now counted to another pool. Serve must follow, when those
 // that have addresses of new pools already are restored.
@@ -65,7 +65,7 @@ func (a *Allocator) SetPools(pools []lb.Pool) []lb.Holder {
 	return a.recount()
 }
 
-// recount counts every address anew. One whose pool no longer has it moves to the
+// recount recounts every address. One whose pool no longer has it moves to the
 // pool that has it now, as when a pool is split or renamed; where none has, it
 // is retiring in the pool that gave it. The holders of addresses that moved are
 // returned, sorted.
@@ -104,7 +104,7 @@ func (a *Allocator) recount() (moved []lb.Holder) {
 func (a *Allocator) rightful(g grant) *pool {
 	p := g.pool
 	if p.gone && a.pools[p.Name] != nil {
-		p = a.pools[p.Name] // made anew by the same name
+		p = a.pools[p.Name] // recreated under the same name
 	}
 	if !p.gone && p.overlaps == "" && p.Contains(g.addr) {
 		return p
@@ -166,7 +166,7 @@ func (a *Allocator) conflict(h *holding, req *lb.Request, addr netip.Addr) *lb.R
 	return a.clash(h, req, addr, staying)
 }
 
-// origin returns the pool that an address in use is counted to: the one in force
+// origin returns the pool that an address in use is counted to: the active one
 // that has it, else the one it is retiring from, else one that would have it if
 // it did not overlap another.
 func (a *Allocator) origin(addr netip.Addr, retiring map[netip.Addr]string) *pool {
@@ -184,7 +184,7 @@ func (a *Allocator) origin(addr netip.Addr, retiring map[netip.Addr]string) *poo
 	return nil
 }
 
-// poolOf returns the pool in force whose ranges have addr, or nil.
+// poolOf returns the active pool whose ranges have addr, or nil.
 func (a *Allocator) poolOf(addr netip.Addr) *pool {
 	i, found := slices.BinarySearchFunc(a.inForce, addr, func(s span, addr netip.Addr) int { return s.From.Compare(addr) })
 	if !found {
@@ -285,7 +285,7 @@ func (a *Allocator) LentTo(claim lb.Holder) (lb.Holder, bool) {
 	return lb.Holder{}, false
 }
 
-// Users returns who has addresses of the pool, sorted: Services, and claims that
+// Users returns the holders of addresses of the pool, sorted: Services, and claims that
 // keep an address for none at present.
 func (a *Allocator) Users(pool string) []lb.Holder {
 	var out []lb.Holder

@@ -47,7 +47,7 @@ func (a *Allocator) SetBlocks(addr netip.Addr, blocks []lb.Block, now time.Time)
 	return woken
 }
 
-// holders returns who has the address: its owner, and who uses it.
+// holders returns the holders of the address: its owner, and its users.
 func (a *Allocator) holders(addr netip.Addr) (out []lb.Holder) {
 	owner := a.owners[addr]
 	if owner == nil {
@@ -117,7 +117,7 @@ func (a *Allocator) Blocked(key lb.Holder) []lb.Blocked {
 	return nil
 }
 
-// PoolOf returns the pool in force that has the address, if one does.
+// PoolOf returns the active pool that has the address, if one does.
 func (a *Allocator) PoolOf(addr netip.Addr) (name string, ok bool) {
 	if p := a.poolOf(addr); p != nil {
 		return p.Name, true

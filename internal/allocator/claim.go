@@ -43,7 +43,7 @@ func (a *Allocator) borrow(h *holding, req *lb.Request, f lb.Family) (grant, lb.
 }
 
 // mayAdopt reports whether a claim may take the address of this Service over:
-// the Service names the claim, and lets nobody share the address.
+// the Service names the claim, and does not share the address.
 func (h *holding) mayAdopt(owner *holding, addr netip.Addr) bool {
 	return h.kind() == lb.KindClaim && owner.kind() == lb.KindService && owner.space == h.space && owner.stays(addr) && h.more.lentTo == nil &&
 		owner.more != nil && owner.more.request.Claim == h.name && owner.more.request.ShareKey == ""

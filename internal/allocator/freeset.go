@@ -30,7 +30,7 @@ type freeSet struct {
 
 	// cooling holds addresses freed less than cooldown ago, oldest first; they
 	// are not in ranges. An address taken again before its time stays in the
-	// queue and is told apart by coolingSince.
+	// queue and is distinguished by coolingSince.
 	cooling      []cooled
 	coolingSince map[netip.Addr]time.Time
 }

@@ -23,17 +23,17 @@ type pool struct {
 	withheld perFamily[int]      // addresses that are blocked and not assigned
 	retiring map[netip.Addr]bool // assigned, but no longer in the ranges
 
-	seats  map[*space]map[netip.Addr]int // who has an address, how often; only with a quota
+	seats  map[*space]map[netip.Addr]int // how many holders each address has; only with a quota
 	groups map[group]addrSet             // addresses that Services share by key
 }
 
-// span is a range of a pool in force.
+// span is a range of an active pool.
 type span struct {
 	lb.Range
 	pool *pool
 }
 
-// spans returns the ranges of those pools that are in force, sorted.
+// spans returns the ranges of those pools that are active, sorted.
 func spans(pools []*pool) (out []span) {
 	for _, p := range pools {
 		for _, r := range p.Ranges {
@@ -174,7 +174,7 @@ func (p *pool) narrowness() int {
 	return n
 }
 
-// Overlaps returns the pools that are not in force because they share an address
+// Overlaps returns the pools that are inactive because they share an address
 // with an older one that is, each with that one's name. One that is being deleted
 // makes way for all others: so a pool is renamed.
 func Overlaps(pools []lb.Pool) map[string]string {

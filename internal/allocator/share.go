@@ -138,7 +138,7 @@ func (a *Allocator) clash(h *holding, req *lb.Request, addr netip.Addr, as prese
 	return nil
 }
 
-// sharing returns who has an address that there is a key for.
+// sharing returns the holders of an address that has a sharing key.
 func (a *Allocator) sharing(addr netip.Addr) []*holding {
 	if s := a.sharers[addr]; s != nil {
 		return s.users

@@ -116,21 +116,21 @@ func (a *Allocator) over(t topic) bool {
 	}
 }
 
-// Serve decides anew for everybody who waits and returns those whose decision
+// Serve retries all waiting holders and returns those whose decision
 // changed.
 func (a *Allocator) Serve(now time.Time) []lb.Holder { return a.serve([]topic{{}}, now) }
 
-// serve decides anew, oldest first, for those who wait for what has happened. This
-// is done here and now: nobody who asks later can come in between. It returns
+// serve retries, oldest first, the holders that wait for what has happened. This
+// is done synchronously: no later request can come in between. It returns
 // those whose answer or loan changed.
 func (a *Allocator) serve(happened []topic, now time.Time) []lb.Holder {
 	var last waiter
 	for {
 		w, ok := a.next(happened, last)
 		if !ok {
-			told := a.touched
+			touched := a.touched
 			a.touched = nil
-			return told
+			return touched
 		}
 		last = w
 		differs, more := a.retry(w.holding, now)
@@ -139,7 +139,7 @@ func (a *Allocator) serve(happened []topic, now time.Time) []lb.Holder {
 		}
 		if len(more) > 0 {
 			happened = append(happened, more...)
-			last = waiter{} // somebody older may have waited for this
+			last = waiter{} // an older holder may have waited for this
 		}
 	}
 }
@@ -165,7 +165,7 @@ func (a *Allocator) next(topics []topic, last waiter) (oldest waiter, found bool
 	return oldest, found
 }
 
-// retry decides anew for a waiting holder. It reports whether the answer
+// retry decides again for a waiting holder. It reports whether the answer
 // changed, and what others may have waited for.
 func (a *Allocator) retry(h *holding, now time.Time) (changed bool, happened []topic) {
 	had, refused := a.granted(h), h.more.refusals

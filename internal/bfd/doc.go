@@ -2,8 +2,8 @@
 // (RFC 5881) or several (RFC 5883), and tells within a fraction of a second when
 // one breaks.
 //
-// It is told which sessions there should be and makes it so. It knows nothing of
-// who asks or why; BGP is one who does. What a session does is decided in
+// It is given the sessions that should exist, and creates and removes sessions to match. It
+// knows nothing of its users; BGP is one. What a session does is decided in
 // internal/bfd/session; here are its clock, its sockets and its neighbours.
 //
 // # How the timers hold on a busy machine
@@ -28,5 +28,5 @@
 //
 // What is left is Go itself: its collector, and the threads that its processors
 // are on. In a program that has a lot to do, use Child, which is an Engine in a
-// process of its own, where there is nobody to wait for.
+// process of its own, where nothing else delays it.
 package bfd

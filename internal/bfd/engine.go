@@ -30,9 +30,9 @@ const (
 // Config is what an Engine is made with.
 type Config struct {
 	Log logr.Logger
-	// Notify is told of each change of a session's state, in order, one at a time.
+	// Notify is called with each change of a session's state, in order, one at a time.
 	// It may take its time: the timers do not wait for it. Sessions that are
-	// removed are not heard of again, nor are any once Run's context is done.
+	// removed are not reported again, nor are any once Run's context is done.
 	Notify func(Event)
 }
 

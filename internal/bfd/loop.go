@@ -29,7 +29,7 @@ type loop struct {
 	current   *map[Key]SessionSpec // what todo was made of
 	todo      []Key                // sessions that are not as they should be
 	peers     map[Key]*peer
-	leaving   map[Key]*peer // told that they are over
+	leaving   map[Key]*peer // being told AdminDown
 	listeners map[socketKey]listener
 	directory directory
 	schedule  schedule
@@ -182,7 +182,7 @@ func (p *peer) count(c session.Change) {
 	}
 }
 
-// answer tells whoever asks for it how the sessions are.
+// answer replies to requests for the state of the sessions.
 func (l *loop) answer() {
 	for {
 		select {
@@ -206,8 +206,8 @@ func (l *loop) status() Status {
 	return s
 }
 
-// discriminator returns one that is unique here, and that nobody can guess, so
-// that nobody far away can speak for a peer (RFC 5880, 9).
+// discriminator returns one that is unique here and cannot be guessed, so
+// that no distant host can impersonate a peer (RFC 5880, 9).
 func (l *loop) discriminator() uint32 {
 	for {
 		var b [4]byte

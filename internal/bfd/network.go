@@ -27,7 +27,7 @@ type network interface {
 	// Dial opens a session's sending socket, from that source port if it is free;
 	// zero is any.
 	Dial(path, uint16) (sender, error)
-	// Wait waits until a packet has arrived, somebody calls Wake, or that time; the
+	// Wait waits until a packet has arrived, Wake is called, or that time; the
 	// zero time never comes.
 	Wait(until time.Time)
 	Wake()

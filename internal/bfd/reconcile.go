@@ -176,7 +176,7 @@ func (l *loop) listen(key socketKey) error {
 	return err
 }
 
-// send sends a packet. A socket that has failed for a while is opened anew: the
+// send sends a packet. A socket that has failed for a while is reopened: the
 // interface or address that it is bound to may be another one by the same name.
 func (l *loop) send(p *peer, b []byte, now time.Time) {
 	if p.sender == nil {

@@ -32,7 +32,7 @@ type Key struct {
 	// the kernel chooses, and any will do.
 	Local netip.Addr
 	// Interface is the one to send by. A peer that does not know the session yet
-	// must be heard there. Empty: whichever the kernel's routes say.
+	// must arrive there. Empty: whichever the kernel's routes say.
 	Interface string
 	// VRF is the device of the VRF that the peer is in. Empty: the default.
 	VRF string

@@ -27,11 +27,11 @@ type SessionStatus struct {
 	Err         string    // what keeps it from sending or receiving
 
 	Discriminator       uint32
-	RemoteDiscriminator uint32 // zero: nothing is heard from the peer
+	RemoteDiscriminator uint32 // zero: no packet of the peer was received
 	SourcePort          uint16
 
 	TransmitInterval       time.Duration // as negotiated (RFC 5880, 6.8.2)
-	DetectionTime          time.Duration // as negotiated (RFC 5880, 6.8.4); zero while nothing is heard
+	DetectionTime          time.Duration // as negotiated (RFC 5880, 6.8.4); zero while no packets arrive
 	RemoteTransmitInterval time.Duration // what the peer offers
 	RemoteReceiveInterval  time.Duration // what the peer takes
 	RemoteMultiplier       uint8
@@ -46,7 +46,7 @@ type Counters struct {
 	Refused        uint64 // packets of too low a TTL
 	Ups            uint64 // times that it came up
 	Downs          uint64 // times that it went down from Up
-	Timeouts       uint64 // of those, because nothing was heard
+	Timeouts       uint64 // of those, because no packet arrived
 }
 
 func (p *peer) status() SessionStatus {

@@ -2,7 +2,7 @@
 // API server: each of its answers is dated (RFC 9110, 6.6.1).
 //
 // Fairlead itself needs no clock that is right. TLS and tokens do, and so does
-// whoever compares the times in logs, events and status.
+// people who compare the times in logs, events and status.
 package clockcheck
 
 import (
@@ -21,12 +21,12 @@ const (
 	// minutes; and with five seconds a person still finds in two logs what belongs
 	// together.
 	Tolerance = 5 * time.Second
-	// slow is how long an answer may have taken that is to be believed: nobody knows
+	// slow is how long an answer may have taken that is used: it is not known
 	// when within that time it was dated.
 	slow = 2 * time.Second
 	// absurd is more than any clock is off, those included that begin in 1970.
 	absurd = 100 * 365 * 24 * time.Hour
-	// askEvery is how often KeepAsking asks. Watches begin anew only every five to ten
+	// askEvery is how often KeepAsking asks. Watches are restarted only every five to ten
 	// minutes each; a thousand nodes are seventeen small requests a second.
 	askEvery = time.Minute
 	// askWithin bounds the wait for an answer, which would say nothing any more.

@@ -14,7 +14,7 @@ import (
 // Claim says that a node owns an address since an epoch. The zero Claim is no
 // one's and loses to every other.
 type Claim struct {
-	Owner string `json:"o"` // the node's name; "" when nobody owns the address
+	Owner string `json:"o"` // the node's name; "" when the address has no owner
 	Epoch uint64 `json:"e"` // one more than that of the claim it replaced
 	// Minor says that the owner may have been cut off with less than half of the
 	// speakers when it claimed: the rest may be well, and one of them have the address.
@@ -81,7 +81,7 @@ type Load struct {
 }
 
 // NewLoad returns a Load of no addresses, with room for total addresses on so
-// many nodes: nobody is to own more than 1.25 x a fair share, and one.
+// many nodes: no node should own more than 1.25 x a fair share, and one.
 // ("Consistent Hashing with Bounded Loads", Mirrokni, Thorup and Zadimoghaddam, 2018.)
 func NewLoad(total, nodes int) Load {
 	return Load{Of: map[string]int{}, Most: total*5/(4*max(nodes, 1)) + 1}
@@ -92,13 +92,13 @@ func NewLoad(total, nodes int) Load {
 // sorted. Otherwise the
 // one to choose from with the highest score does that does not own enough
 // already, so that every speaker finds the same one and the addresses of a lost
-// node spread over all others. An address that nobody ever owned goes to the
+// node spread over all others. An address that never had an owner goes to the
 // node with the fewest first: one that has just joined gets the next ones.
 func Owner(addr netip.Addr, mayStay, choose []string, current Claim, load Load) string {
 	if _, stays := slices.BinarySearch(mayStay, current.Owner); stays {
 		return current.Owner
 	}
-	// Who has the highest score mostly has room, and then what others own does not matter.
+	// The node with the highest score mostly has room, and then what others own does not matter.
 	if first := best(addr, choose, func(string) int { return 0 }); first == "" || load.excess(first, current) == 0 {
 		return first
 	}

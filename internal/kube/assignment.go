@@ -16,7 +16,7 @@ import (
 
 // PoolSet tells whose an address is.
 type PoolSet struct {
-	pools    []lb.Pool // those in force before those that overlap one
+	pools    []lb.Pool // active ones before those that overlap one
 	retiring map[netip.Addr]string
 }
 
@@ -39,7 +39,7 @@ func NewPoolSet(pools []v1alpha1.IPAddressPool) PoolSet {
 	return s
 }
 
-// Of returns the name of the pool that has the address: the one in force whose
+// Of returns the name of the pool that has the address: the active one whose
 // spec does, else another whose spec does, else the one that it is retiring from.
 func (s PoolSet) Of(a netip.Addr) (string, bool) {
 	if name, ok := s.Holder(a); ok {
@@ -59,7 +59,7 @@ func (s PoolSet) OfService(svc *corev1.Service, a netip.Addr) (string, bool) {
 	return name, ok
 }
 
-// Holder returns the name of the pool whose spec has the address: the one in force
+// Holder returns the name of the pool whose spec has the address: the active one
 // before another.
 func (s PoolSet) Holder(a netip.Addr) (string, bool) {
 	for i := range s.pools {

@@ -66,7 +66,7 @@ func Aliases(objects []v1alpha1.Community) map[string]lb.Community {
 
 // BGPAdvertisement returns the advertisement, parsed, with the pools that it
 // chooses by label resolved to names. One that names a community by an alias
-// that is not there is in force without it; missing are such aliases. The error
+// that is not there is used without it; missing are such aliases. The error
 // names the field.
 func BGPAdvertisement(a *v1alpha1.BGPAdvertisement, pools []v1alpha1.IPAddressPool, aliases map[string]lb.Community) (out lb.BGPAdvertisement, missing []string, err error) {
 	out = lb.BGPAdvertisement{

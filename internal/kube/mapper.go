@@ -12,7 +12,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 )
 
-// RESTMapper knows the kinds that programs read and write. It asks nobody, so that a
+// RESTMapper knows the kinds that programs read and write. It does not ask the API server, so that a
 // program starts while the API server is away; it has the form of manager.Options.
 func RESTMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, v1alpha1.GroupVersion})

@@ -138,7 +138,7 @@ func ports(svc *corev1.Service) (out []lb.Port) {
 }
 
 // backends tells apart the pods that serve, where that matters for sharing (see
-// lb.Request). Without a selector nobody knows them but the Service.
+// lb.Request). Without a selector only the Service knows them.
 func backends(svc *corev1.Service) string {
 	switch {
 	case TrafficPolicy(svc) != lb.TrafficLocal:

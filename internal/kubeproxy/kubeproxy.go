@@ -18,7 +18,7 @@ const (
 	// interval is the time between two probes.
 	interval = 2 * time.Second
 	// absence is how long a kube-proxy that answered before may fail to answer without a
-	// fault: the rules that it wrote stay in force while it restarts.
+	// fault: the rules that it wrote stay in effect while it restarts.
 	absence = 15 * time.Second
 )
 

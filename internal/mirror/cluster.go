@@ -47,12 +47,12 @@ type Cluster struct {
 
 	// What fill found out the last time, and what has changed since. What it gave
 	// out is never written to again.
-	version     uint64 // of the three below; another one with each change
+	version     uint64 // of the three below; incremented on every change
 	assignments []lb.Assignment
 	parsed      []lb.L2Advertisement
 	known       map[string]lb.Node
 	set         kube.PoolSet
-	told        routerFacts
+	facts       routerFacts
 	changes     changes
 }
 
@@ -98,7 +98,7 @@ func New(class kube.Class, node string, family lb.Family) *Cluster {
 		disputed:  map[string][]netip.Addr{},
 		names:     map[string]string{},
 		routers:   newRouterObjects(),
-		version:   1, // 0 says that nobody keeps account
+		version:   1, // 0 means that changes are not counted
 		set:       kube.NewPoolSet(nil),
 		changes:   changes{services: map[lb.ServiceKey]bool{}},
 	}
@@ -395,7 +395,7 @@ func (w *Cluster) MACsVersion() uint64 {
 
 // macs are the hardware addresses of nodes' interfaces, as speakers wrote them down.
 type macs struct {
-	version uint64 // another one with each change
+	version uint64 // incremented on every change
 	of      map[string][]string
 }
 
@@ -411,7 +411,7 @@ func (m *macs) set(s *v1alpha1.Speaker) {
 }
 
 // SpeakerMissing reports whether this node has no Speaker object, as after its
-// Node was deleted and made anew.
+// Node was deleted and recreated.
 func (w *Cluster) SpeakerMissing() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -420,7 +420,7 @@ func (w *Cluster) SpeakerMissing() bool {
 }
 
 // Fill adds to the snapshot what the cluster has, and returns which version of it
-// that is. It works out anew what has changed since the last time.
+// that is. It recomputes what has changed since the last time.
 func (w *Cluster) Fill(s *plan.Snapshot) uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -435,14 +435,14 @@ func (w *Cluster) Fill(s *plan.Snapshot) uint64 {
 		w.known = maps.Clone(w.nodes)
 	}
 	if c.pools || c.nodes || c.routers {
-		w.told = w.routers.facts(w.node, w.known, w.pools)
+		w.facts = w.routers.facts(w.node, w.known, w.pools)
 	}
 	if c.pools || c.adverts || c.nodes || c.routers || len(c.services) > 0 {
 		w.version++
 		w.changes = changes{services: map[lb.ServiceKey]bool{}}
 	}
 	s.Assignments, s.Advertisements, s.Nodes = w.assignments, w.parsed, w.known
-	s.BGPAdvertisements, s.Peers = w.told.adverts, w.told.peersOf
+	s.BGPAdvertisements, s.Peers = w.facts.adverts, w.facts.peersOf
 	return w.version
 }
 
@@ -490,23 +490,23 @@ func (w *Cluster) assign() {
 			keys[key] = true // also those that are gone
 		}
 	}
-	var anew []lb.Assignment
+	var changed []lb.Assignment
 	for _, key := range slices.SortedFunc(maps.Keys(keys), lb.ServiceKey.Compare) {
 		if svc, there := w.services[key]; there {
-			anew = append(anew, w.assignment(key, svc))
+			changed = append(changed, w.assignment(key, svc))
 		}
 	}
 	merged := make([]lb.Assignment, 0, len(w.services))
 	for i := range w.assignments {
 		as := &w.assignments[i]
-		for len(anew) > 0 && anew[0].Service.Compare(as.Service) < 0 {
-			merged, anew = append(merged, anew[0]), anew[1:]
+		for len(changed) > 0 && changed[0].Service.Compare(as.Service) < 0 {
+			merged, changed = append(merged, changed[0]), changed[1:]
 		}
 		if !keys[as.Service] {
 			merged = append(merged, *as)
 		}
 	}
-	merged = append(merged, anew...)
+	merged = append(merged, changed...)
 	w.assignments = merged
 }
 

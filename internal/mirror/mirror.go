@@ -63,7 +63,7 @@ type reflected interface {
 }
 
 // mirror keeps the Cluster in line with the objects of one kind. It keeps none itself, as
-// informers do: only their names, to know which are gone when all are listed anew.
+// informers do: only their names, to know which are gone when all are listed again.
 type mirror[T any, P interface {
 	*T
 	client.Object
@@ -88,7 +88,7 @@ func newMirror[T any, P interface {
 // run lists and watches until ctx ends. It calls listed when the first list is in.
 func (m *mirror[T, P]) run(ctx context.Context, api client.WithWatch, conn *apiconn.Conn, listed func()) {
 	m.listed = sync.OnceFunc(listed)
-	defer m.listed() // nobody is to wait for what does not come any more
+	defer m.listed() // nothing may wait for a list that does not come any more
 	with := func(o metav1.ListOptions) []client.ListOption {
 		return append(m.options[:len(m.options):len(m.options)], &client.ListOptions{Raw: &o, Limit: o.Limit, Continue: o.Continue})
 	}
@@ -138,7 +138,7 @@ func (m *mirror[T, P]) Replace(list []any, _ string) error {
 	return nil
 }
 
-// Resync does nothing: there is nobody who has not been told.
+// Resync does nothing: every handler has been called.
 func (m *mirror[T, P]) Resync() error { return nil }
 
 func (m *mirror[T, P]) take(obj any) {

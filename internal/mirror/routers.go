@@ -135,7 +135,7 @@ func (w *Cluster) setOwnNode(n *corev1.Node, gone bool) {
 func (w *Cluster) Routers() Routers {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.told.Routers
+	return w.facts.Routers
 }
 
 // NodeAddresses returns the InternalIPs of this node.

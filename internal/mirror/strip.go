@@ -67,7 +67,7 @@ func stripEndpoints(s *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 }
 
 // stripNode leaves out what there is most of, as the images and the times at which
-// the kubelet was heard.
+// the kubelet reported.
 func stripNode(n *corev1.Node) *corev1.Node {
 	out := &corev1.Node{ObjectMeta: stripMeta(n.ObjectMeta)}
 	out.Status.Addresses = n.Status.Addresses

@@ -1,7 +1,7 @@
 // Package notify lets goroutines wake one that has something to look at.
 package notify
 
-// Signal has room for one poke: whoever receives from it looks at everything,
+// Signal has room for one poke: the receiver looks at everything,
 // however often it was poked meanwhile.
 type Signal chan struct{}
 

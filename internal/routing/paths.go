@@ -18,7 +18,7 @@ import (
 // itself.
 const again = time.Second
 
-// holder is who is told of paths that are lost: the sessions over them.
+// holder is called when paths are lost: the sessions over them.
 type holder interface {
 	Lost(peer, reason string)
 	Restored(peer string)
@@ -127,7 +127,7 @@ func (p *paths) runChild(ctx context.Context) bool {
 		p.mu.Unlock()
 		return false
 	}
-	child := bfd.NewChild(bfd.Config{Log: p.log, Notify: p.heard}, p.command...)
+	child := bfd.NewChild(bfd.Config{Log: p.log, Notify: p.onEvent}, p.command...)
 	p.child, p.end = child, cancel
 	p.apply()
 	p.mu.Unlock()
@@ -136,7 +136,7 @@ func (p *paths) runChild(ctx context.Context) bool {
 	defer p.mu.Unlock()
 	p.child = nil
 	clear(p.states)
-	for _, w := range p.wanted { // nobody watches these now
+	for _, w := range p.wanted { // these are not watched now
 		for _, peer := range w.peers {
 			p.holder.Restored(peer)
 		}
@@ -151,9 +151,9 @@ func (p *paths) runChild(ctx context.Context) bool {
 	return false
 }
 
-// heard takes in what became of a path. What the router switches off itself says
+// onEvent records what became of a path. What the router switches off itself says
 // nothing about the path (RFC 5882, 3.2).
-func (p *paths) heard(e bfd.Event) {
+func (p *paths) onEvent(e bfd.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w, ok := p.wanted[e.Key]

@@ -160,7 +160,7 @@ func (r *Routes) OnlyAdvertiser() bool {
 	return slices.ContainsFunc(r.rows, func(row lb.BGPRoute) bool { return !row.Drain })
 }
 
-// Leave ends all sessions. Of a node that goes for good routers are told to prefer
+// Leave ends all sessions. Of a node that goes for good routers are asked to prefer
 // others, and then that its routes are gone. Else the routes are to be there until
 // the speaker is back, with the routers that can do that (RFC 4724).
 func (r *Routes) Leave(ctx context.Context, forGood bool, why string) {

@@ -109,7 +109,7 @@ func TestPathsHold(t *testing.T) {
 		{bfd.Event{Key: other, State: bfd.Up, RemoteState: bfd.Down}, "[]"},
 		{bfd.Event{Key: other, State: bfd.Down, RemoteState: bfd.Down}, "[c]"},
 	} {
-		p.heard(step.event)
+		p.onEvent(step.event)
 		if h.String() != step.want {
 			t.Errorf("event %d: %v are held, want %s", i, h, step.want)
 		}

@@ -209,7 +209,7 @@ func TestWatchedPaths(t *testing.T) {
 		t.Errorf("the state of a path that was never up is %v, %v", state, ok)
 	}
 	key := bfd.Key{Peer: netip.MustParseAddr("192.0.2.1")}
-	r.paths.heard(bfd.Event{Key: key, State: bfd.Up})
+	r.paths.onEvent(bfd.Event{Key: key, State: bfd.Up})
 	<-r.PathsChanged()
 	if got := r.Sessions(); len(got) != 2 || got[0].Peer != "r2" || got[0].BFD != v1alpha1.BFDSessionDown {
 		t.Errorf("sessions are %+v", got)

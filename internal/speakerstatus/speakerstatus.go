@@ -99,7 +99,7 @@ type Writer struct {
 	next     chan Report // has room for one: the latest
 
 	// last is the object as last written or read, nil when that is unknown.
-	// Nobody else writes it, and a cache could be behind our own writes.
+	// Nothing else writes it, and a cache could be behind our own writes.
 	last *v1alpha1.Speaker
 	told *Report // that last says, nil when that is unknown
 }
@@ -138,7 +138,7 @@ func (w *Writer) Run(ctx context.Context) {
 		case r := <-w.next:
 			r = w.gather(ctx, r)
 			if err := w.Write(ctx, r); err != nil && ctx.Err() == nil {
-				w.log.Error(err, "cannot write the Speaker's status; trying again")
+				w.log.Error(err, "cannot write the Speaker's status; retrying")
 				select {
 				case w.next <- r: // unless there is a later one
 				default:
@@ -350,7 +350,7 @@ func (r *Report) layer2() (out []v1alpha1.SpeakerAddress) {
 // sound is the condition that says what was found in the node's kernel and heard on
 // its network, of which the reason is the worst.
 func sound(s *v1alpha1.SpeakerStatus, findings []nodecheck.Finding) {
-	reason, words := v1alpha1.ReasonChecksPassed, []string{"nothing was found in the node's kernel, or heard on its network, that defeats announcing"}
+	reason, words := v1alpha1.ReasonChecksPassed, []string{"no kernel setting or network condition interferes with announcing"}
 	if len(findings) > 0 {
 		reason, words = networkReasons[findings[0].Kind], nil
 	}

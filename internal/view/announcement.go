@@ -28,7 +28,7 @@ type BGP struct {
 	plan.Announcers
 	Adverts []string // names of the advertisements that choose the address
 	From    []string // those of Nodes that have a session over which they announce it
-	To      []string // the routers that are told
+	To      []string // the routers it is advertised to
 	Silent  []string // those of Nodes that have none
 }
 
@@ -69,14 +69,14 @@ func (v *View) bgp(users []lb.Assignment, g lb.Grant) BGP {
 		}
 	}
 	for _, node := range b.Nodes {
-		told := 0
+		advertised := 0
 		for _, p := range b.Peers[node] {
 			if slices.Contains(v.Up[node], p) {
 				b.To = append(b.To, p)
-				told++
+				advertised++
 			}
 		}
-		if told > 0 {
+		if advertised > 0 {
 			b.From = append(b.From, node)
 		} else {
 			b.Silent = append(b.Silent, node)
@@ -93,7 +93,7 @@ func chosenBy(s *lb.Scope, users []lb.Assignment, g lb.Grant) bool {
 	return slices.ContainsFunc(users, func(as lb.Assignment) bool { return s.Selects(g, as.Labels) })
 }
 
-// Why is why nobody announces the address by layer 2; 0 when somebody does.
+// Why is why no node announces the address by layer 2; 0 when one does.
 func (l *Layer2) Why() lb.Reason {
 	switch {
 	case l.Owner.Node != "":
@@ -107,7 +107,7 @@ func (l *Layer2) Why() lb.Reason {
 	}
 }
 
-// Why is why nobody announces the address by BGP; 0 when somebody does.
+// Why is why no node announces the address by BGP; 0 when one does.
 func (b *BGP) Why() lb.Reason {
 	switch {
 	case len(b.From) > 0:
@@ -119,7 +119,7 @@ func (b *BGP) Why() lb.Reason {
 	}
 }
 
-// Why is why nobody announces the address in any way; 0 when somebody does. Of
+// Why is why no node announces the address in any way; 0 when one does. Of
 // a way that no advertisement chose nothing is expected.
 func (a *Announcement) Why() lb.Reason {
 	l2, bgp := a.Layer2.Why(), a.BGP.Why()

@@ -36,7 +36,7 @@ type View struct {
 	Up        map[string][]string   // node -> the routers with which its sessions are up, sorted
 }
 
-// Conflict is a foreign host that a node heard.
+// Conflict is a foreign host that a node detected.
 type Conflict struct {
 	Node string
 	v1alpha1.SpeakerConflict

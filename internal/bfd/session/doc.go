@@ -1,7 +1,7 @@
 // Package session is one BFD session, as RFC 5880 has it: the packets, and the
 // state machine in asynchronous mode, in either role.
 //
-// It has no clock and does no I/O: a Session is told what time it is and what
+// It has no clock and does no I/O: a Session is given the time and what
 // arrived, and says what to send and when it wants to be woken.
 //
 // Not supported, as nothing here needs it: the echo function (RFC 5880, 6.4; we

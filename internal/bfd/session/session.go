@@ -17,7 +17,7 @@ type Params struct {
 	RequiredMinRx time.Duration
 	// DetectMult is how many of our packets in a row the other side must miss.
 	DetectMult uint8
-	// Passive sends nothing before the other side was heard (RFC 5880, 6.1).
+	// Passive sends nothing before a packet of the other side was received (RFC 5880, 6.1).
 	Passive bool
 }
 
@@ -39,9 +39,9 @@ type Session struct {
 	// the first (RFC 5880, 6.8.3).
 	unsettled bool
 
-	heard  time.Time // when the last packet arrived; zero once that is a detection time ago
-	sent   time.Time // when the last packet that was not just an answer was sent
-	jitter float64   // random, 0 to 1, for the interval after sent
+	lastReceived time.Time // when the last packet arrived; zero once that is a detection time ago
+	sent         time.Time // when the last packet that was not just an answer was sent
+	jitter       float64   // random, 0 to 1, for the interval after sent
 }
 
 // Remote is what the other side last said. It is forgotten after a detection
@@ -58,8 +58,8 @@ type Remote struct {
 
 type intervals struct{ tx, rx time.Duration }
 
-// nobody is what is known of the other side at the start (RFC 5880, 6.8.1).
-var nobody = Remote{State: Down, RequiredMinRx: time.Microsecond}
+// unknown is what is known of the other side at the start (RFC 5880, 6.8.1).
+var unknown = Remote{State: Down, RequiredMinRx: time.Microsecond}
 
 // Output is what a step of a session wants done.
 type Output struct {
@@ -79,7 +79,7 @@ type Change struct {
 // New returns a session that is Down. The discriminator must not be zero, and
 // no other session's of this system; random returns numbers in [0, 1).
 func New(discriminator uint32, p Params, random func() float64) *Session {
-	s := &Session{params: p, random: random, discriminator: discriminator, state: Down, remote: nobody}
+	s := &Session{params: p, random: random, discriminator: discriminator, state: Down, remote: unknown}
 	s.offer()
 	return s
 }
@@ -108,7 +108,7 @@ func (s *Session) Tick(now time.Time) Output {
 func (s *Session) Receive(now time.Time, p Packet) Output {
 	var out Output
 	s.expire(now, &out) // the silence before this packet was a silence
-	s.heard = now
+	s.lastReceived = now
 	s.remote = Remote{
 		State: p.State, Diag: p.Diag, Discriminator: p.MyDiscriminator, DetectMult: p.DetectMult,
 		Demand: p.Demand, DesiredMinTx: p.DesiredMinTx, RequiredMinRx: p.RequiredMinRx,
@@ -150,7 +150,7 @@ func next(own, received State) (State, Diag) {
 }
 
 // SetParams changes what is wanted. Our next packets say so; what of it would
-// take a session down that is Up waits until the other side has heard it.
+// take a session down that is Up waits until the other side has received it.
 func (s *Session) SetParams(p Params) {
 	s.params = p
 	s.offer()
@@ -201,10 +201,10 @@ func (s *Session) change(now time.Time, to State, diag Diag, out *Output) {
 // expire acts on a detection time without a packet (RFC 5880, 6.8.4), and
 // forgets the other side (6.8.1, bfd.RemoteDiscr).
 func (s *Session) expire(now time.Time, out *Output) {
-	if s.heard.IsZero() || now.Before(s.heard.Add(s.DetectionTime())) {
+	if s.lastReceived.IsZero() || now.Before(s.lastReceived.Add(s.DetectionTime())) {
 		return
 	}
-	s.heard, s.remote = time.Time{}, nobody
+	s.lastReceived, s.remote = time.Time{}, unknown
 	if s.state == Init || s.state == Up {
 		s.change(now, Down, DiagTimeout, out)
 	}

@@ -224,7 +224,7 @@ func TestTimeout(t *testing.T) {
 		t.Errorf("remote %+v", r.Remote())
 	}
 	r.pass(300 * ms)
-	if r.want(Down, DiagNone); r.Remote() != nobody { // 6.8.1, bfd.RemoteDiscr
+	if r.want(Down, DiagNone); r.Remote() != unknown { // 6.8.1, bfd.RemoteDiscr
 		t.Errorf("remembered %+v after a detection time of silence", r.Remote())
 	}
 	r.pass(time.Hour)

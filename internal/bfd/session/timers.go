@@ -7,7 +7,7 @@ import "time"
 // While the session is Up each change is a Poll Sequence, and while one runs no
 // other may begin (RFC 5880, 6.8.3): the change then waits, and this is called
 // again when the sequence has ended. Of an offer two things wait for the Final,
-// by which the other side says that it has heard it:
+// by which the other side confirms it:
 //   - to send less often: it must not expect packets at the old rate any more;
 //   - to expect packets more often: it must send at the new rate by now.
 //
@@ -45,10 +45,10 @@ func (s *Session) DetectionTime() time.Duration {
 // session waits to be spoken to.
 func (s *Session) Deadline() (time.Time, bool) {
 	at, ok := s.nextSend()
-	if s.heard.IsZero() {
+	if s.lastReceived.IsZero() {
 		return at, ok
 	}
-	if expiry := s.heard.Add(s.DetectionTime()); !ok || expiry.Before(at) {
+	if expiry := s.lastReceived.Add(s.DetectionTime()); !ok || expiry.Before(at) {
 		return expiry, true
 	}
 	return at, true

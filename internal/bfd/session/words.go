@@ -10,7 +10,7 @@ type State uint8
 const (
 	AdminDown State = 0 // held down by an operator; says nothing about the path
 	Down      State = 1
-	Init      State = 2 // the other side is heard, but it has not heard us yet
+	Init      State = 2 // packets of the other side arrive, but it has not received ours yet
 	Up        State = 3
 )
 
@@ -36,7 +36,7 @@ type Diag uint8
 // Diagnostics (RFC 5880, 4.1).
 const (
 	DiagNone                    Diag = 0
-	DiagTimeout                 Diag = 1 // nothing was heard for the detection time
+	DiagTimeout                 Diag = 1 // no packet arrived within the detection time
 	DiagEchoFailed              Diag = 2
 	DiagNeighborDown            Diag = 3 // the other side said that it is down
 	DiagForwardingReset         Diag = 4

@@ -129,7 +129,7 @@ func judgeL2(a *v1alpha1.L2Advertisement, n names) verdict {
 	if _, err := kube.L2Advertisement(a, n.pools); err != nil {
 		return verdict{reason: v1alpha1.ReasonInvalid, message: err.Error()}
 	}
-	return verdict{ready: true, reason: v1alpha1.ReasonAccepted, message: "in force"}
+	return verdict{ready: true, reason: v1alpha1.ReasonAccepted, message: "active"}
 }
 
 func judgeBGP(a *v1alpha1.BGPAdvertisement, n names, all []lb.BGPAdvertisement) verdict {
@@ -149,7 +149,7 @@ func judgeBGP(a *v1alpha1.BGPAdvertisement, n names, all []lb.BGPAdvertisement) 
 	if wrong := contradictions(a.Name, all, n); len(wrong) > 0 {
 		return verdict{reason: v1alpha1.ReasonContradiction, message: "spec." + lb.Contradictions(wrong) + "; let both say the same, or choose other pools, peers or nodes"}
 	}
-	return verdict{ready: true, reason: v1alpha1.ReasonAccepted, message: "in force"}
+	return verdict{ready: true, reason: v1alpha1.ReasonAccepted, message: "active"}
 }
 
 // contradictions returns what the advertisement and others, which are there oldest
@@ -193,5 +193,5 @@ func missingNames[S ~string](field, reason string, named []S, there []string) *v
 		return nil
 	}
 	slices.Sort(missing)
-	return &verdict{reason: reason, message: field + ": there is no " + strings.Join(missing, ", ") + "; the other names are in force"}
+	return &verdict{reason: reason, message: field + ": there is no " + strings.Join(missing, ", ") + "; the other names are used"}
 }

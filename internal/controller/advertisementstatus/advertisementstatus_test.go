@@ -35,34 +35,34 @@ func TestJudgeBGP(t *testing.T) {
 		a, b            spec // a is the older one; b is judged
 		reason, message string
 	}{
-		{"all is there", spec{}, spec{Peers: []v1alpha1.ObjectName{"r1"}, Communities: []v1alpha1.CommunityReference{"backup", "no-export", "1:1"}}, "Accepted", "in force"},
-		{"no such pool", spec{}, spec{IPAddressPools: []v1alpha1.ObjectName{"x"}}, "PoolNotFound", `spec.ipAddressPools: there is no "x"; the other names are in force`},
-		{"two such pools", spec{}, spec{IPAddressPools: []v1alpha1.ObjectName{"y", "lan", "x"}}, "PoolNotFound", `spec.ipAddressPools: there is no "x", "y"; the other names are in force`},
-		{"no such peer", spec{}, spec{Peers: []v1alpha1.ObjectName{"r1", "x"}}, "PeerNotFound", `spec.peers: there is no "x"; the other names are in force`},
-		{"no such alias", spec{}, spec{Communities: []v1alpha1.CommunityReference{"x"}}, "CommunityNotFound", `spec.communities: there is no "x"; the other names are in force`},
+		{"all is there", spec{}, spec{Peers: []v1alpha1.ObjectName{"r1"}, Communities: []v1alpha1.CommunityReference{"backup", "no-export", "1:1"}}, "Accepted", "active"},
+		{"no such pool", spec{}, spec{IPAddressPools: []v1alpha1.ObjectName{"x"}}, "PoolNotFound", `spec.ipAddressPools: there is no "x"; the other names are used`},
+		{"two such pools", spec{}, spec{IPAddressPools: []v1alpha1.ObjectName{"y", "lan", "x"}}, "PoolNotFound", `spec.ipAddressPools: there is no "x", "y"; the other names are used`},
+		{"no such peer", spec{}, spec{Peers: []v1alpha1.ObjectName{"r1", "x"}}, "PeerNotFound", `spec.peers: there is no "x"; the other names are used`},
+		{"no such alias", spec{}, spec{Communities: []v1alpha1.CommunityReference{"x"}}, "CommunityNotFound", `spec.communities: there is no "x"; the other names are used`},
 		{"no community", spec{}, spec{Communities: []v1alpha1.CommunityReference{"1:2:3:4"}}, "Invalid", ""},
-		{"the other says the same", spec{MED: ptr.To[int64](1)}, spec{MED: ptr.To[int64](1)}, "Accepted", "in force"},
-		{"the other says nothing", spec{}, spec{MED: ptr.To[int64](1)}, "Accepted", "in force"},
+		{"the other says the same", spec{MED: ptr.To[int64](1)}, spec{MED: ptr.To[int64](1)}, "Accepted", "active"},
+		{"the other says nothing", spec{}, spec{MED: ptr.To[int64](1)}, "Accepted", "active"},
 		{"the other says something else", spec{MED: ptr.To[int64](1)}, spec{MED: ptr.To[int64](2)}, "Contradiction", differs},
 		{
 			"… of other pools", spec{MED: ptr.To[int64](1), IPAddressPools: []v1alpha1.ObjectName{"lan"}}, spec{MED: ptr.To[int64](2), IPAddressPools: []v1alpha1.ObjectName{"wan"}},
-			"Accepted", "in force",
+			"Accepted", "active",
 		},
 		{
 			"… to other peers", spec{MED: ptr.To[int64](1), Peers: []v1alpha1.ObjectName{"r1"}}, spec{MED: ptr.To[int64](2), Peers: []v1alpha1.ObjectName{"r2"}},
-			"Accepted", "in force",
+			"Accepted", "active",
 		},
 		{
 			"… from other nodes", spec{MED: ptr.To[int64](1), NodeSelectors: labels("node", "1")}, spec{MED: ptr.To[int64](2), NodeSelectors: labels("node", "2")},
-			"Accepted", "in force",
+			"Accepted", "active",
 		},
 		{
 			"… of other Services", spec{MED: ptr.To[int64](1), ServiceSelectors: labels("app", "1")}, spec{MED: ptr.To[int64](2), ServiceSelectors: labels("app", "2")},
-			"Accepted", "in force",
+			"Accepted", "active",
 		},
 		{
 			"… with other lengths", spec{MED: ptr.To[int64](1), AggregationLength: ptr.To[int32](24), AggregationLengthV6: ptr.To[int32](64)}, spec{MED: ptr.To[int64](2)},
-			"Accepted", "in force",
+			"Accepted", "active",
 		},
 		{
 			"… of the same Services", spec{MED: ptr.To[int64](1), ServiceSelectors: labels("app", "1")}, spec{MED: ptr.To[int64](2), ServiceSelectors: labels("app", "1")},

@@ -114,8 +114,8 @@ func (c *Controller) keep(ctx context.Context, claim *v1alpha1.IPAddressClaim) (
 		if controllerutil.ContainsFinalizer(claim, v1alpha1.FinalizerClaimInUse) {
 			return 0, kube.ChangeFinalizer(ctx, c.client, claim, controllerutil.RemoveFinalizer, v1alpha1.FinalizerClaimInUse)
 		}
-		// Somebody else holds it. It keeps nothing any more, and Services that name
-		// it are told so.
+		// Another claim or Service holds it. This claim reserves nothing any more, and Services that name
+		// it report that.
 		c.ledger.Release(req.Holder)
 		d, _ = c.ledger.DecideClaim(&v1alpha1.IPAddressClaim{ObjectMeta: claim.ObjectMeta}, req)
 	}

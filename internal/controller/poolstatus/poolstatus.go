@@ -218,7 +218,7 @@ func (c *Controller) judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, inva
 	case invalid != nil && !inForce:
 		return false, v1alpha1.ReasonInvalid, invalid.Error()
 	case invalid != nil:
-		return false, v1alpha1.ReasonInvalid, invalid.Error() + "; what was in force before stays in force"
+		return false, v1alpha1.ReasonInvalid, invalid.Error() + "; the last valid spec stays in effect"
 	case u.Overlaps != "":
 		return false, v1alpha1.ReasonOverlap, fmt.Sprintf(
 			"has addresses that the older pool %q has too; gives nothing until spec.addresses of one of them is changed", u.Overlaps)
@@ -231,7 +231,7 @@ func (c *Controller) judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, inva
 	case len(u.Retiring) > 0:
 		message = fmt.Sprintf("%d addresses in use are no longer in spec.addresses; see status.retiring", len(u.Retiring))
 	default:
-		message = "in force"
+		message = "active"
 	}
 	return true, v1alpha1.ReasonAccepted, message + withheld(c.ledger.Withheld(pool.Name))
 }

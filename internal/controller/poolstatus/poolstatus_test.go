@@ -82,7 +82,7 @@ func (o *office) edit(p *v1alpha1.IPAddressPool, change func(*v1alpha1.IPAddress
 func TestPoolInUse(t *testing.T) {
 	pool, svc := controllertest.Pool("lan", "192.0.2.0/30"), controllertest.Service("web", "192.0.2.1")
 	o := open(t, pool, svc)
-	o.expect(pool, "new", "Accepted", "in force")
+	o.expect(pool, "new", "Accepted", "active")
 	if s := pool.Status; s.AssignedIPv4 != 1 || s.AvailableIPv4 != 3 {
 		t.Errorf("assigned %d, available %d", s.AssignedIPv4, s.AvailableIPv4)
 	}
@@ -142,7 +142,7 @@ func TestPoolThatBecomesInvalid(t *testing.T) {
 	o := open(t, pool)
 	o.expect(pool, "new", "Accepted")
 	o.edit(pool, func(s *v1alpha1.IPAddressPoolSpec) { s.Addresses = []v1alpha1.AddressRange{"nonsense"} })
-	o.expect(pool, "edited", "Invalid", "spec.addresses[0]", "stays in force")
+	o.expect(pool, "edited", "Invalid", "spec.addresses[0]", "stays in effect")
 	if pool.Status.AvailableIPv4 != 256 {
 		t.Errorf("available are %d", pool.Status.AvailableIPv4)
 	}
@@ -170,7 +170,7 @@ func TestWithheldAddresses(t *testing.T) {
 	}
 	pool := controllertest.Pool("lan", "192.0.2.0/29")
 	o := open(t, pool, node)
-	o.expect(pool, "a node has five", "Accepted", "in force; not assigned: 192.0.2.1 (", "192.0.2.3 (", "and 2 more")
+	o.expect(pool, "a node has five", "Accepted", "active; not assigned: 192.0.2.1 (", "192.0.2.3 (", "and 2 more")
 }
 
 // The status is written at most once a second.

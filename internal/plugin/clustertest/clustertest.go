@@ -47,7 +47,7 @@ func Small() *Cluster {
 		c.AddNode(fmt.Sprintf("n%d", i))
 	}
 	c.AddPool("lan", "172.30.0.100-172.30.0.149")
-	c.L2Advertisements = []v1alpha1.L2Advertisement{{ObjectMeta: named("lan"), Status: v1alpha1.L2AdvertisementStatus{Conditions: Ready(true, v1alpha1.ReasonAccepted, "in force")}}}
+	c.L2Advertisements = []v1alpha1.L2Advertisement{{ObjectMeta: named("lan"), Status: v1alpha1.L2AdvertisementStatus{Conditions: Ready(true, v1alpha1.ReasonAccepted, "active")}}}
 	c.Namespaces = []corev1.Namespace{{ObjectMeta: named("shop")}}
 	c.Lease = &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Namespace: Install.Namespace, Name: "fairlead-controller"},
@@ -112,7 +112,7 @@ func Gossip(s *v1alpha1.Speaker, inTouch int, unheard []string, keyFault string)
 // AddPool adds a pool of these addresses.
 func (c *Cluster) AddPool(name string, addresses ...v1alpha1.AddressRange) *v1alpha1.IPAddressPool {
 	p := v1alpha1.IPAddressPool{ObjectMeta: named(name), Spec: v1alpha1.IPAddressPoolSpec{Addresses: addresses}}
-	p.Status.Conditions = Ready(true, v1alpha1.ReasonAccepted, "in force")
+	p.Status.Conditions = Ready(true, v1alpha1.ReasonAccepted, "active")
 	p.Status.AssignedIPv4, p.Status.AvailableIPv4 = 1, 49
 	c.Pools = append(c.Pools, p)
 	return &c.Pools[len(c.Pools)-1]
@@ -177,7 +177,7 @@ func (c *Cluster) Peer(name string, nodes ...string) *v1alpha1.BGPPeer {
 	up := int32(len(nodes))
 	p.Status = v1alpha1.BGPPeerStatus{SessionsWanted: up, SessionsEstablished: up, Conditions: Ready(true, v1alpha1.ReasonEstablished, fmt.Sprintf("Established %d/%d", up, up))}
 	c.BGPPeers = append(c.BGPPeers, p)
-	c.BGPAdvertisements = append(c.BGPAdvertisements, v1alpha1.BGPAdvertisement{ObjectMeta: named("all"), Status: v1alpha1.BGPAdvertisementStatus{Conditions: Ready(true, v1alpha1.ReasonAccepted, "in force")}})
+	c.BGPAdvertisements = append(c.BGPAdvertisements, v1alpha1.BGPAdvertisement{ObjectMeta: named("all"), Status: v1alpha1.BGPAdvertisementStatus{Conditions: Ready(true, v1alpha1.ReasonAccepted, "active")}})
 	for _, n := range nodes {
 		s := &c.Speaker(n).Status
 		s.Sessions = "1/1"
