@@ -26,41 +26,43 @@ type Decision struct {
 }
 
 // Decide asks the controllers' own ledger, restored from what was read, about a
-// Service of ours.
+// Service of ours. A ledger that answers also assigns, so each question gets its own: the
+// answer must not depend on which other Services were asked about before.
 func (c *Cluster) Decide(svc *corev1.Service) (Decision, error) {
 	req, invalid := kube.Request(svc, c.namespaceLabels(svc.Namespace))
 	d := Decision{Request: req, Invalid: invalid}
 	if invalid != nil {
 		return d, nil
 	}
-	var err error
-	if d.Now, d.Foreign, err = c.ask(reader{objects: &c.Objects}, svc, req); err != nil {
+	book, err := c.restore(nil)
+	if err != nil {
+		return d, err
+	}
+	d.Now, d.Foreign = book.Decide(svc, req)
+	if book, err = c.restore(svc); err != nil {
 		return d, err
 	}
 	bare := svc.DeepCopy()
 	bare.Status = corev1.ServiceStatus{}
-	d.FromScratch, _, err = c.ask(reader{objects: &c.Objects, without: svc}, bare, req)
-	return d, err
+	d.FromScratch, _ = book.Decide(bare, req)
+	return d, nil
 }
 
-func (c *Cluster) ask(from client.Reader, svc *corev1.Service, req lb.Request) (lb.Decision, bool, error) {
-	book := ledger.New(from, c.Class, func() time.Time { return c.Read })
+// restore returns a ledger restored from what was read, without one Service if that is not nil.
+func (c *Cluster) restore(without *corev1.Service) (*ledger.Ledger, error) {
+	book := ledger.New(reader{objects: &c.Objects, without: without}, c.Class, func() time.Time { return c.Read })
 	if err := book.Restore(context.Background()); err != nil { // it reads from memory
-		return lb.Decision{}, false, err
+		return nil, err
 	}
-	d, foreign := book.Decide(svc, req)
-	return d, foreign, nil
+	return book, nil
 }
 
-// ledger returns the controllers' ledger, restored from what was read.
+// ledger returns the ledger that is kept between questions, or nil if it cannot be restored.
 func (c *Cluster) ledger() *ledger.Ledger {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.book == nil {
-		book := ledger.New(reader{objects: &c.Objects}, c.Class, func() time.Time { return c.Read })
-		if book.Restore(context.Background()) == nil { // it reads from memory
-			c.book = book
-		}
+		c.book, _ = c.restore(nil)
 	}
 	return c.book
 }
