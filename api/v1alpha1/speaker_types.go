@@ -143,11 +143,11 @@ type SpeakerStatus struct {
 
 // SpeakerGossip is the state of a speaker's gossip with the other speakers.
 type SpeakerGossip struct {
-	// speakersInTouch is the number of speakers in this speaker's group, including
+	// connectedSpeakers is the number of speakers in this speaker's group, including
 	// itself.
 	//
 	// +required
-	SpeakersInTouch int32 `json:"speakersInTouch"`
+	ConnectedSpeakers int32 `json:"connectedSpeakers"`
 
 	// unheardSpeakers are the nodes from whose speakers this one has received
 	// nothing for 5 seconds although other speakers report them as alive. The first

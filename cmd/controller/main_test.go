@@ -15,7 +15,7 @@ func TestInvalidFlags(t *testing.T) {
 		{"--log-level loud", `--log-level: "loud" is not one of debug, info, warn, error`},
 		{"--leader-elect=perhaps", "invalid boolean value"},
 		{"--kubeconfig /does/not/exist", "/does/not/exist"},
-		{"", "give --kubeconfig, or run in a pod"},
+		{"", "set --kubeconfig, or run in a pod"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {

@@ -17,7 +17,7 @@ func TestInvalidFlags(t *testing.T) {
 		{"--node-name n1 --gossip-port 0", "--gossip-port: 0 is not a port; use 1 to 65535"},
 		{"--node-name n1 --gossip-port 65536", "--gossip-port: 65536 is not a port"},
 		{"--node-name n1 --log-level loud", `--log-level: "loud" is not one of debug, info, warn, error`},
-		{"--node-name n1", "give --kubeconfig, or run in a pod"},
+		{"--node-name n1", "set --kubeconfig, or run in a pod"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {

@@ -73,11 +73,11 @@ func TestDecisionSaysWhy(t *testing.T) {
 		{"exhausted", []lb.Pool{open("p", one, nil)}, lb.Request{Families: v4}, lb.ReasonExhausted,
 			`no address: pool "p": no free IPv4 address (1 in use)`},
 		{"address in use", []lb.Pool{open("p", one, nil)}, lb.Request{Families: v4, Addresses: exactly("10.0.0.1")}, lb.ReasonAddressInUse,
-			`cannot give 10.0.0.1: pool "p": the address is in use (by taken/first)`},
+			`cannot assign 10.0.0.1: pool "p": the address is in use (by taken/first)`},
 		{"address of no pool", []lb.Pool{open("p", wide, nil)}, lb.Request{Families: v4, Addresses: exactly("10.9.9.9")}, lb.ReasonAddressNotInPool,
-			`cannot give 10.9.9.9: pool "p": does not have the address`},
+			`cannot assign 10.9.9.9: pool "p": does not have the address`},
 		{"address of a family not asked for", []lb.Pool{open("p", wide, nil)}, lb.Request{Families: v4, Addresses: exactly("fd00::5")}, lb.ReasonFamilyMismatch,
-			`10.0.0.1 from pool "p", cannot give fd00::5: the Service does not ask for IPv6 (fd00::5)`},
+			`10.0.0.1 from pool "p", cannot assign fd00::5: the Service does not ask for IPv6 (fd00::5)`},
 		{"overlap", []lb.Pool{open("p", wide, func(p *lb.Pool) { p.Disabled = true }), open("q", one, func(p *lb.Pool) { p.Created = epoch.Add(time.Hour) })},
 			lb.Request{Families: v4, Pool: "q"}, lb.ReasonPoolOverlap,
 			`no address: pool "q": overlaps an older pool ("p")`},
@@ -223,14 +223,14 @@ func TestSharingSaysWhyNot(t *testing.T) {
 		{"another key, by address", 0, shares("k", "", http), func(r *lb.Request) {
 			shares("l", "", https)(r)
 			r.Addresses = []netip.Addr{netip.MustParseAddr(only)}
-		}, `cannot give 10.0.0.1: pool "p": 10.0.0.1 cannot be shared: the allow-shared-ip key of default/first is another`},
+		}, `cannot assign 10.0.0.1: pool "p": 10.0.0.1 cannot be shared: the allow-shared-ip key of default/first is another`},
 		{"other pods", 0, shares("k", "app=a", http), shares("k", "app=b", https),
 			`no address: pool "p": 10.0.0.1 cannot be shared: externalTrafficPolicy and, if it is Local, the selector of default/first differ`},
 		{"another namespace", 0, in("other", shares("k", "", http)), shares("k", "", https), `no address: pool "p": no free IPv4 address (1 in use)`},
 		{"another namespace, by address", 0, in("other", shares("k", "", http)), func(r *lb.Request) {
 			shares("k", "", https)(r)
 			r.Addresses = []netip.Addr{netip.MustParseAddr(only)}
-		}, `cannot give 10.0.0.1: pool "p": 10.0.0.1 cannot be shared: with other/first, as the pool's sharing is Namespace`},
+		}, `cannot assign 10.0.0.1: pool "p": 10.0.0.1 cannot be shared: with other/first, as the pool's sharing is Namespace`},
 		{"another namespace, and the pool lets it", lb.SharingCluster, in("other", shares("k", "", http)), shares("k", "", https), `10.0.0.1 from pool "p"`},
 		{"nobody may share", lb.SharingNever, shares("k", "", http), shares("k", "", https), `no address: pool "p": no free IPv4 address (1 in use)`},
 	}

@@ -47,24 +47,24 @@ func TestBlockedAddressIsNotAssigned(t *testing.T) {
 		{"any address", []lb.Block{onNode}, "a", nil, lb.ReasonAssigned, `10.0.0.2 from pool "p"`},
 		{
 			"named, of a node", []lb.Block{onNode}, "a", exactly, lb.ReasonAddressOfNode,
-			`cannot give 10.0.0.1: pool "p": node n1 (eth0) has the address; ask for another address, and add this one to spec.excludes of the pool`,
+			`cannot assign 10.0.0.1: pool "p": node n1 (eth0) has the address; ask for another address, and add this one to spec.excludes of the pool`,
 		},
 		{
 			"named, of a router", []lb.Block{onRouter}, "a", exactly, lb.ReasonAddressOfRouter,
-			`cannot give 10.0.0.1: pool "p": the default gateway of node n1 has the address; ask for another address, and add this one to spec.excludes of the pool`,
+			`cannot assign 10.0.0.1: pool "p": the default gateway of node n1 has the address; ask for another address, and add this one to spec.excludes of the pool`,
 		},
 		{
 			"named, broadcast", []lb.Block{ofBroadcast}, "a", exactly, lb.ReasonSubnetAddress,
-			`cannot give 10.0.0.1: pool "p": it is the broadcast address of the nodes' subnet 10.0.0.0/30; ask for another address, and add this one to spec.excludes of the pool`,
+			`cannot assign 10.0.0.1: pool "p": it is the broadcast address of the nodes' subnet 10.0.0.0/30; ask for another address, and add this one to spec.excludes of the pool`,
 		},
 		{
 			"named, externalIPs of another Service", []lb.Block{inField("b")}, "a", exactly, lb.ReasonAddressOfService,
-			`cannot give 10.0.0.1: pool "p": Service default/b (spec.externalIPs) has the address; ask for another address, or remove it from the Service that has it`,
+			`cannot assign 10.0.0.1: pool "p": Service default/b (spec.externalIPs) has the address; ask for another address, or remove it from the Service that has it`,
 		},
 		{"named, its own externalIPs", []lb.Block{inField("a")}, "a", exactly, lb.ReasonAssigned, `10.0.0.1 from pool "p"`},
 		{
 			"named, its own externalIPs and a node", []lb.Block{onNode, inField("a")}, "a", exactly, lb.ReasonAddressOfNode,
-			`cannot give 10.0.0.1: pool "p": node n1 (eth0) has the address; ask for another address, and add this one to spec.excludes of the pool`,
+			`cannot assign 10.0.0.1: pool "p": node n1 (eth0) has the address; ask for another address, and add this one to spec.excludes of the pool`,
 		},
 		{"a claim, any address", []lb.Block{onNode}, "a", claim, lb.ReasonAssigned, `10.0.0.2 from pool "p"`},
 	} {

@@ -12,7 +12,7 @@ import (
 func RESTConfig(kubeconfig, userAgent string) (*rest.Config, error) {
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("reach the API server: %w (give --kubeconfig, or run in a pod)", err)
+		return nil, fmt.Errorf("reach the API server: %w (set --kubeconfig, or run in a pod)", err)
 	}
 	// The API server's priority and fairness protects it better than a limit
 	// here, which would hold back a burst of Services.

@@ -91,7 +91,7 @@ func RemoveFormerConditions(s *v1alpha1.SpeakerStatus) {
 // says nothing.
 func gossipInMessage(message string) *v1alpha1.SpeakerGossip {
 	var g v1alpha1.SpeakerGossip
-	if _, err := fmt.Sscanf(message, "%d speakers in touch", &g.SpeakersInTouch); err != nil {
+	if _, err := fmt.Sscanf(message, "%d speakers in touch", &g.ConnectedSpeakers); err != nil {
 		return nil
 	}
 	message, g.KeyFault, _ = strings.Cut(message, "; not all gossip keys are in use: ")

@@ -20,14 +20,14 @@ func TestUpgradeSpeaker(t *testing.T) {
 		gossip             *v1alpha1.SpeakerGossip
 		offset             *metav1.Duration
 	}{
-		{"all is well", "17 speakers in touch", "the node's clock is that of the API server, within 5s", &v1alpha1.SpeakerGossip{SpeakersInTouch: 17}, nil},
+		{"all is well", "17 speakers in touch", "the node's clock is that of the API server, within 5s", &v1alpha1.SpeakerGossip{ConnectedSpeakers: 17}, nil},
 		{"joining", "looking for the other speakers", "", nil, nil},
 		{"nothing", "", "", nil, nil},
-		{"ahead", "3 speakers in touch", "the node's clock is 1m30s ahead of" + off, &v1alpha1.SpeakerGossip{SpeakersInTouch: 3}, offset(90 * time.Second)},
-		{"behind", "3 speakers in touch", "the node's clock is 6s behind" + off, &v1alpha1.SpeakerGossip{SpeakersInTouch: 3}, offset(-6 * time.Second)},
+		{"ahead", "3 speakers in touch", "the node's clock is 1m30s ahead of" + off, &v1alpha1.SpeakerGossip{ConnectedSpeakers: 3}, offset(90 * time.Second)},
+		{"behind", "3 speakers in touch", "the node's clock is 6s behind" + off, &v1alpha1.SpeakerGossip{ConnectedSpeakers: 3}, offset(-6 * time.Second)},
 		{
 			"unheard", "3 speakers in touch; only others hear n2, n4; not all gossip keys are in use: data.next is short", "",
-			&v1alpha1.SpeakerGossip{SpeakersInTouch: 3, UnheardSpeakers: []string{"n2, n4"}, UnheardSpeakersCount: 1, KeyFault: "data.next is short"}, nil,
+			&v1alpha1.SpeakerGossip{ConnectedSpeakers: 3, UnheardSpeakers: []string{"n2, n4"}, UnheardSpeakersCount: 1, KeyFault: "data.next is short"}, nil,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -63,10 +63,10 @@ func TestUpgradeNetworkCondition(t *testing.T) {
 
 func TestGossipMessage(t *testing.T) {
 	for want, g := range map[string]*v1alpha1.SpeakerGossip{
-		"3 speakers in touch":                                            NewSpeakerGossip(3, nil, ""),
-		"9 speakers in touch; only others hear n2":                       NewSpeakerGossip(9, []string{"n2"}, ""),
-		"9 speakers in touch; only others hear 1, 2, 3, 4, 5 and 2 more": NewSpeakerGossip(9, []string{"1", "2", "3", "4", "5", "6", "7"}, ""),
-		"3 speakers in touch; not all gossip keys are in use: x":         NewSpeakerGossip(3, nil, "x"),
+		"3 speakers connected": NewSpeakerGossip(3, nil, ""),
+		"9 speakers connected; no heartbeats, although others receive them, from n2":                       NewSpeakerGossip(9, []string{"n2"}, ""),
+		"9 speakers connected; no heartbeats, although others receive them, from 1, 2, 3, 4, 5 and 2 more": NewSpeakerGossip(9, []string{"1", "2", "3", "4", "5", "6", "7"}, ""),
+		"3 speakers connected; not all gossip keys are in use: x":                                          NewSpeakerGossip(3, nil, "x"),
 	} {
 		if got := GossipMessage(g); got != want {
 			t.Errorf("got %q, want %q", got, want)

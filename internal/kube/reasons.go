@@ -78,13 +78,13 @@ var ReasonSections = []lb.ReasonSection{
 			Name:    v1alpha1.ReasonPeerConflict,
 			On:      "BGPPeer Ready",
 			Meaning: "an older BGPPeer is the same router for some node",
-			Fix:     "delete one of them, or let nodeSelectors give each its own nodes",
+			Fix:     "delete one of them, or select different nodes with nodeSelectors",
 		},
 		{
 			Name:    v1alpha1.ReasonContradiction,
 			On:      "BGPAdvertisement Ready",
 			Meaning: "another advertisement has other attributes for the same routes",
-			Fix:     "let both say the same, or choose other pools, peers or nodes",
+			Fix:     "set the same value in both, or select other pools, peers or nodes",
 		},
 		{
 			Name:    v1alpha1.ReasonNoNodes,
@@ -136,7 +136,7 @@ var ReasonSections = []lb.ReasonSection{
 			Meaning: "the speaker hands over what it owns before it stops",
 		},
 	}},
-	{Title: "Reasons of the condition EndpointValid on a Speaker, and of Ready while the speaker takes no part for such a reason", Reasons: []lb.ReasonText{
+	{Title: "Reasons of the condition EndpointValid on a Speaker, and of Ready while the speaker does not participate for such a reason", Reasons: []lb.ReasonText{
 		{
 			Name:    v1alpha1.ReasonValid,
 			On:      "Speaker EndpointValid",
@@ -146,7 +146,7 @@ var ReasonSections = []lb.ReasonSection{
 			Name:    v1alpha1.ReasonDuplicateEndpoint,
 			On:      "Speaker EndpointValid, Ready",
 			Meaning: "another speaker has the same endpoint, as where every machine reports the address of its NAT interface as InternalIP (Vagrant: 10.0.2.15). Only the one whose Speaker object is the oldest announces",
-			Fix:     "set kubelet's --node-ip on each node that the message names to an address that the other nodes reach, or set the speaker's --gossip-bind-address; the speakers then take part without a restart",
+			Fix:     "set kubelet's --node-ip on each node that the message names to an address that the other nodes reach, or set the speaker's --gossip-bind-address; the speakers then participate without a restart",
 		},
 		{
 			Name:    v1alpha1.ReasonAddressFamilyDiffers,
@@ -262,7 +262,7 @@ var ReasonSections = []lb.ReasonSection{
 	{Title: "Reasons of the events that are recorded about Services", On: "events of Services", Reasons: []lb.ReasonText{
 		{
 			Name:    v1alpha1.EventAssigned,
-			Meaning: "the Service has got addresses; the message says why these",
+			Meaning: "addresses were assigned to the Service; the message says why these",
 		},
 		{
 			Name:    v1alpha1.EventAssignmentFailed,

@@ -66,17 +66,17 @@ func SpeakerAvoid(s *v1alpha1.Speaker) (out []lb.Reason) {
 // are in use ("" if they are).
 func NewSpeakerGossip(inTouch int, unheard []string, keyFault string) *v1alpha1.SpeakerGossip {
 	return &v1alpha1.SpeakerGossip{
-		SpeakersInTouch: int32(inTouch),                                                                                            //nolint:gosec // a cluster has fewer nodes
-		UnheardSpeakers: slices.Clone(unheard[:min(len(unheard), v1alpha1.MaxUnheard)]), UnheardSpeakersCount: int32(len(unheard)), //nolint:gosec // likewise
+		ConnectedSpeakers: int32(inTouch),                                                                                            //nolint:gosec // a cluster has fewer nodes
+		UnheardSpeakers:   slices.Clone(unheard[:min(len(unheard), v1alpha1.MaxUnheard)]), UnheardSpeakersCount: int32(len(unheard)), //nolint:gosec // likewise
 		KeyFault: keyFault,
 	}
 }
 
 // GossipMessage says it in words, for the speaker's Ready condition.
 func GossipMessage(g *v1alpha1.SpeakerGossip) string {
-	words := fmt.Sprintf("%d speakers in touch", g.SpeakersInTouch)
+	words := fmt.Sprintf("%d speakers connected", g.ConnectedSpeakers)
 	if g.UnheardSpeakersCount > 0 {
-		words += "; only others hear " + Unheard(g)
+		words += "; no heartbeats, although others receive them, from " + Unheard(g)
 	}
 	if g.KeyFault != "" {
 		words += "; not all gossip keys are in use: " + g.KeyFault

@@ -134,7 +134,7 @@ func (d Decision) String() string {
 	if len(d.Refusals) > 0 {
 		head := "no address"
 		if len(d.Asked) > 0 {
-			head = "cannot give " + joinAddrs(d.Asked)
+			head = "cannot assign " + joinAddrs(d.Asked)
 		} else if len(d.Grants) > 0 {
 			head = fmt.Sprintf("no %s address", d.Refusals[0].Family)
 		}

@@ -291,8 +291,8 @@ var reasonTable = []struct {
 		}},
 		{ReasonInterfaceFails, ReasonText{
 			Name:    "InterfaceFails",
-			Meaning: "the node cannot open its interface for ARP, or for NDP, as its Speaker says",
-			Words:   "cannot open its interface, as its Speaker says",
+			Meaning: "the node cannot open its interface for ARP, or for NDP; its Speaker has the error",
+			Words:   "cannot open its interface; its Speaker has the error",
 			Fix:     "read the condition Ready of the node's Speaker: IPv6 may be disabled on the interface",
 		}},
 		{ReasonNoReadyEndpoint, ReasonText{
@@ -344,13 +344,13 @@ var reasonTable = []struct {
 		{ReasonNoPeer, ReasonText{
 			Name:    "NoPeer",
 			Meaning: "the node has no BGPPeer that the advertisements name",
-			Words:   "has no BGPPeer that is to be told",
+			Words:   "has no BGPPeer that the advertisement selects",
 			Fix:     "have nodeSelectors of a BGPPeer select the node, and spec.peers of the BGPAdvertisement name that peer",
 		}},
 		{ReasonNotEstablished, ReasonText{
 			Name:    "NotEstablished",
 			Meaning: "no BGP session is established on a node that should announce the address",
-			Words:   "has no BGP session that is up with a router that is to be told",
+			Words:   "has no established BGP session with a router that the advertisement selects",
 			Fix:     "read why the sessions are not established: kubectl fairlead explain peer PEER",
 		}},
 		{ReasonNoSubnet, ReasonText{

@@ -169,7 +169,7 @@ func (p *paths) onEvent(e bfd.Event) {
 		}
 	case before == bfd.Up:
 		for _, peer := range w.peers {
-			p.holder.Lost(peer, fmt.Sprintf("BFD says that %s cannot be reached (%s); connecting again when BFD is up", e.Key.Peer, e.Diag))
+			p.holder.Lost(peer, fmt.Sprintf("BFD reports that %s cannot be reached (%s); reconnecting when BFD is up", e.Key.Peer, e.Diag))
 		}
 	}
 	p.changed.Poke()

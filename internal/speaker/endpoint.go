@@ -36,11 +36,11 @@ func (s *Speaker) assess(ctx context.Context) {
 	s.membership.standing = standing
 	switch {
 	case standing.Out:
-		s.log.Info("this speaker takes no part", "cause", standingFault(s.cfg.endpoint(), standing).Message)
+		s.log.Info("this speaker does not participate", "cause", standingFault(s.cfg.endpoint(), standing).Message)
 		s.membership.joined.Store(false)
 		s.publishFacts()
 	case wasOut:
-		s.log.Info("this speaker takes part again")
+		s.log.Info("this speaker participates again")
 		s.rejoin(ctx)
 	}
 }

@@ -373,8 +373,8 @@ var networkReasons = map[nodecheck.Kind]string{
 
 // proxyWords explain the reasons of ConditionKubeProxyHealthy.
 var proxyWords = map[string]string{
-	v1alpha1.ReasonHealthy:   "kube-proxy says that its rules are up to date",
-	v1alpha1.ReasonUnhealthy: "kube-proxy says that its rules are not up to date; other nodes are preferred. See its log",
+	v1alpha1.ReasonHealthy:   "kube-proxy reports that its rules are up to date",
+	v1alpha1.ReasonUnhealthy: "kube-proxy reports that its rules are not up to date; other nodes are preferred. Check its log",
 	v1alpha1.ReasonNoAnswer:  "kube-proxy, which answered before, does not answer on port 10256; other nodes are preferred. Is its pod running?",
 }
 

@@ -12,9 +12,9 @@ import (
 // How many speakers are in touch is said a moment later, with what else there is to say
 // then; anything else at once.
 func TestStatusGathersWhatFollowsADeath(t *testing.T) {
-	told := Report{Ready: true, Reason: v1alpha1.ReasonAnnouncing, Message: "3 speakers in touch"}
+	told := Report{Ready: true, Reason: v1alpha1.ReasonAnnouncing, Message: "3 speakers connected"}
 	fewer, more, unready := told, told, told
-	fewer.Message = "2 speakers in touch"
+	fewer.Message = "2 speakers connected"
 	more.Message, more.Owned = fewer.Message, []lb.L2Announcement{{}}
 	unready.Ready, unready.Reason = false, v1alpha1.ReasonJoining
 	for _, tt := range []struct {

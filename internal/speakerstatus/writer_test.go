@@ -52,7 +52,7 @@ func announcing() Report {
 		Users:      map[netip.Addr][]lb.ServiceKey{addr: {{Namespace: "default", Name: "web"}}},
 		Since:      map[netip.Addr]time.Time{addr: time.Unix(1000, 0)},
 		Conflicts:  []layer2.Conflict{{Addr: netip.MustParseAddr("192.0.2.101"), Interface: "eth0"}},
-		Ready:      true, Reason: v1alpha1.ReasonAnnouncing, Message: "3 speakers in touch",
+		Ready:      true, Reason: v1alpha1.ReasonAnnouncing, Message: "3 speakers connected",
 		Sessions: []v1alpha1.SpeakerBGPSession{{Peer: "a", State: v1alpha1.BGPSessionEstablished}, {Peer: "b", State: v1alpha1.BGPSessionIdle}},
 		Checked:  true, KubeProxy: v1alpha1.ReasonHealthy,
 	}

@@ -70,7 +70,7 @@ func sessionOf(peer string, n *corev1.Node, sp *v1alpha1.Speaker, selected bool,
 	s := Session{Node: n.Name}
 	switch {
 	case !selected:
-		s.Words = "nodeSelectors do not choose it"
+		s.Words = "nodeSelectors do not select it"
 		return s
 	case sp == nil:
 		s.Words = "it has no speaker"
@@ -87,7 +87,7 @@ func sessionOf(peer string, n *corev1.Node, sp *v1alpha1.Speaker, selected bool,
 	}
 	i := slices.IndexFunc(sp.Status.BGPSessions, func(s v1alpha1.SpeakerBGPSession) bool { return s.Peer == peer })
 	if i < 0 {
-		s.Words = "its speaker has not said anything yet"
+		s.Words = "its speaker has not reported it yet"
 		return s
 	}
 	s.SpeakerBGPSession = sp.Status.BGPSessions[i]

@@ -264,7 +264,7 @@ func untilWhole(b *testing.B, c client.Client, nodes int) {
 		if err := c.List(b.Context(), &list); err != nil {
 			return err
 		}
-		want := fmt.Sprintf("%d speakers in touch", nodes)
+		want := fmt.Sprintf("%d speakers connected", nodes)
 		whole := 0
 		for _, s := range list.Items {
 			if r := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionReady); r != nil && r.Message == want {

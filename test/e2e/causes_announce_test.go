@@ -162,7 +162,7 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 		f.untilWhole(t)
 		t.Cleanup(func() { f.heal(t) })
 		must(t, f.speaker("n3").Kill())
-		f.doctor(t, "speaker n3", "the others do not hear it", "see whether it runs")
+		f.doctor(t, "speaker n3", "the other speakers receive nothing from it", "see whether it runs")
 	})
 	t.Run("node cut off from the others", func(t *testing.T) {
 		f.untilWhole(t)
@@ -179,9 +179,9 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 				if err := f.api.Get(t.Context(), client.ObjectKeyFromObject(sp), sp); err != nil {
 					return err
 				}
-				return says(sp.Status.Conditions, ready, true, v1alpha1.ReasonAnnouncing, "3 speakers in touch; only others hear "+other)
+				return says(sp.Status.Conditions, ready, true, v1alpha1.ReasonAnnouncing, "3 speakers connected; no heartbeats, although others receive them, from "+other)
 			})
-			f.doctor(t, "speaker "+node, "does not hear "+other+", and others do", "open port 7946 (TCP and UDP)")
+			f.doctor(t, "speaker "+node, "receives no heartbeats from "+other+", and others do", "open port 7946 (TCP and UDP)")
 		}
 	})
 	f.untilWhole(t)

@@ -112,7 +112,7 @@ func TestCauseOfRoutersSilenceIsNamed(t *testing.T) {
 	t.Run("peer of no node", func(t *testing.T) {
 		p := c.peer(t, c.freshName("router"), r2.IPv4, func(p *v1alpha1.BGPPeer) { p.Spec.NodeSelectors = matching("rack", "9") })
 		c.untilPeer(t, p, false, v1alpha1.ReasonNoNodes, "spec.nodeSelectors: no node with a speaker matches")
-		c.isSilent(t, svc, "NoCandidate", "n1, n2, n3 has no BGPPeer that is to be told")
+		c.isSilent(t, svc, "NoCandidate", "n1, n2, n3 has no BGPPeer that the advertisement selects")
 		c.doctor(t, "BGPPeer "+p.Name, "no node with a speaker has a session with it", "spec.nodeSelectors")
 	})
 	r := c.peer(t, "r2", r2.IPv4)
@@ -127,7 +127,7 @@ func TestCauseOfRoutersSilenceIsNamed(t *testing.T) {
 	t.Run("peer of no advertisement", func(t *testing.T) {
 		c.changeAdvert(t, all, func(s *v1alpha1.BGPAdvertisementSpec) { s.Peers = []v1alpha1.ObjectName{"r9"} })
 		c.untilAdvert(t, all, v1alpha1.ReasonPeerNotFound, `spec.peers: there is no "r9"`)
-		c.isSilent(t, svc, "NoCandidate", "n1, n2, n3 has no BGPPeer that is to be told")
+		c.isSilent(t, svc, "NoCandidate", "n1, n2, n3 has no BGPPeer that the advertisement selects")
 		c.doctor(t, "BGPAdvertisement all", `spec.peers: there is no "r9"`, "create the BGPPeer, or correct its name")
 		if text := c.plugin(t, "explain", "peer", "r2"); !hasAll(text, "no BGPAdvertisement selects it, so no address is advertised to it") {
 			t.Errorf("it says\n%s", text)

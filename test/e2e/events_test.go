@@ -96,7 +96,7 @@ func TestMoveOnRequest(t *testing.T) {
 	c.has(t, web, "192.0.2.1")
 
 	c.change(t, web, func() { exactly("192.0.2.0")(web) })
-	c.untilService(t, web, assigned, false, "AddressInUse", `192.0.2.1 from pool "lan"`, "cannot give 192.0.2.0", c.namespace+"/holder")
+	c.untilService(t, web, assigned, false, "AddressInUse", `192.0.2.1 from pool "lan"`, "cannot assign 192.0.2.0", c.namespace+"/holder")
 	if got := fmt.Sprint(ingress(web)); got != "[192.0.2.1]" {
 		t.Errorf("it had 192.0.2.1 and has %s", got)
 	}

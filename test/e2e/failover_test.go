@@ -121,7 +121,7 @@ func (f *failover) untilInTouch(t *testing.T, want map[string]int) {
 		sp := &v1alpha1.Speaker{ObjectMeta: meta1(node)}
 		f.until(t, sp, func() error {
 			r := meta.FindStatusCondition(sp.Status.Conditions, ready)
-			if r == nil || r.Message != fmt.Sprintf("%d speakers in touch", n) {
+			if r == nil || r.Message != fmt.Sprintf("%d speakers connected", n) {
 				return fmt.Errorf("speaker %s says %s, want it to see %d", node, told(sp.Status.Conditions), n)
 			}
 			return nil

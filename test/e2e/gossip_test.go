@@ -92,11 +92,11 @@ func TestGossipIsPoisoned(t *testing.T) {
 
 	text := base64.StdEncoding.EncodeToString
 	f.patchKeys(t, `{"next": "`+text(after)+`"}`)
-	f.untilSpeakersSay(t, "3 speakers in touch", stolen, after)
+	f.untilSpeakersSay(t, "3 speakers connected", stolen, after)
 	f.patchKeys(t, `{"key": "`+text(after)+`", "next": null, "previous": "`+text(stolen)+`"}`)
-	f.untilSpeakersSay(t, "3 speakers in touch", after, stolen)
+	f.untilSpeakersSay(t, "3 speakers connected", after, stolen)
 	f.patchKeys(t, `{"previous": null}`)
-	f.untilSpeakersSay(t, "3 speakers in touch", after)
+	f.untilSpeakersSay(t, "3 speakers connected", after)
 	if err := f.attack(t.Context(), stolen, f.addresses[0], unused); err == nil {
 		t.Error("the stolen key still counts")
 	}
@@ -134,7 +134,7 @@ func TestGossipSecretIsDeleted(t *testing.T) {
 	if bytes.Equal(old, now) {
 		t.Fatal("the Secret has the same key")
 	}
-	f.untilSpeakersSay(t, "3 speakers in touch", now, old) // after some seconds of old, now
+	f.untilSpeakersSay(t, "3 speakers connected", now, old) // after some seconds of old, now
 	other := f.other(w.owner)
 	must(t, f.speaker(other).Kill())
 	must(t, f.reviveSpeaker(t.Context(), other))

@@ -30,15 +30,15 @@ func TestGossipKeyIsReplaced(t *testing.T) {
 	t.Cleanup(func() { f.patchKeys(t, `{"next": null, "previous": null}`) })
 
 	// After a test that replaced all keys at once, the old one is understood for a minute.
-	lab.Eventually(t, time.Minute+soon, func() error { return f.speakersSay(t, "3 speakers in touch", before) })
+	lab.Eventually(t, time.Minute+soon, func() error { return f.speakersSay(t, "3 speakers connected", before) })
 	f.patchKeys(t, `{"next": "`+text([]byte("short"))+`"}`)
 	f.untilSpeakersSay(t, "data.next has 5 bytes; write 32 random ones", before)
 	f.patchKeys(t, `{"next": "`+text(after)+`"}`)
-	f.untilSpeakersSay(t, "3 speakers in touch", before, after)
+	f.untilSpeakersSay(t, "3 speakers connected", before, after)
 	f.patchKeys(t, `{"key": "`+text(after)+`", "next": null, "previous": "`+text(before)+`"}`)
-	f.untilSpeakersSay(t, "3 speakers in touch", after, before)
+	f.untilSpeakersSay(t, "3 speakers connected", after, before)
 	f.patchKeys(t, `{"previous": null}`)
-	f.untilSpeakersSay(t, "3 speakers in touch", after)
+	f.untilSpeakersSay(t, "3 speakers connected", after)
 
 	if got := onlyOwner(t, w.seen, settled); got != w.owner {
 		t.Errorf("%s owns %s, %s did", got, w.seen.IP, w.owner)

@@ -337,7 +337,7 @@ func TestPluginShows(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{"status"}, []string{"3 nodes, 1 pool", "2 addresses", "lan   IPv4", "n1", "3 speakers in touch"}},
+		{[]string{"status"}, []string{"3 nodes, 1 pool", "2 addresses", "lan   IPv4", "n1", "3 speakers connected"}},
 		{[]string{"addresses"}, []string{a, f.namespace + "/web", "lan", owner}},
 		{[]string{"addresses", "-n", "nowhere"}, []string{"No Service of Fairlead's has an address."}},
 		{[]string{"addresses", "--sort-by", "node", "-o", "jsonpath={.addresses[0].pool}"}, []string{"lan"}},
@@ -416,7 +416,7 @@ func TestPluginMoves(t *testing.T) {
 			}
 		}
 		f.doctor(t, "node "+w.owner, `is drained ("disk swap")`, "undrain "+w.owner)
-		if text := f.plugin(t, "undrain", w.owner, "--yes"); !strings.Contains(text, "takes part again") {
+		if text := f.plugin(t, "undrain", w.owner, "--yes"); !strings.Contains(text, "participates again") {
 			t.Errorf("it says\n%s", text)
 		}
 		if got := onlyOwner(t, w.seen, settled); got != next {

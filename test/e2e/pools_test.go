@@ -120,7 +120,7 @@ func TestPoolIsForSome(t *testing.T) {
 			c.refused(t, plain, s.reason, `pool "some": `+s.words)
 			c.refused(t, named, s.reason, `pool "some": `+s.words)
 			if s.reason != "FamilyAbsent" { // it does not have the exact one at all
-				c.refused(t, exact, s.reason, "cannot give 192.0.2.12", `pool "some": `+s.words)
+				c.refused(t, exact, s.reason, "cannot assign 192.0.2.12", `pool "some": `+s.words)
 			}
 		})
 	}
@@ -238,7 +238,7 @@ func TestQuota(t *testing.T) {
 	fourth := c.service(t, "fourth")
 	c.refused(t, fourth, "NamespaceQuota", "all 2 addresses")
 	exact := c.service(t, "exact", exactly("192.0.2.170"))
-	c.refused(t, exact, "NamespaceQuota", "cannot give 192.0.2.170", "all 2 addresses")
+	c.refused(t, exact, "NamespaceQuota", "cannot assign 192.0.2.170", "all 2 addresses")
 	c.remove(t, exact)
 
 	both := elsewhere.service(t, "both", dualStack)

@@ -137,7 +137,7 @@ func (c *cluster) untilFairleadRuns(t *testing.T, version string) {
 	t.Helper()
 	c.rollOut(t, lab.Namespace, "deployment/fairlead-controller")
 	c.rollOut(t, lab.Namespace, "daemonset/fairlead-speaker")
-	want := strings.TrimSpace(strings.Repeat(fmt.Sprintf("%s=%d speakers in touch; ", version, len(c.Nodes)), len(c.Nodes)))
+	want := strings.TrimSpace(strings.Repeat(fmt.Sprintf("%s=%d speakers connected; ", version, len(c.Nodes)), len(c.Nodes)))
 	lab.Eventually(t, soon, func() error {
 		const path = `{range .items[*]}{.status.version}={.status.conditions[?(@.type=="Ready")].message}; {end}`
 		out, err := c.Kubectl(t.Context(), "get", "speakers", "-o", "jsonpath="+path)

@@ -29,7 +29,7 @@ func TestJudgeBGP(t *testing.T) {
 		poolNames: []string{"lan", "wan"}, peers: []string{"r1", "r2"}, aliases: map[string]lb.Community{"backup": {A: 1, B: 2}},
 		nodes: []lb.Node{{Name: "n1", Labels: lb.LabelsOf(map[string]string{"k": "node1"})}, {Name: "n2", Labels: lb.LabelsOf(map[string]string{"k": "node2"})}},
 	}
-	const differs = `spec.med of BGPAdvertisement "b" is not that of the older "a", which counts; let both say the same, or choose other pools, peers or nodes`
+	const differs = `spec.med of BGPAdvertisement "b" is not that of the older "a", which counts; set the same value in both, or select other pools, peers or nodes`
 	for _, tt := range []struct {
 		name            string
 		a, b            spec // a is the older one; b is judged

@@ -42,7 +42,7 @@ func TestStatusOf(t *testing.T) {
 		},
 		{
 			"one is dead, one silent", nil, []v1alpha1.Speaker{speakerOf("n1"), {ObjectMeta: metav1.ObjectMeta{Name: "n2"}}},
-			state{2, 0, false, "NotEstablished", "Established 0/2: n1 its speaker has not said anything yet; n2 its speaker is not alive"},
+			state{2, 0, false, "NotEstablished", "Established 0/2: n1 its speaker has not reported it yet; n2 its speaker is not alive"},
 		},
 		{"all for one reason", nil, []v1alpha1.Speaker{speakerOf("n1", noSecret)}, state{1, 0, false, "SecretNotFound", "Established 0/1: n1 there is no Secret"}},
 		{

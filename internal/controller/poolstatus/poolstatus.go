@@ -176,7 +176,7 @@ func (c *Controller) tell(ctx context.Context, service string, addresses []strin
 		return // a claim, or gone already
 	}
 	c.recorder.Eventf(&svc, pool, corev1.EventTypeNormal, v1alpha1.EventRetiring, "Edit",
-		"No longer in pool %q: %s; the Service keeps what it has until it gives it back", pool.Name, strings.Join(addresses, ", "))
+		"No longer in pool %q: %s; the Service keeps it until it releases it", pool.Name, strings.Join(addresses, ", "))
 }
 
 // inUse reports whether anybody has an address of the pool.
@@ -221,9 +221,9 @@ func (c *Controller) judge(pool *v1alpha1.IPAddressPool, u allocator.Usage, inva
 		return false, v1alpha1.ReasonInvalid, invalid.Error() + "; the last valid spec stays in effect"
 	case u.Overlaps != "":
 		return false, v1alpha1.ReasonOverlap, fmt.Sprintf(
-			"has addresses that the older pool %q has too; gives nothing until spec.addresses of one of them is changed", u.Overlaps)
+			"has addresses that the older pool %q has too; assigns nothing until spec.addresses of one of them is changed", u.Overlaps)
 	case pool.Spec.Disabled:
-		return false, v1alpha1.ReasonDisabled, "spec.disabled is true: keeps what is assigned, gives nothing new"
+		return false, v1alpha1.ReasonDisabled, "spec.disabled is true: the pool assigns nothing new; Services keep their addresses"
 	case len(answerAll) > 0:
 		return false, v1alpha1.ReasonHostAnswersAll, fmt.Sprintf(
 			"a host outside of the cluster, %s, answers for every address that was tried; no address is announced that it answers for, and another is tried only every %s",

@@ -16,7 +16,7 @@ import (
 // foreign describes a conflict with a host outside of the cluster.
 func foreign(c view.Conflict) string {
 	if !c.Answers && c.Announced {
-		return fmt.Sprintf("frames on %s of %s say that a host outside of the cluster, %s, has the address too; it does not answer, so they may be forged", c.Interface, c.Node, c.MAC)
+		return fmt.Sprintf("frames on %s of %s claim the address for a host outside of the cluster, %s; it does not answer, so they may be forged", c.Interface, c.Node, c.MAC)
 	}
 	return fmt.Sprintf("a host outside of the cluster, %s on %s of %s, has the address too", c.MAC, c.Interface, c.Node)
 }

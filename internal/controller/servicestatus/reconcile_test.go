@@ -212,7 +212,7 @@ func TestCondition(t *testing.T) {
 		},
 		{
 			"forged frames about an announced address", []client.Object{node("n1"), hearing(announcing(speaker("n1"), addr), addr, true, false), layer2Advert()},
-			"True Announced: 192.0.2.1 by layer 2 from n1 (eth0); frames on eth0 of n1 say that a host outside of the cluster, 02:00:00:00:00:99, has the address too; it does not answer, so they may be forged",
+			"True Announced: 192.0.2.1 by layer 2 from n1 (eth0); frames on eth0 of n1 claim the address for a host outside of the cluster, 02:00:00:00:00:99; it does not answer, so they may be forged",
 		},
 		{
 			"a foreign host had it first", []client.Object{node("n1"), hearing(speaker("n1"), addr, false, true), layer2Advert()},

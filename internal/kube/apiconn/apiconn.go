@@ -54,7 +54,7 @@ type request struct{ abort context.CancelCauseFunc }
 
 // errAborted is the end of requests that were sent before the API server was away, and
 // not answered: on a connection that died, they would wait for minutes.
-var errAborted = errors.New("the API server was away, and answers others again: the request is given up")
+var errAborted = errors.New("the API server was down, and answers other requests again: this request is abandoned")
 
 // New returns a Conn through which no request passes until Run has had an answer.
 func New(log logr.Logger) *Conn {

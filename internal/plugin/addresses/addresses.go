@@ -193,12 +193,12 @@ func Command(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOSt
 	sortBy, all := columns[0], false
 	cmd := &cobra.Command{
 		Use: "addresses", Aliases: []string{"addrs"}, Args: cobra.NoArgs,
-		Short: "List who has which address, since when, and who announces it",
-		Long:  "List who has which address, since when, from which pool, and who announces it. Without -n, of all namespaces.",
+		Short: "List addresses, the Services that have them, and the nodes that announce them",
+		Long:  "List addresses with pool, Service, age and announcing node. Without -n, of all namespaces.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			namespace := *flags.Namespace // that of the kubeconfig would hide most
 			if all && namespace != "" {
-				return errors.New("give one of --namespace and --all-namespaces")
+				return errors.New("set only one of --namespace and --all-namespaces")
 			}
 			c, err := o.Cluster(cmd.Context())
 			if err != nil {

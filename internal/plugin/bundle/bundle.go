@@ -224,7 +224,7 @@ func Command(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOSt
 		Use: "bundle", Args: cobra.NoArgs,
 		Short: "Pack an archive for who is to help: objects, reports, logs, without secrets",
 		Long: "Pack an archive for who is to help: Fairlead's objects, LoadBalancer Services, nodes, events, what status and\n" +
-			"doctor say, and the logs of Fairlead's pods. No Secret is read, and annotations of others are left out. Names and\naddresses of the cluster are in it: look before you send it.",
+			"doctor say, and the logs of Fairlead's pods. No Secret is read, and annotations of others are left out. It has names and\naddresses of the cluster: check it before you send it.",
 		Example: `  kubectl fairlead bundle -f fairlead.tar.gz`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return pack(cmd.Context(), o, flags, to) },
 	}

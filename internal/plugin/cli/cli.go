@@ -40,8 +40,8 @@ func New(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStream
 func (o *Options) Register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.Install.Namespace, "system-namespace", "fairlead-system", "the namespace that Fairlead is installed in")
-	f.StringVar(&o.Install.Class.Name, "load-balancer-class", v1alpha1.LoadBalancerClass, "the spec.loadBalancerClass that is Fairlead's, if its programs were told another")
-	f.BoolVar(&o.Install.Class.Classless, "handle-classless", true, "Services without a class are Fairlead's, unless its programs were told otherwise")
+	f.StringVar(&o.Install.Class.Name, "load-balancer-class", v1alpha1.LoadBalancerClass, "the spec.loadBalancerClass of Fairlead, if its programs were started with another one")
+	f.BoolVar(&o.Install.Class.Classless, "handle-classless", true, "Fairlead handles Services without a class; set as for its programs")
 	if cmd.ValidArgsFunction == nil {
 		cmd.ValidArgsFunction = cobra.NoFileCompletions
 	}

@@ -27,7 +27,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/plugin/term"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 // Now is when the clusters were read.
 var Now = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)

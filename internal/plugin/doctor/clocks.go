@@ -17,13 +17,13 @@ func clocks(c *cluster.Cluster) (out []Finding) {
 		out = append(out, *f)
 	} else {
 		out = unwell(c, Warning, v1alpha1.ConditionClockInSync, func(node, _ string) string {
-			return fmt.Sprintf("on node %s, as it says; NTP servers must be able to answer it (UDP port 123). The speaker looks again within a minute", node)
+			return fmt.Sprintf("fix NTP on node %s: chronyc tracking, timedatectl; NTP servers must be able to answer it (UDP port 123). The speaker checks again within a minute", node)
 		})
 	}
 	if c.Ahead != 0 {
 		out = append(out, Finding{
 			Severity: Note, About: []string{"this machine"},
-			Says: "its clock is " + clockcheck.Words(c.Ahead) + " the API server's, by which ages are told here",
+			Says: "its clock is " + clockcheck.Words(c.Ahead) + " the API server's, so ages shown here are wrong",
 			Fix:  "fix NTP on it: chronyc tracking, timedatectl",
 		})
 	}

@@ -61,7 +61,7 @@ func Command(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOSt
 	cmd := &cobra.Command{
 		Use: "doctor", Args: cobra.NoArgs,
 		Short: "Look for what is wrong, with evidence and the fix",
-		Long:  "Look for what is wrong in what the cluster's objects say, each with evidence and the fix. Nothing is changed.",
+		Long:  "Find problems from the cluster's objects, each with evidence and a fix. Nothing is changed.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.Cluster(cmd.Context())
 			if err != nil {

@@ -65,17 +65,17 @@ func TestExamine(t *testing.T) {
 		}, []string{"Problem speaker Kubernetes takes it for dead"}},
 		"gossip cut": {func(c *clustertest.Cluster) {
 			clustertest.Gossip(c.Speaker("n3"), 1, nil, "")
-		}, []string{"Problem gossip is in touch with 1 speaker, itself included, of 3 that are ready"}},
+		}, []string{"Problem gossip is connected to 1 speaker, itself included, of 3 that are ready"}},
 		"speaker killed": {func(c *clustertest.Cluster) {
 			for _, n := range []string{"n1", "n2"} {
 				clustertest.Gossip(c.Speaker(n), 2, nil, "")
 			}
-		}, []string{"Problem gossip the others do not hear it, and it has not said that it stopped"}},
+		}, []string{"Problem gossip the other speakers receive nothing from it, and it did not report a shutdown"}},
 		"gossip filtered between two": {func(c *clustertest.Cluster) {
 			for node, other := range map[string]string{"n1": "n2", "n2": "n1"} {
 				clustertest.Gossip(c.Speaker(node), 3, []string{other}, "")
 			}
-		}, []string{"Warning gossip does not hear n2, and others do", "Warning gossip does not hear n1, and others do"}},
+		}, []string{"Warning gossip receives no heartbeats from n2, and others do", "Warning gossip receives no heartbeats from n1, and others do"}},
 		"gossip key too short": {func(c *clustertest.Cluster) {
 			for i := range c.Speakers {
 				s := &c.Speakers[i].Status

@@ -49,7 +49,7 @@ func speakers(c *cluster.Cluster) []Finding {
 			f.Severity, f.Says, f.Fix = Problem, "Kubernetes takes it for dead, and so do we", "see the node, and its kubelet's log"
 		case sp == nil:
 			f.Says = "no speaker has ever run on it; it announces nothing"
-			f.Fix = fmt.Sprintf("kubectl get pods -n %s -o wide: does the DaemonSet's nodeSelector choose it, and do its tolerations allow it?", c.Install.Namespace)
+			f.Fix = fmt.Sprintf("kubectl get pods -n %s -o wide; check the nodeSelector and the tolerations of the DaemonSet", c.Install.Namespace)
 		case ready.Status == metav1.ConditionTrue:
 			continue
 		case meta.IsStatusConditionFalse(sp.Status.Conditions, v1alpha1.ConditionEndpointValid):
@@ -57,7 +57,7 @@ func speakers(c *cluster.Cluster) []Finding {
 		case ready.Reason == v1alpha1.ReasonCannotAnnounce:
 			f.Severity, f.Says, f.Fix = Problem, "its speaker cannot announce: "+ready.Message, "the speaker needs NET_RAW and the host's network, and IPv6 must not be disabled on the interface where it announces IPv6 addresses; see its log"
 		default:
-			f.Severity, f.Says = Problem, "its speaker is not ready: "+cmp.Or(ready.Message, "it has not said anything")
+			f.Severity, f.Says = Problem, "its speaker is not ready: "+cmp.Or(ready.Message, "it has no status yet")
 			f.Fix = "see the speaker's log on the node"
 			f.Evidence = []string{fmt.Sprintf("Speaker %s says %s, for %s", n.Name, cmp.Or(ready.Reason, "nothing"), c.Age(ready.LastTransitionTime))}
 		}
@@ -80,22 +80,22 @@ func gossip(c *cluster.Cluster) []Finding {
 		case slices.Contains(gone, s.Name):
 			g.add(Finding{
 				Severity: Problem, About: []string{"speaker " + s.Name},
-				Says:     "the others do not hear it, and it has not said that it stopped: it was killed, or hangs",
+				Says:     "the other speakers receive nothing from it, and it did not report a shutdown: it was killed, or hangs",
 				Evidence: evidence,
 				Fix:      fmt.Sprintf("see whether it runs: kubectl get pods -n %s -o wide --field-selector spec.nodeName=%s, and its log", c.Install.Namespace, s.Name),
 			})
 		case says && n < len(c.View.Speakers) && len(gone) == 0:
 			g.add(Finding{
 				Severity: Problem, About: []string{"speaker " + s.Name},
-				Says:     fmt.Sprintf("is in touch with %s, itself included, of %d that are ready", term.Count(n, "speaker", "speakers"), len(c.View.Speakers)),
+				Says:     fmt.Sprintf("is connected to %s, itself included, of %d that are ready", term.Count(n, "speaker", "speakers"), len(c.View.Speakers)),
 				Evidence: evidence,
-				Fix:      "let port 7946, UDP and TCP, through between all nodes; if one was killed a moment ago, its object still says that it is ready",
+				Fix:      "open port 7946 (TCP and UDP) between all nodes; a speaker that was killed a moment ago still counts as ready",
 			})
 		}
 		if says && s.Status.Gossip.UnheardSpeakersCount > 0 {
 			g.add(Finding{
-				Severity: Warning, About: []string{"speaker " + s.Name}, Says: "does not hear " + kube.Unheard(s.Status.Gossip) + ", and others do: something is between them",
-				Evidence: evidence, Fix: "let port 7946, UDP and TCP, through between these nodes, both ways; until then a third one has to tell that they live",
+				Severity: Warning, About: []string{"speaker " + s.Name}, Says: "receives no heartbeats from " + kube.Unheard(s.Status.Gossip) + ", and others do: a firewall or the network drops them",
+				Evidence: evidence, Fix: "open port 7946 (TCP and UDP) between these nodes, in both directions; until then, a third node must report that they are alive",
 			})
 		}
 	}
@@ -108,7 +108,7 @@ func inTouch(c *cluster.Cluster) map[string]int {
 	for i := range c.Speakers {
 		s := &c.Speakers[i]
 		if _, alive := c.View.Speakers[s.Name]; alive && s.Status.Gossip != nil {
-			out[s.Name] = int(s.Status.Gossip.SpeakersInTouch)
+			out[s.Name] = int(s.Status.Gossip.ConnectedSpeakers)
 		}
 	}
 	return out
@@ -221,9 +221,9 @@ func conflicts(c *cluster.Cluster) (out []Finding) {
 			case x.Defended && x.Answers:
 				f.Says = "a host outside of the cluster has it too; Fairlead announces it all the same, so some clients may reach that host"
 			case x.Defended:
-				f.Says = "frames say that a host outside of the cluster has it too, but that host does not answer; they may be forged. Fairlead announces the address all the same"
+				f.Says = "frames claim it for a host outside of the cluster, but that host does not answer; they may be forged. Fairlead keeps announcing the address"
 			}
-			f.Evidence = append(f.Evidence, fmt.Sprintf("%s, heard by %s on %s; Services %s", x.MAC, x.Node, x.Interface, cmp.Or(strings.Join(x.Services, ", "), "none")))
+			f.Evidence = append(f.Evidence, fmt.Sprintf("%s, seen by %s on %s; Services %s", x.MAC, x.Node, x.Interface, cmp.Or(strings.Join(x.Services, ", "), "none")))
 		}
 		out = append(out, f)
 	}
@@ -255,8 +255,8 @@ func twoOwners(c *cluster.Cluster) (out []Finding) {
 			continue
 		}
 		f := Finding{
-			Severity: Problem, About: []string{"address " + address}, Says: "more than one speaker says that it announces it",
-			Fix: "one of them is dead or cut off, and could not say so: see the nodes, and port 7946 between them",
+			Severity: Problem, About: []string{"address " + address}, Says: "more than one speaker reports that it announces it",
+			Fix: "one of them is down or isolated: check the nodes, and port 7946 (TCP and UDP) between them",
 		}
 		for _, o := range owners {
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s, since %s", o.node, c.Age(o.since)))

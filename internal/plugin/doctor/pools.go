@@ -225,7 +225,7 @@ func retiring(c *cluster.Cluster) (out []Finding) {
 			continue
 		}
 		f := Finding{
-			Severity: Note, About: []string{"IPAddressPool " + p.Name}, Says: term.Count(len(p.Status.Retiring), "address in use is", "addresses in use are") + " no longer in spec.addresses, and kept until given back",
+			Severity: Note, About: []string{"IPAddressPool " + p.Name}, Says: term.Count(len(p.Status.Retiring), "address in use is", "addresses in use are") + " no longer in spec.addresses; Services keep them until they release them",
 			Fix: "nothing has to be done; to be rid of one, let its Service ask for another address",
 		}
 		for _, r := range p.Status.Retiring[:min(few, len(p.Status.Retiring))] {

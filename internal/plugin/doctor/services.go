@@ -167,7 +167,7 @@ func strained(a *view.Announcement) (out []plan.Rejection) {
 func evidence(addr netip.Addr, a *view.Announcement) (out []string) {
 	s := fmt.Sprintf("%s of pool %q", addr, a.Grant.Pool)
 	if names := slices.Concat(a.Layer2.Adverts, a.BGP.Adverts); len(names) > 0 {
-		s += ", chosen by " + kube.Some(names, few)
+		s += ", selected by " + kube.Some(names, few)
 	}
 	if n := a.Layer2.Good; len(n) > 0 {
 		s += "; could: " + kube.Some(n, few)
@@ -230,7 +230,7 @@ func peers(c *cluster.Cluster) (out []Finding) {
 		about := []string{"BGPPeer " + name}
 		sessions := slices.DeleteFunc(c.Sessions(name), func(s view.Session) bool { return !s.Wanted })
 		if len(sessions) == 0 {
-			out = append(out, Finding{Severity: Warning, About: about, Says: "no node with a speaker has a session with it", Fix: "let spec.nodeSelectors choose nodes that run a speaker"})
+			out = append(out, Finding{Severity: Warning, About: about, Says: "no node with a speaker has a session with it", Fix: "have spec.nodeSelectors select nodes that run a speaker"})
 		}
 		for _, words := range said(sessions) {
 			f := Finding{Severity: Warning, About: about}

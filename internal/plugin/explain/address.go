@@ -51,7 +51,7 @@ func Address(c *cluster.Cluster, a netip.Addr) *AddressReport {
 	}
 	r.unused(c)
 	for _, f := range c.View.Conflicts[a.String()] {
-		r.Notes = append(r.Notes, fmt.Sprintf("a host outside of the cluster has it: %s, heard by %s on %s", f.MAC, f.Node, f.Interface))
+		r.Notes = append(r.Notes, fmt.Sprintf("a host outside of the cluster has it: %s, seen by %s on %s", f.MAC, f.Node, f.Interface))
 	}
 	return r
 }
@@ -69,7 +69,7 @@ func (r *AddressReport) unused(c *cluster.Cluster) {
 		}
 	case claim != nil:
 		r.State, r.Cause = Kept, fmt.Sprintf("IPAddressClaim %s/%s keeps it, and no Service uses it now", claim.Namespace, claim.Name)
-		r.Next = []string{"give it to a Service of the namespace by the annotation fairlead.dev/claim: " + claim.Name}
+		r.Next = []string{"use it for a Service of the namespace by the annotation fairlead.dev/claim: " + claim.Name}
 	case len(blocks) > 0:
 		r.State, r.Cause = NotOurs, blocks[0].String()
 		if inPool {
@@ -89,9 +89,9 @@ func (r *AddressReport) free(c *cluster.Cluster, pool string) {
 	ready, known := cluster.Ready(p.Status.Conditions)
 	switch {
 	case p.Spec.AvoidBuggyIPs && lb.Buggy(r.Address):
-		r.State, r.Cause = Withheld, fmt.Sprintf("pool %q has it, and does not give it, as spec.avoidBuggyIPs is true", pool)
+		r.State, r.Cause = Withheld, fmt.Sprintf("pool %q has it, and does not assign it, as spec.avoidBuggyIPs is true", pool)
 	case known && ready.Status != "True":
-		r.State, r.Cause = Withheld, fmt.Sprintf("pool %q has it, and does not give it: %s", pool, ready.Message)
+		r.State, r.Cause = Withheld, fmt.Sprintf("pool %q has it, and does not assign it: %s", pool, ready.Message)
 	}
 }
 

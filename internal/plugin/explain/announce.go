@@ -151,7 +151,7 @@ func layer2(c *cluster.Cluster, a *view.Announcement) Way {
 	}
 	w.reject(l.Rejected)
 	for _, f := range l.Conflicts {
-		words := fmt.Sprintf("%s, heard by %s on %s", f.MAC, f.Node, f.Interface)
+		words := fmt.Sprintf("%s, seen by %s on %s", f.MAC, f.Node, f.Interface)
 		if f.Defended {
 			words += ", which defends the address"
 		}
@@ -269,7 +269,7 @@ func (w *Way) fixes() (out []string) {
 func (w *Way) cause() string {
 	switch w.why {
 	case lb.ReasonNotOwner:
-		return "no node has said yet that it announces it"
+		return "no node reports yet that it announces it"
 	case lb.ReasonConflict:
 		return w.why.WordsFor(w.family) + ": " + strings.Join(w.Conflicts, "; ")
 	case lb.ReasonNotEstablished:
@@ -316,7 +316,7 @@ var marks = map[Verdict]term.Text{
 func (w *Way) text(p *term.Page, label string) {
 	for _, a := range w.Adverts {
 		if a.Chooses {
-			p.Field(label, term.In(term.Good, "✓"), term.Say("%s chooses it", a.Name))
+			p.Field(label, term.In(term.Good, "✓"), term.Say("%s selects it", a.Name))
 		} else {
 			p.Field(label, term.In(term.Faint, "·"), term.In(term.Faint, "%s %s", a.Name, a.Words))
 		}

@@ -35,7 +35,7 @@ func Command(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOSt
 			func() client.ObjectList { return &corev1.ServiceList{} }, explainService),
 		one(flags, streams, "address IP", "Who has an address, and who announces it", []string{"ip"},
 			nil, explainAddress),
-		one(flags, streams, "pool NAME", "What a pool has, for whom, and who has it", nil,
+		one(flags, streams, "pool NAME", "The addresses of a pool, for which Services, and which Services have them", nil,
 			func() client.ObjectList { return &v1alpha1.IPAddressPoolList{} }, explainPool),
 		one(flags, streams, "peer NAME", "What each node has to do with a router", nil,
 			func() client.ObjectList { return &v1alpha1.BGPPeerList{} }, explainPeer),

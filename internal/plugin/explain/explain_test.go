@@ -75,7 +75,7 @@ func TestService(t *testing.T) {
 		"controller slow": {func(c *clustertest.Cluster) {
 			pending(c, "", "")
 			c.Service("shop", "web").Status.Conditions = nil
-		}, Pending, "the controller has not given it yet", "the log of the active controller, cp_1"},
+		}, Pending, "the controller has not assigned it yet", "the log of the active controller, cp_1"},
 		"controller away": {func(c *clustertest.Cluster) {
 			pending(c, "", "")
 			c.Service("shop", "web").Status.Conditions = nil
@@ -136,10 +136,10 @@ func TestService(t *testing.T) {
 		"foreign host": {func(c *clustertest.Cluster) {
 			c.Announce("", "172.30.0.100")
 			c.Speaker("n1").Status.Conflicts = []v1alpha1.SpeakerConflict{{Address: "172.30.0.100", Interface: "eth0", MAC: "02:00:5e:00:53:99"}}
-		}, NotAnnounced, "02:00:5e:00:53:99, heard by n1 on eth0", "find the host by its MAC"},
+		}, NotAnnounced, "02:00:5e:00:53:99, seen by n1 on eth0", "find the host by its MAC"},
 		"owner dead and nobody else yet": {func(c *clustertest.Cluster) {
 			c.Announce("", "172.30.0.100")
-		}, NotAnnounced, "no node has said yet that it announces it", "wait a few seconds"},
+		}, NotAnnounced, "no node reports yet that it announces it", "wait a few seconds"},
 		"retiring": {func(c *clustertest.Cluster) {
 			c.Pools[0].Spec.Addresses = []v1alpha1.AddressRange{"172.30.0.101-172.30.0.149"}
 			c.Pools[0].Status.Retiring = []v1alpha1.RetiringAddress{{Address: "172.30.0.100", Service: "shop/web"}}
@@ -166,7 +166,7 @@ func TestService(t *testing.T) {
 			svc.Status.LoadBalancer.Ingress[0].IP = "198.51.100.7"
 			svc.Status.Conditions = nil
 			c.Announce("", "172.30.0.100")
-		}, NotOurs, "is of no pool", "add the address to a pool"},
+		}, NotOurs, "is in no pool", "add the address to a pool"},
 		"shared": {func(c *clustertest.Cluster) {
 			other := c.AddService("shop", "dns", "172.30.0.100")
 			other.Spec.Ports[0].Port = 53
@@ -222,8 +222,8 @@ func TestAddress(t *testing.T) {
 			c.AddService("shop", "other", "172.30.0.131").Spec.LoadBalancerClass = ptr.To("example.com/other")
 		}, NotOurs, "another controller's"},
 		"of a disabled pool": {"172.30.0.120", func(c *clustertest.Cluster) {
-			c.Pools[0].Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonDisabled, "spec.disabled is true: keeps what is assigned, gives nothing new")
-		}, Withheld, "gives nothing new"},
+			c.Pools[0].Status.Conditions = clustertest.Ready(false, v1alpha1.ReasonDisabled, "spec.disabled is true: the pool assigns nothing new; Services keep their addresses")
+		}, Withheld, "assigns nothing new"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects := clustertest.Small()

@@ -101,7 +101,7 @@ func (r *PeerReport) advise() {
 		}
 	}
 	if r.Wanted == 0 {
-		r.Next = append(r.Next, "let spec.nodeSelectors choose nodes that run a speaker")
+		r.Next = append(r.Next, "have spec.nodeSelectors select nodes that run a speaker")
 	}
 	if !slices.ContainsFunc(r.Adverts, func(a Advert) bool { return a.Chooses }) {
 		r.Notes = append(r.Notes, "no BGPAdvertisement selects it, so no address is advertised to it")

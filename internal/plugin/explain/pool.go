@@ -73,7 +73,7 @@ func Pool(c *cluster.Cluster, name string) (*PoolReport, error) {
 		}
 	}
 	for _, x := range p.Status.Retiring {
-		r.Retiring = append(r.Retiring, fmt.Sprintf("%s, until %s gives it back", x.Address, x.Service))
+		r.Retiring = append(r.Retiring, fmt.Sprintf("%s, until %s releases it", x.Address, x.Service))
 	}
 	for i := range c.View.Advertisements {
 		a := &c.View.Advertisements[i]

@@ -173,11 +173,11 @@ func pools(c *cluster.Cluster, svc *corev1.Service, d *cluster.Decision) (out []
 		gives := slices.ContainsFunc(d.FromScratch.Grants, func(g lb.Grant) bool { return g.Pool == name })
 		switch {
 		case given[name] != nil:
-			add(PoolVerdict{Pool: name, Asked: true, Gives: true, Words: "gave " + strings.Join(given[name], ", ")})
+			add(PoolVerdict{Pool: name, Asked: true, Gives: true, Words: "assigned " + strings.Join(given[name], ", ")})
 		case gives && len(given) == 0:
-			add(PoolVerdict{Pool: name, Asked: true, Gives: true, Words: "has one to give"})
+			add(PoolVerdict{Pool: name, Asked: true, Gives: true, Words: "has a free address"})
 		case gives:
-			add(PoolVerdict{Pool: name, Words: "would be the first to give one now; what the Service has stays"})
+			add(PoolVerdict{Pool: name, Words: "comes first now; the Service keeps what it has"})
 		}
 	}
 	for i := range c.Pools {
@@ -277,15 +277,15 @@ func (r *ServiceReport) conclude(c *cluster.Cluster, svc *corev1.Service, d *clu
 		r.pending(d.Invalid.Error(), lb.ReasonInvalidRequest)
 	case d.Foreign:
 		r.State = NotOurs
-		r.Cause = fmt.Sprintf("it has %v, which is of no pool: another controller gave it, or it is from before", kube.IngressAddresses(svc))
+		r.Cause = fmt.Sprintf("it has %v, which is in no pool: another controller assigned it, or its pool is gone", kube.IngressAddresses(svc))
 		r.Next = []string{"add the address to a pool, and Fairlead continues to serve it; or let the other controller serve it"}
 	case !d.Now.Met:
 		r.pending(d.Now.String(), refusals(d.Now.Refusals)...)
 		r.claimElsewhere(c, &d.Request, svc.Namespace)
 	case len(r.Addresses) == 0 && condition != nil && condition.Status == metav1.ConditionFalse:
-		r.pending("the controller says: "+condition.Message, lb.ReasonFrom(condition.Reason))
+		r.pending("the controller reports: "+condition.Message, lb.ReasonFrom(condition.Reason))
 	case len(r.Addresses) == 0:
-		r.State, r.Cause = Pending, "a pool has an address for it, and "+cmp.Or(leaderless(c), "the controller has not given it yet")
+		r.State, r.Cause = Pending, "a pool has an address for it, and "+cmp.Or(leaderless(c), "the controller has not assigned it yet")
 		r.Next = []string{controllerFix(c)}
 	default:
 		r.announcement()
@@ -438,7 +438,7 @@ func (a *AddressPart) notes() (out []string) {
 		out = append(out, a.Blocked)
 	}
 	if a.Retiring {
-		out = append(out, fmt.Sprintf("%s is no longer in pool %q; the Service keeps it until it gives it back", a.Address, a.Pool))
+		out = append(out, fmt.Sprintf("%s is no longer in pool %q; the Service keeps it until it releases it", a.Address, a.Pool))
 	}
 	return out
 }

@@ -91,7 +91,7 @@ func (w *ciliumWork) pool(o *unstructured.Unstructured) {
 	}
 	pool.Spec.Addresses = addressRanges(blocks, "spec.blocks", i)
 	if len(pool.Spec.Addresses) == 0 {
-		i.refuse("spec.blocks", "it has no address that can be given; write an IPAddressPool with one")
+		i.refuse("spec.blocks", "it has no address that can be assigned; write an IPAddressPool with one")
 	}
 	if from.AllowFirstLastIPs == "No" {
 		for _, r := range pool.Spec.Addresses {
@@ -118,7 +118,7 @@ func (w *ciliumWork) forServices(s *metav1.LabelSelector, spec *v1alpha1.IPAddre
 	rest, namespaces, names := splitSelector(s)
 	if names {
 		spec.AutoAssign = ptr.To(false)
-		i.note("spec.serviceSelector", "Fairlead's pools do not choose Services by name, so this one gives addresses only to those that ask for it: annotate them with %s: %s",
+		i.note("spec.serviceSelector", "Fairlead's pools do not select Services by name, so this one assigns addresses only to Services that request it: annotate them with %s: %s",
 			v1alpha1.AnnotationAddressPool, i.from[strings.LastIndex(i.from, " ")+1:])
 	}
 	a := v1alpha1.ServiceAllocation{}
@@ -175,7 +175,7 @@ func services(s *metav1.LabelSelector, field string, i *item) []v1alpha1.LabelSe
 	}
 	rest, namespaces, names := splitSelector(s)
 	if namespaces != nil || names {
-		i.refuse(field, "Fairlead's advertisements choose Services by label, not by namespace or name; label those Services and select them, or give them a pool of their own and name that in ipAddressPools")
+		i.refuse(field, "Fairlead's advertisements select Services by label, not by namespace or name; label those Services and select them, or give them a pool of their own and name that in ipAddressPools")
 	}
 	if len(rest.MatchLabels)+len(rest.MatchExpressions) == 0 {
 		return nil

@@ -91,7 +91,7 @@ func (w *kubevipWork) pool(i *item, key, namespace string) {
 	pool.TypeMeta, pool.ObjectMeta = named("IPAddressPool", name)
 	pool.Spec.Addresses = addressRanges(strings.Split(w.data[key], ","), entry(key), i)
 	if len(pool.Spec.Addresses) == 0 {
-		i.refuse(entry(key), "it has no address that can be given; write an IPAddressPool with one")
+		i.refuse(entry(key), "it has no address that can be assigned; write an IPAddressPool with one")
 	}
 	if w.data[kubevipSkipEnds] == "true" {
 		for _, r := range pool.Spec.Addresses {
@@ -138,11 +138,11 @@ func (w *kubevipWork) settings() {
 		switch {
 		case key == kubevipOrder:
 			if value == "desc" {
-				i.note(entry(key), "left out, Fairlead gives the lowest address that is free; nothing to do, Services keep what they have")
+				i.note(entry(key), "left out, Fairlead assigns the lowest free address; nothing to do, Services keep what they have")
 			}
 		case strings.HasPrefix(key, kubevipShare):
 			if value == "true" {
-				i.note(entry(key), "left out, in Fairlead Services share an address if they say so: annotate those that do with %s", v1alpha1.AnnotationAllowSharedIP)
+				i.note(entry(key), "left out, in Fairlead Services share an address only if they request it: annotate those with %s", v1alpha1.AnnotationAllowSharedIP)
 			}
 		case ofInterface:
 			if !w.hasPool(namespace) && namespace != kubevipGlobal {
@@ -150,7 +150,7 @@ func (w *kubevipWork) settings() {
 			}
 		case key == kubevipSkipEnds, strings.HasPrefix(key, kubevipCIDR), strings.HasPrefix(key, kubevipRange):
 		default:
-			i.note(entry(key), "not known to this importer; look into kube-vip's documentation for what it does")
+			i.note(entry(key), "not known to this importer; see kube-vip's documentation for what it does")
 		}
 		if len(i.remarks) > 0 {
 			w.items = append(w.items, i)

@@ -217,7 +217,7 @@ func (w *metallbWork) pool(o *unstructured.Unstructured) {
 	pool.Labels = labels
 	pool.Spec.Addresses = addressRanges(from.Addresses, "spec.addresses", i)
 	if len(pool.Spec.Addresses) == 0 {
-		i.refuse("spec.addresses", "it has no address that can be given; write an IPAddressPool with one")
+		i.refuse("spec.addresses", "it has no address that can be assigned; write an IPAddressPool with one")
 	}
 	v4, v6 := families(pool.Spec.Addresses)
 	w.v4, w.v6 = w.v4 || v4, w.v6 || v6
@@ -358,7 +358,7 @@ func (w *metallbWork) community(o *unstructured.Unstructured) {
 		out.Spec.Communities = append(out.Spec.Communities, v1alpha1.CommunityAlias{Name: v1alpha1.CommunityAliasName(name), Value: value})
 	}
 	if len(out.Spec.Communities) == 0 {
-		i.refuse("spec.communities", "it gives no name, and a Community of Fairlead's gives one at least; nothing to do")
+		i.refuse("spec.communities", "it has no alias, and a Community of Fairlead needs one at least; nothing to do")
 	}
 	i.give(out)
 }

@@ -15,7 +15,7 @@ import (
 // left out unless they are asked for: what is printed ends up in files.
 func (t *translation) write(w io.Writer, from *system, passwords bool) error {
 	var out strings.Builder
-	fmt.Fprintf(&out, "# Fairlead's objects for what %s has. Read the comments: they say what differs.\n", from.name)
+	fmt.Fprintf(&out, "# Fairlead's objects for the configuration of %s. Read the comments: they describe the differences.\n", from.name)
 	comment(&out, t.remarks)
 	for _, i := range t.items {
 		out.WriteString("---\n")

@@ -141,7 +141,7 @@ func (r *runner) drill(ctx context.Context, d drill, back bool) error {
 
 // probe reports whether the address takes connections from here, and says so.
 func (r *runner) probe(ctx context.Context, at netip.AddrPort) bool {
-	const instead = "only how long the move takes by what the speakers say is told"
+	const instead = "only the duration of the move, as the speakers report it, is shown"
 	if !at.IsValid() {
 		r.page.Line(term.In(term.Warn, "The Service has no TCP port to connect to: %s", instead))
 		return false

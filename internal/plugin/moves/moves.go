@@ -41,7 +41,7 @@ func command(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOSt
 	r.o.Register(cmd)
 	r.o.RegisterFormat(cmd)
 	cmd.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask")
-	cmd.Flags().BoolVar(&r.dry, "dry-run", false, "say what would happen, and do nothing")
+	cmd.Flags().BoolVar(&r.dry, "dry-run", false, "print what would happen, and change nothing")
 	cmd.Flags().DurationVar(&r.timeout, "timeout", time.Minute, "how long to watch it happen")
 	return cmd
 }
@@ -124,7 +124,7 @@ func Undrain(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOSt
 		if err := r.annotate(ctx, node, v1alpha1.AnnotationDrain, nil); err != nil {
 			return err
 		}
-		r.page.Line(term.In(term.Good, "✓"), term.Say("%s takes part again", node))
+		r.page.Line(term.In(term.Good, "✓"), term.Say("%s participates again", node))
 		return nil
 	})
 }

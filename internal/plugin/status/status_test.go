@@ -30,7 +30,7 @@ func TestStatus(t *testing.T) {
 			for i := range 12 {
 				name := fmt.Sprintf("late-%d", i)
 				c.AddService("shop", name)
-				c.Refuse("shop", name, "AddressInUse", fmt.Sprintf("cannot give 172.30.0.%d: in use", i))
+				c.Refuse("shop", name, "AddressInUse", fmt.Sprintf("cannot assign 172.30.0.%d: in use", i))
 			}
 			c.Unread = []string{"Namespaces: forbidden"}
 		},

@@ -31,7 +31,7 @@ func Command(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOSt
 		Use: "ui", Args: cobra.NoArgs,
 		Short: "Show it as a page in a browser: maps of the pools, nodes, sessions, what moved",
 		Long: "Show Fairlead as a page in a browser, which follows the cluster while it changes.\n\n" +
-			"The page is served on 127.0.0.1 until the command ends. It shows what your kubeconfig\nmay read, to whoever can reach that port from this machine, and changes nothing.",
+			"The page is served on 127.0.0.1 until the command ends. It shows what your kubeconfig\nmay read, to every program that can reach that port on this machine, and changes nothing.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o, port, open) },
 	}
 	o.Register(cmd)

@@ -439,7 +439,7 @@ func (d *demo) announced(ctx context.Context) bool {
 func (d *demo) inTouch(ctx context.Context, speakers int) bool {
 	var s v1alpha1.Speaker
 	return d.api.Get(ctx, client.ObjectKey{Name: d.owner}, &s) == nil &&
-		says(s.Status.Conditions, v1alpha1.ConditionReady, fmt.Sprintf("%d speakers in touch", speakers))
+		says(s.Status.Conditions, v1alpha1.ConditionReady, fmt.Sprintf("%d speakers connected", speakers))
 }
 
 // within is a time in milliseconds, rounded up.
