@@ -187,6 +187,7 @@ func TestGone(t *testing.T) {
 	objects.Speaker("n1").Status.BGPSessions[0].Prefixes = 2
 	plan := drain(objects.New(), "n1")
 	done := gone("n1", plan)
+	var alive []metav1.Condition
 	steps := []struct {
 		change func()
 		want   bool
@@ -196,7 +197,12 @@ func TestGone(t *testing.T) {
 		{func() { objects.Announce("n2", "172.30.0.100") }, false, "n1 announces one of them"},
 		{func() { objects.Announce("", "172.30.0.101") }, false, "nobody announces the other"},
 		{func() { objects.Announce("n3", "172.30.0.101") }, false, "routers still have its routes"},
-		{func() { objects.Speaker("n1").Status.BGPSessions[0].Prefixes = 0 }, true, "others announce everything"},
+		{func() {
+			objects.Speaker("n1").Status.BGPSessions[0].Prefixes = 0
+			alive = objects.Speaker("n3").Status.Conditions
+			objects.Speaker("n3").Status.Conditions = nil
+		}, false, "the speaker of n3 is dead"},
+		{func() { objects.Speaker("n3").Status.Conditions = alive }, true, "others announce everything"},
 	}
 	for _, s := range steps {
 		s.change()

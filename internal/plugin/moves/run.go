@@ -162,7 +162,7 @@ func (r *runner) follow(ctx context.Context, moves []Move, done func([]v1alpha1.
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("not done after %s, and the speakers go on: see kubectl fairlead status", seconds(time.Since(began)))
+			return fmt.Errorf("the move is not complete after %s; the speakers continue it: see kubectl fairlead status", seconds(time.Since(began)))
 		case <-tick.C:
 		}
 	}
@@ -220,8 +220,8 @@ func (r *runner) obeyed(ctx context.Context, node, order string, moves []Move) e
 	return nil
 }
 
-// gone reports whether the node announces none of the moves' addresses, another node
-// does, and its routes are what they are to be.
+// gone reports whether the node announces none of the moves' addresses, another node whose
+// speaker is alive does, and the node's routes are as planned.
 func gone(node string, plan Plan) func([]v1alpha1.Speaker) bool {
 	return func(speakers []v1alpha1.Speaker) bool {
 		owned := map[string]bool{}
@@ -230,9 +230,11 @@ func gone(node string, plan Plan) func([]v1alpha1.Speaker) bool {
 				if speakers[i].Name == node && slices.ContainsFunc(plan.Moves, func(m Move) bool { return m.Address.String() == a.Address }) {
 					return false
 				}
-				owned[a.Address] = true
+				if view.SpeakerAlive(&speakers[i]) { // else it is what a dead one announced
+					owned[a.Address] = true
+				}
 			}
-			if speakers[i].Name == node && !told(&speakers[i], plan.Routes) {
+			if speakers[i].Name == node && !advertises(&speakers[i], plan.Routes) {
 				return false
 			}
 		}
@@ -240,9 +242,9 @@ func gone(node string, plan Plan) func([]v1alpha1.Speaker) bool {
 	}
 }
 
-// told reports whether each router that the node has a session with has as many
-// routes as it is to have.
-func told(s *v1alpha1.Speaker, routes Routes) bool {
+// advertises reports whether each router with which the node has an established session has
+// as many routes as planned.
+func advertises(s *v1alpha1.Speaker, routes Routes) bool {
 	for _, session := range s.Status.BGPSessions {
 		if session.State == v1alpha1.BGPSessionEstablished && int(session.Prefixes) != routes.after[session.Peer] {
 			return false
