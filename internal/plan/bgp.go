@@ -24,7 +24,7 @@ type Announcers struct {
 // Announcers finds who announces the address by BGP for the Services that have it.
 func (s *Snapshot) Announcers(users []lb.Assignment, g lb.Grant) Announcers {
 	adverts := s.bgpAdverts(users, g)
-	a := s.announcers(slices.Sorted(maps.Keys(s.Nodes)), together(users), lb.FamilyOf(g.Addr), adverts)
+	a := s.announcers(slices.Sorted(maps.Keys(s.Nodes)), union(users), lb.FamilyOf(g.Addr), adverts)
 	for _, node := range slices.Sorted(maps.Keys(a.Peers)) {
 		mine := s.onNode(adverts, node)
 		for _, peer := range a.Peers[node] {
@@ -225,7 +225,7 @@ func (k *bgpKinds) portion(users []lb.Assignment, g lb.Grant) *portion {
 	if k == nil {
 		return nil
 	}
-	as, f := together(users), lb.FamilyOf(g.Addr)
+	as, f := union(users), lb.FamilyOf(g.Addr)
 	ready := as.Ready.Of(f)
 	of := bgpKind{adverts: k.adverts(users, g), policy: as.Policy, served: len(ready) > 0}
 	among := k.nodes
@@ -269,13 +269,13 @@ func (k *bgpKinds) adverts(users []lb.Assignment, g lb.Grant) *bgpSet {
 	all, known := k.pools[g.Pool]
 	if !known {
 		var list []*lb.BGPAdvertisement
-		choosy := false
+		selective := false
 		for i := range k.s.BGPAdvertisements {
 			if a := &k.s.BGPAdvertisements[i]; a.SelectsPool(g.Pool) {
-				list, choosy = append(list, a), choosy || len(a.ServiceSelectors) > 0
+				list, selective = append(list, a), selective || len(a.ServiceSelectors) > 0
 			}
 		}
-		if !choosy {
+		if !selective {
 			all = k.sets.of(list)
 		}
 		k.pools[g.Pool] = all
@@ -333,20 +333,20 @@ type claimOn struct {
 
 // routes returns what this node announces by BGP, sorted. A prefix of several
 // addresses is announced as long as one of them is.
-func (s *Snapshot) routes(spots []spot) []lb.BGPRoute {
+func (s *Snapshot) routes(targets []target) []lb.BGPRoute {
 	if len(s.BGPAdvertisements) == 0 || len(s.Peers[s.Node]) == 0 {
 		return nil
 	}
 	sets := bgpSets{peers: s.Peers[s.Node], known: map[string]*bgpSet{}}
-	found := make(map[netip.Prefix]claimOn, len(spots))
-	prefixes := make([]netip.Prefix, 0, len(spots))
-	for i := range spots {
-		sh := spots[i].portion
+	found := make(map[netip.Prefix]claimOn, len(targets))
+	prefixes := make([]netip.Prefix, 0, len(targets))
+	for i := range targets {
+		sh := targets[i].portion
 		if sh == nil {
 			continue
 		}
-		for _, p := range sh.parts[lb.FamilyOf(spots[i].Addr)-lb.IPv4] {
-			prefix := lb.PrefixOf(spots[i].Addr, p.bits)
+		for _, p := range sh.parts[lb.FamilyOf(targets[i].Addr)-lb.IPv4] {
+			prefix := lb.PrefixOf(targets[i].Addr, p.bits)
 			c, there := found[prefix]
 			switch {
 			case !there:

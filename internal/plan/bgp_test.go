@@ -193,7 +193,7 @@ func TestRoutesAreThoseOfTheAnnouncers(t *testing.T) {
 		for i := range rapid.IntRange(1, 3).Draw(t, "adverts") {
 			s.BGPAdvertisements = append(s.BGPAdvertisements, advert(fmt.Sprint("bgp-", i), func(a *lb.BGPAdvertisement) {
 				a.Peers = rapid.SampledFrom([][]string{nil, {"r1"}, {"r2"}}).Draw(t, "to")
-				if rapid.Bool().Draw(t, "choosy") {
+				if rapid.Bool().Draw(t, "selective") {
 					a.ServiceSelectors = label("tier", "web")
 				}
 				if rapid.Bool().Draw(t, "from some") {

@@ -76,15 +76,15 @@ func TestEachFamilyHasItsOwnCandidates(t *testing.T) {
 			if tt.change != nil {
 				tt.change(&s)
 			}
-			spots, _ := s.spots()
-			s.look(spots)
+			targets, _ := s.targets()
+			s.findCandidates(targets)
 			for _, want := range []struct {
 				addr netip.Addr
 				result
 			}{{vip, tt.v4}, {vip6, tt.v6}} {
-				i := slices.IndexFunc(spots, func(sp spot) bool { return sp.Addr == want.addr })
-				whole := s.Candidates(append([]lb.Assignment{*spots[i].first}, spots[i].others...), spots[i].Grant)
-				for _, c := range []*Candidates{spots[i].candidates, &whole} {
+				i := slices.IndexFunc(targets, func(sp target) bool { return sp.Addr == want.addr })
+				whole := s.Candidates(append([]lb.Assignment{*targets[i].first}, targets[i].others...), targets[i].Grant)
+				for _, c := range []*Candidates{targets[i].candidates, &whole} {
 					if got := (result{c.Good, c.Reason}); cmp.Diff(want.result, got) != "" {
 						t.Errorf("%s: %+v, not %+v", want.addr, got, want.result)
 					}

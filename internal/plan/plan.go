@@ -17,67 +17,67 @@ import (
 
 // Snapshot is all that a plan depends on.
 type Snapshot struct {
-	// Version is another one whenever Assignments, Advertisements, Nodes, Speakers
-	// or what is about BGP are not what they were; 0 when nobody keeps account.
+	// Version changes whenever Assignments, Advertisements, Nodes, Speakers, BGPAdvertisements
+	// or Peers change; 0 means that changes are not tracked.
 	Version uint64
-	// Moved are, of the addresses whose claim was another one in the last snapshot, at
-	// least all, where somebody keeps account.
+	// Moved has at least all addresses whose claim differs from the last snapshot, if Version
+	// is not 0.
 	Moved          []netip.Addr
 	Node           string          // this node
-	Joined         bool            // this speaker has found the others, or that there are none
+	Joined         bool            // this speaker has joined the others, or there are none
 	Assignments    []lb.Assignment // sorted by Service
 	Advertisements []lb.L2Advertisement
 	Nodes          map[string]lb.Node // by name
 	Speakers       map[string]Speaker // by node, those alive in the gossip
 	Claims         map[netip.Addr]election.Claim
-	Fresh          map[netip.Addr]bool     // addresses whose claim came so lately that its owner may be alive all the same
-	Known          int                     // how many speakers there are, alive or not, as far as this one knows
-	CutOff         bool                    // this speaker misses most of those it watches: it may be cut off itself
-	Severed        bool                    // the interface by which it talks to the others is down: they are not dead, they are out of reach
-	Announced      map[netip.Addr]bool     // what this node announces already
-	AnnouncedOn    map[netip.Addr][]string // the interfaces on which it does
-	Disputed       map[netip.Addr]bool     // what its owner has not announced, as a foreign host has it
-	Take           netip.Addr              // to be taken over now by this node, as a user wants; or none
+	Fresh          map[netip.Addr]bool     // addresses with a claim so recent that its owner may be alive although Speakers lacks it
+	Known          int                     // number of speakers known to this one, alive or not
+	CutOff         bool                    // this speaker misses most of those that it watches, so it may be isolated itself
+	Severed        bool                    // the interface of the gossip is down: the others are unreachable, not dead
+	Announced      map[netip.Addr]bool     // addresses that this node announces already
+	AnnouncedOn    map[netip.Addr][]string // the interfaces on which it announces them
+	Disputed       map[netip.Addr]bool     // addresses that their owner does not announce because a foreign host uses them
+	Take           netip.Addr              // to be taken over by this node at a user's request; not valid if none
 
 	BGPAdvertisements []lb.BGPAdvertisement // oldest first
-	Peers             map[string][]string   // node -> the sorted names of the routers that it is to tell
+	Peers             map[string][]string   // node -> the sorted names of the peers to which it advertises
 }
 
-// Speaker is what a live speaker told the others.
+// Speaker has the facts that a live speaker published.
 type Speaker struct {
 	Interfaces []netif.Interface
 	Joined     bool // it may own addresses
-	Late       bool // it has not joined for so long that others take over what it owns
+	Late       bool // it has not joined for so long that others take over its addresses
 	Leaving    bool
-	Avoid      []lb.Reason // why others are better, as it says itself
+	Avoid      []lb.Reason // reasons, published by the speaker, to prefer other nodes
 }
 
-// Equal reports whether the speakers told the same.
+// Equal reports whether the speakers published the same facts.
 func (s Speaker) Equal(o Speaker) bool {
 	return s.Joined == o.Joined && s.Late == o.Late && s.Leaving == o.Leaving && slices.Equal(s.Avoid, o.Avoid) && slices.EqualFunc(s.Interfaces, o.Interfaces, netif.Interface.Equal)
 }
 
-// Plan is what this node is to do.
+// Plan has the actions of this node.
 type Plan struct {
-	Announcements []lb.L2Announcement            // sorted by address; nobody may write to it, or to Users
+	Announcements []lb.L2Announcement            // sorted by address; it and Users must not be modified
 	Users         map[netip.Addr][]lb.ServiceKey // of the addresses in Announcements
 	Standby       []string                       // interfaces on which this node could announce an IPv4 address, sorted
-	Claims        map[netip.Addr]election.Claim  // to be made now, before announcing
-	Outcomes      []Outcome                      // one per assigned address, in the order of the assignments; until the next plan
+	Claims        map[netip.Addr]election.Claim  // to be published before announcing
+	Outcomes      []Outcome                      // one per assigned address, in the order of the assignments; valid until the next plan
 
-	// Routes are what this node announces by BGP, sorted by prefix. Those with
-	// Drain are to go as soon as routers had time to prefer other nodes. They are
-	// the same slice for as long as the snapshot's version is the same.
+	// Routes are the routes that this node advertises by BGP, sorted by prefix. Those with
+	// Drain are withdrawn once routers had time to prefer other nodes. The slice is the same
+	// as long as the snapshot's version is.
 	Routes []lb.BGPRoute
 }
 
-// Outcome says what became of one assigned address. There may be ten thousand.
+// Outcome is the decision about one assigned address. There may be tens of thousands.
 type Outcome struct {
 	Addr    netip.Addr
-	Reason  lb.Reason   // ReasonAnnounced when this node announces it
-	Owner   string      // the node that announces it, "" when none can
-	Avoided []Rejection // the nodes that can but are better left out, sorted by node
-	Best    []string    // those to choose an owner from, sorted
+	Reason  lb.Reason   // ReasonAnnounced if this node announces it
+	Owner   string      // the node that announces it, "" if none can
+	Avoided []Rejection // the deprioritized nodes that could announce it, sorted by node
+	Best    []string    // the preferred candidates, sorted
 }
 
 // Rejection says why a node does not announce an address.
@@ -89,12 +89,12 @@ type Rejection struct {
 // LacksInterface reports whether the node has no interface to announce the address on.
 func (r Rejection) LacksInterface() bool { return r.Reason == lb.ReasonNoInterface }
 
-// Make decides what this node announces. An address is announced by the node
-// whose claim on it is the highest, as long as that node can: an owner that is
-// only better left out goes on until it hears its successor's claim.
+// Make decides what this node announces. The node with the highest claim announces the
+// address as long as it can: an owner that is only deprioritized continues until it receives
+// its successor's claim.
 func Make(s Snapshot) Plan { return new(Planner).Make(s) }
 
-// load returns how many of the assigned addresses are enough for a node.
+// load returns the bound for the number of addresses of one node.
 func (s *Snapshot) load(assigned int) election.Load {
 	joined := 0
 	for _, sp := range s.Speakers {
@@ -105,38 +105,37 @@ func (s *Snapshot) load(assigned int) election.Load {
 	return election.NewLoad(assigned, joined)
 }
 
-// firstEpoch is that of the first owner of an address that was given out: nobody
-// of the cluster has announced it before.
+// firstEpoch is the epoch of the first owner of an address that no node of the cluster has
+// announced before.
 const firstEpoch = 1
 
-// place decides for one address that is not settled, on which this is the claim, and
-// adds what follows to the plan.
-func (s *Snapshot) place(sp *spot, claim election.Claim, load election.Load, p *Plan) Outcome {
+// place decides about one unsettled address with this claim, and adds the result to the plan.
+func (s *Snapshot) place(sp *target, claim election.Claim, load election.Load, p *Plan) Outcome {
 	if !s.Joined {
 		return s.outcome(sp, claim, "", p)
 	}
 	elected := election.Owner(sp.Addr, sp.candidates.Good, sp.candidates.Best, claim, load)
-	insists := s.insists(sp, claim)
-	if insists {
+	mustClaim := s.mustClaim(sp, claim)
+	if mustClaim {
 		elected = s.Node
 	}
 	if elected != claim.Owner {
 		load.Of[claim.Owner]--
-		load.Of[elected]++ // each speaker counts what each is about to take
+		load.Of[elected]++ // every speaker predicts the takeovers of all
 	}
-	if elected == s.Node && claim.Owner != s.Node && (insists || !s.awaited(sp.Addr) && !s.apart()) {
+	if elected == s.Node && claim.Owner != s.Node && (mustClaim || !s.awaited(sp.Addr) && !s.isolated()) {
 		claim = claim.Next(s.Node, s.claimsMinor(claim))
 		p.Claims[sp.Addr] = claim
 		if s.Disputed[sp.Addr] {
-			sp.debut = claim.Epoch
+			sp.introduced = claim.Epoch
 		}
 	}
 	return s.outcome(sp, claim, elected, p)
 }
 
-// outcome is what follows for one address from the claim and from who is elected to own
-// it, and adds it to the plan if this node announces it.
-func (s *Snapshot) outcome(sp *spot, claim election.Claim, elected string, p *Plan) Outcome {
+// outcome returns the outcome for one address with this claim and elected owner, and adds an
+// announcement to the plan if this node makes it.
+func (s *Snapshot) outcome(sp *target, claim election.Claim, elected string, p *Plan) Outcome {
 	c := sp.candidates
 	out := Outcome{Addr: sp.Addr, Avoided: c.Avoided, Best: c.Best}
 	switch {
@@ -150,11 +149,11 @@ func (s *Snapshot) outcome(sp *spot, claim election.Claim, elected string, p *Pl
 	out.Reason, out.Owner = lb.ReasonNotOwner, claim.Owner
 	names, able := c.Able[claim.Owner]
 	if !able {
-		out.Owner = elected // its claim is on its way
+		out.Owner = elected // its claim will arrive
 	}
 	if able && claim.Owner == s.Node {
 		out.Reason = lb.ReasonAnnounced
-		p.announce(sp, lb.L2Announcement{Addr: sp.Addr, Interfaces: s.onePerSubnet(names, c.Pinned, sp.Addr), Probe: claim.Epoch <= sp.debut})
+		p.announce(sp, lb.L2Announcement{Addr: sp.Addr, Interfaces: s.onePerSubnet(names, c.Pinned, sp.Addr), Probe: claim.Epoch <= sp.introduced})
 	}
 	return out
 }
@@ -163,7 +162,7 @@ func (p *Plan) sort() {
 	slices.SortFunc(p.Announcements, func(x, y lb.L2Announcement) int { return x.Addr.Compare(y.Addr) })
 }
 
-// add adds what another plan announces. Mostly, others claim what this node does not have.
+// add adds another plan's announcements. Usually there are none: other nodes claim the addresses.
 func (p *Plan) add(more *Plan) {
 	if len(more.Announcements) == 0 {
 		return
@@ -176,7 +175,7 @@ func (p *Plan) add(more *Plan) {
 	p.Users = users
 }
 
-func (p *Plan) announce(sp *spot, a lb.L2Announcement) {
+func (p *Plan) announce(sp *target, a lb.L2Announcement) {
 	p.Announcements = append(p.Announcements, a)
 	if p.Users == nil {
 		p.Users = map[netip.Addr][]lb.ServiceKey{}
@@ -184,33 +183,31 @@ func (p *Plan) announce(sp *spot, a lb.L2Announcement) {
 	p.Users[sp.Addr] = append([]lb.ServiceKey{sp.first.Service}, sp.sharers...)
 }
 
-// minority reports whether this speaker sees less than half of those that there
-// are: the network may be cut in two, with the larger part on the other side.
+// minority reports whether this speaker sees less than half of the known speakers: it may be on
+// the smaller side of a partition.
 func (s *Snapshot) minority() bool { return 2*len(s.Speakers) < s.Known }
 
-// claimsMinor reports whether a claim that this node makes in place of another is
-// minor. One made against a minor claim is not, where this node sees enough to make
-// it: or two would defend the address against each other for ever.
+// claimsMinor reports whether a claim by which this node replaces another one is minor. A claim
+// that replaces a minor one is not, unless this node is in the minority: otherwise two nodes
+// would replace each other's claims forever.
 func (s *Snapshot) claimsMinor(replaced election.Claim) bool {
 	return s.minority() || s.CutOff && !replaced.Minor
 }
 
-// insists reports whether this node is to claim the address whoever owns it:
-// because a user wants it to, or because it announces the address and one claimed
-// it who was cut off with a few, and thought that the others were dead. So an
-// address stays where most of the cluster saw it.
-func (s *Snapshot) insists(sp *spot, claim election.Claim) bool {
+// mustClaim reports whether this node claims the address regardless of its owner: at a user's
+// request, or because it announces the address and an isolated node, which took the others for
+// dead, has claimed it. So the address stays on the majority's side.
+func (s *Snapshot) mustClaim(sp *target, claim election.Claim) bool {
 	wanted := s.Take == sp.Addr || claim.Minor && s.Announced[sp.Addr] && !s.minority()
 	return wanted && claim.Owner != s.Node && slices.Contains(sp.candidates.Good, s.Node)
 }
 
 // apart reports whether there are others who have, or will take, what this speaker
 // cannot hear about.
-func (s *Snapshot) apart() bool { return s.Severed && s.Known > 1 }
+func (s *Snapshot) isolated() bool { return s.Severed && s.Known > 1 }
 
-// awaited reports whether the address's owner is not known to be alive, and its
-// claim so fresh that this may be about to change: speakers that meet again hear
-// of claims first.
+// awaited reports whether the owner is not known to be alive, but its claim is so recent that
+// this may change: after a partition, speakers receive claims before heartbeats.
 func (s *Snapshot) awaited(a netip.Addr) bool {
 	_, alive := s.Speakers[s.Claims[a].Owner]
 	return s.Fresh[a] && !alive
@@ -219,17 +216,17 @@ func (s *Snapshot) awaited(a netip.Addr) bool {
 // Candidates are the nodes that can announce an address.
 type Candidates struct {
 	Able     map[string][]string // node -> the interfaces to announce on, sorted
-	Good     []string            // those of them that there is least reason to avoid, sorted; an owner among them stays
-	Best     []string            // those of Good that the advertisements prefer, to choose from
-	Rejected []Rejection         // the nodes that cannot, sorted
-	Avoided  []Rejection         // able, but not good, sorted
+	Good     []string            // those of Able with the least reason to avoid them, sorted; an owner among them stays
+	Best     []string            // those of Good with the highest preference of the advertisements, for election
+	Rejected []Rejection         // the nodes that cannot announce it, sorted
+	Avoided  []Rejection         // those of Able that are not Good, sorted
 	Strained []Rejection         // those of Good that are so only because no better node can announce, sorted
-	Reason   lb.Reason           // why there is none at all, or 0
+	Reason   lb.Reason           // why there is no candidate, or 0
 
-	Pinned map[string]bool // interfaces of this node that are all used, whatever their subnets
+	Pinned map[string]bool // interfaces of this node that are used even if they share a subnet
 }
 
-// Candidates finds who can announce the address for the Services that have it.
+// Candidates returns the nodes that can announce the address for the Services that have it.
 func (s *Snapshot) Candidates(users []lb.Assignment, g lb.Grant) Candidates {
 	var adverts []*lb.L2Advertisement
 	for i := range s.Advertisements {
@@ -237,17 +234,16 @@ func (s *Snapshot) Candidates(users []lb.Assignment, g lb.Grant) Candidates {
 			adverts = append(adverts, a)
 		}
 	}
-	return s.candidates(slices.Sorted(maps.Keys(s.Nodes)), together(users), g.Addr, adverts, s.subnetsWith(g.Addr))
+	return s.candidates(slices.Sorted(maps.Keys(s.Nodes)), union(users), g.Addr, adverts, s.subnetsWith(g.Addr))
 }
 
-// selects reports whether the advertisement is for one of the Services that have
-// the address.
+// selects reports whether the advertisement selects one of the Services that have the address.
 func selects(a *lb.L2Advertisement, users []lb.Assignment, g lb.Grant) bool {
 	return slices.ContainsFunc(users, func(as lb.Assignment) bool { return a.Selects(g, as.Labels) })
 }
 
-// candidates finds among these nodes, which are sorted, who can announce the
-// address, which is in these of the live nodes' subnets.
+// candidates returns which of these nodes, which are sorted, can announce the address. subnets
+// are the live nodes' subnets that contain it.
 func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr, adverts []*lb.L2Advertisement, subnets []netip.Prefix) Candidates {
 	switch {
 	case len(adverts) == 0:
@@ -285,7 +281,7 @@ func (s *Snapshot) candidates(among []string, as lb.Assignment, addr netip.Addr,
 // node that can serve any of them can announce it. Under externalTrafficPolicy
 // Local those that share have the same pods. A tenant chooses how many share, so that
 // the cost is linear in their number.
-func together(users []lb.Assignment) lb.Assignment {
+func union(users []lb.Assignment) lb.Assignment {
 	all := users[0]
 	if len(users) == 1 {
 		return all
@@ -306,7 +302,7 @@ func readyFor(users []lb.Assignment, f lb.Family) []string {
 	all := users[0].Ready.Of(f)
 	alike := func(as lb.Assignment) bool { return slices.Equal(as.Ready.Of(f), all) }
 	if !slices.ContainsFunc(users, func(as lb.Assignment) bool { return !alike(as) }) {
-		return all // the rule: those that share have the same pods, or it does not matter which nodes are ready
+		return all // the usual case: the same pods, or a policy for which ready nodes do not matter
 	}
 	nodes := map[string]bool{}
 	for i := range users {
@@ -360,9 +356,8 @@ func (s *Snapshot) able(node lb.Node, as lb.Assignment, addr netip.Addr, adverts
 	return slices.Compact(names), 0
 }
 
-// avoid returns how much there is reason to avoid a node, and the reason: not at
-// all, because of what Kubernetes says of it, because it is about to go, or
-// because it does not even announce what it owns.
+// avoid returns how strongly other nodes are preferred, and why: 0 not at all, 1 because of the
+// Node's or the Speaker's state, 2 because the speaker is leaving, 3 because it has not joined.
 func (s *Snapshot) avoid(node string) (int, lb.Reason) {
 	switch sp := s.Speakers[node]; {
 	case sp.Late:
@@ -378,8 +373,8 @@ func (s *Snapshot) avoid(node string) (int, lb.Reason) {
 	}
 }
 
-// choose fills Good, Best, Avoided and Strained from the able nodes. One that has
-// not joined would not act, so it is not chosen anew.
+// choose sets Good, Best, Avoided and Strained from Able. A node that has not joined would not
+// act, so it is not elected.
 func (s *Snapshot) choose(c *Candidates, adverts []*lb.L2Advertisement) {
 	names := slices.Sorted(maps.Keys(c.Able))
 	least := 4
@@ -410,7 +405,7 @@ func (s *Snapshot) choose(c *Candidates, adverts []*lb.L2Advertisement) {
 	}
 }
 
-// weight adds up the preferences for the node.
+// weight returns the sum of the preferences for the node.
 func weight(n lb.Node, adverts []*lb.L2Advertisement) int {
 	w := 0
 	for _, a := range adverts {

@@ -9,30 +9,30 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
-// Planner makes one plan after the other, each from its snapshot alone, as Make
-// does, but that it knows which addresses were not in the last one. It keeps what the
-// last one found out for as long as the snapshot says that it is so still: a claim,
-// which is what changes most often, then costs as much as the one address.
+// Planner makes successive plans. Each depends on its snapshot alone, as with Make, and on which
+// addresses are new since the last one. It reuses the results of the last plan as long as the
+// snapshot's version is the same: a changed claim, the most frequent change, then costs only the
+// work for one address.
 type Planner struct {
-	// What the kept things were found out from.
+	// The inputs of the reused results.
 	version uint64
 	node    string
 	joined  bool
 
-	assigned []lb.Assignment    // nobody writes to it
-	spots    []spot             // of these
+	assigned []lb.Assignment    // not modified
+	targets  []target           // of assigned
 	standby  []string           // interfaces on which this node could announce one of them
-	seats    map[netip.Addr]int // address -> index of its spot
-	claims   []election.Claim   // by spot
-	outcomes []Outcome          // by spot
+	indexOf  map[netip.Addr]int // address -> index of its target
+	claims   []election.Claim   // by target
+	outcomes []Outcome          // by target
 	load     election.Load      // as claimed
-	took     netip.Addr         // what was to be taken over in the last plan
+	lastTake netip.Addr         // Take of the last snapshot
 	routes   []lb.BGPRoute
-	// Indexes of spots. Of most addresses the owner is among the good candidates:
-	// these are settled, as no other address has a say in who that is.
-	mine map[int]bool // settled, and announced by this node
-	open map[int]bool // not settled
-	kept *Plan        // what follows from mine; nil when that has changed since
+	// Indexes of targets. Most addresses are settled: their owner is a good candidate, so other
+	// addresses do not influence the outcome.
+	settledOwn  map[int]bool // settled, and announced by this node
+	unsettled   map[int]bool // not settled
+	settledPlan *Plan        // the announcements of settledOwn; nil if that changed
 }
 
 // Make decides what this node announces.
@@ -41,42 +41,42 @@ func (p *Planner) Make(s Snapshot) Plan {
 	case s.Version == 0 || s.Version != p.version || s.Node != p.node:
 		unknown := !same(p.assigned, s.Assignments)
 		if unknown {
-			known, were := p.seats, p.spots
+			known, were := p.indexOf, p.targets
 			p.assigned = s.Assignments
-			p.spots, p.seats = s.spots()
+			p.targets, p.indexOf = s.targets()
 			p.inherit(known, were)
 		}
-		p.hear(&s, unknown || s.Version == 0)
-		s.look(p.spots)
-		p.date(&s)
-		p.routes = s.routes(p.spots)
-		p.begin(&s)
+		p.readClaims(&s, unknown || s.Version == 0)
+		s.findCandidates(p.targets)
+		p.setIntroduced(&s)
+		p.routes = s.routes(p.targets)
+		p.rebuild(&s)
 	case s.Joined != p.joined:
-		p.hear(&s, false)
-		p.begin(&s)
+		p.readClaims(&s, false)
+		p.rebuild(&s)
 	default:
-		for _, a := range slices.Concat(s.Moved, []netip.Addr{p.took, s.Take}) {
-			if i, assigned := p.seats[a]; assigned {
-				p.claimed(&s, i, s.Claims[a])
+		for _, a := range slices.Concat(s.Moved, []netip.Addr{p.lastTake, s.Take}) {
+			if i, assigned := p.indexOf[a]; assigned {
+				p.setClaim(&s, i, s.Claims[a])
 			}
 		}
 	}
-	p.took = s.Take
-	if p.kept == nil {
-		p.kept = new(Plan)
-		for i := range p.mine {
-			s.outcome(&p.spots[i], p.claims[i], p.claims[i].Owner, p.kept)
+	p.lastTake = s.Take
+	if p.settledPlan == nil {
+		p.settledPlan = new(Plan)
+		for i := range p.settledOwn {
+			s.outcome(&p.targets[i], p.claims[i], p.claims[i].Owner, p.settledPlan)
 		}
-		p.kept.sort()
+		p.settledPlan.sort()
 	}
 	plan := Plan{
-		Announcements: p.kept.Announcements, Users: p.kept.Users, Standby: p.standby,
+		Announcements: p.settledPlan.Announcements, Users: p.settledPlan.Users, Standby: p.standby,
 		Claims: map[netip.Addr]election.Claim{}, Outcomes: p.outcomes, Routes: p.routes,
 	}
-	if len(p.open) > 0 {
+	if len(p.unsettled) > 0 {
 		load, more := election.Load{Of: maps.Clone(p.load.Of), Most: p.load.Most}, Plan{Claims: plan.Claims}
-		for _, i := range slices.Sorted(maps.Keys(p.open)) {
-			p.outcomes[i] = s.place(&p.spots[i], p.claims[i], load, &more)
+		for _, i := range slices.Sorted(maps.Keys(p.unsettled)) {
+			p.outcomes[i] = s.place(&p.targets[i], p.claims[i], load, &more)
 		}
 		plan.add(&more)
 	}
@@ -85,75 +85,74 @@ func (p *Planner) Make(s Snapshot) Plan {
 
 // Has reports whether the last snapshot assigned the address.
 func (p *Planner) Has(a netip.Addr) bool {
-	_, has := p.seats[a]
+	_, has := p.indexOf[a]
 	return has
 }
 
 // HasFamily reports whether the last snapshot assigned an address of the family.
 func (p *Planner) HasFamily(f lb.Family) bool {
-	return slices.ContainsFunc(p.spots, func(sp spot) bool { return lb.FamilyOf(sp.Addr) == f })
+	return slices.ContainsFunc(p.targets, func(sp target) bool { return lb.FamilyOf(sp.Addr) == f })
 }
 
-// inherit takes over with which claims spots came to the network that were there before.
-func (p *Planner) inherit(known map[netip.Addr]int, were []spot) {
-	for i := range p.spots {
-		sp := &p.spots[i]
-		if known == nil { // this speaker starts: who has the address may have announced it for long
-			sp.debut = firstEpoch
+// inherit copies introduced from the former targets.
+func (p *Planner) inherit(known map[netip.Addr]int, were []target) {
+	for i := range p.targets {
+		sp := &p.targets[i]
+		if known == nil { // this speaker starts: the owner may have announced the address for long
+			sp.introduced = firstEpoch
 		} else if last, had := known[sp.Addr]; had {
-			sp.debut = were[last].debut
+			sp.introduced = were[last].introduced
 		}
 	}
 }
 
-// date notes with which claim a spot comes to the network, as soon as some node
-// could announce it. An address that is given out again, which may have been a foreign
-// host's meanwhile, comes with the claim of who had it last, or of who takes over from
-// that one.
-func (p *Planner) date(s *Snapshot) {
-	for i := range p.spots {
-		sp := &p.spots[i]
-		if sp.debut != 0 || sp.candidates.Reason != 0 {
+// setIntroduced records the epoch with which a target is introduced to the network, once a node
+// can announce it. A foreign host may have started to use an address that was released and
+// assigned again: it is introduced by the last owner's claim or, if that must be replaced, by the
+// next one.
+func (p *Planner) setIntroduced(s *Snapshot) {
+	for i := range p.targets {
+		sp := &p.targets[i]
+		if sp.introduced != 0 || sp.candidates.Reason != 0 {
 			continue
 		}
 		c := s.Claims[sp.Addr]
-		if sp.debut = c.Epoch; !sp.settled(c) {
-			sp.debut++
+		if sp.introduced = c.Epoch; !sp.settled(c) {
+			sp.introduced++
 		}
 	}
 }
 
-// hear takes in the claims on the spots: all, or those that were others in the last
-// snapshot.
-func (p *Planner) hear(s *Snapshot, all bool) {
+// readClaims reads the claims on the targets: all, or those that changed since the last snapshot.
+func (p *Planner) readClaims(s *Snapshot, all bool) {
 	if all {
-		p.claims = anew(p.claims, len(p.spots))
-		for i := range p.spots {
-			p.claims[i] = s.Claims[p.spots[i].Addr]
+		p.claims = zeroed(p.claims, len(p.targets))
+		for i := range p.targets {
+			p.claims[i] = s.Claims[p.targets[i].Addr]
 		}
 		return
 	}
 	for _, a := range s.Moved {
-		if i, assigned := p.seats[a]; assigned {
+		if i, assigned := p.indexOf[a]; assigned {
 			p.claims[i] = s.Claims[a]
 		}
 	}
 }
 
-// begin looks at all spots anew.
-func (p *Planner) begin(s *Snapshot) {
+// rebuild computes the outcomes of all targets again.
+func (p *Planner) rebuild(s *Snapshot) {
 	p.version, p.node, p.joined = s.Version, s.Node, s.Joined
-	p.outcomes = anew(p.outcomes, len(p.spots))
-	p.load, p.standby = s.load(len(p.spots)), s.standby(p.spots)
-	p.mine, p.open, p.kept = map[int]bool{}, map[int]bool{}, nil
-	for i := range p.spots {
+	p.outcomes = zeroed(p.outcomes, len(p.targets))
+	p.load, p.standby = s.load(len(p.targets)), s.standby(p.targets)
+	p.settledOwn, p.unsettled, p.settledPlan = map[int]bool{}, map[int]bool{}, nil
+	for i := range p.targets {
 		p.count(i, 1)
 		p.settle(s, i)
 	}
 }
 
-// anew returns n zero values, where the old ones were if there is room.
-func anew[T any](old []T, n int) []T {
+// zeroed returns n zero values, and reuses the memory of old if it suffices.
+func zeroed[T any](old []T, n int) []T {
 	s := slices.Grow(old[:0], n)[:n]
 	clear(s)
 	return s
@@ -163,10 +162,10 @@ func anew[T any](old []T, n int) []T {
 func same(x, y []lb.Assignment) bool { return len(x) == len(y) && len(x) > 0 && &x[0] == &y[0] }
 
 // standby returns the interfaces on which this node could announce an IPv4 address.
-func (s *Snapshot) standby(spots []spot) []string {
+func (s *Snapshot) standby(targets []target) []string {
 	names, seen := map[string]bool{}, map[*Candidates]bool{}
-	for i := range spots {
-		if c := spots[i].candidates; spots[i].Addr.Is4() && !seen[c] {
+	for i := range targets {
+		if c := targets[i].candidates; targets[i].Addr.Is4() && !seen[c] {
 			seen[c] = true
 			for _, name := range c.Able[s.Node] {
 				names[name] = true
@@ -176,42 +175,42 @@ func (s *Snapshot) standby(spots []spot) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// claimed takes in the claim on a spot.
-func (p *Planner) claimed(s *Snapshot, i int, c election.Claim) {
+// setClaim sets the claim on a target.
+func (p *Planner) setClaim(s *Snapshot, i int, c election.Claim) {
 	p.count(i, -1)
 	p.claims[i] = c
 	p.count(i, 1)
-	if p.mine[i] {
-		delete(p.mine, i)
-		p.kept = nil
+	if p.settledOwn[i] {
+		delete(p.settledOwn, i)
+		p.settledPlan = nil
 	}
-	delete(p.open, i)
+	delete(p.unsettled, i)
 	p.settle(s, i)
 }
 
-// count adds to the load of a spot's owner.
+// count adds to the load of a target's owner.
 func (p *Planner) count(i, more int) {
 	if owner := p.claims[i].Owner; owner != "" {
 		p.load.Of[owner] += more
 	}
 }
 
-// settle finds what follows from the claim on a spot, or leaves it open.
+// settle computes the outcome of a target, or adds it to the unsettled ones.
 func (p *Planner) settle(s *Snapshot, i int) {
 	c := p.claims[i]
-	if !p.spots[i].settled(c) || s.insists(&p.spots[i], c) {
-		p.open[i] = true
+	if !p.targets[i].settled(c) || s.mustClaim(&p.targets[i], c) {
+		p.unsettled[i] = true
 		return
 	}
-	p.outcomes[i] = s.outcome(&p.spots[i], c, c.Owner, &Plan{})
+	p.outcomes[i] = s.outcome(&p.targets[i], c, c.Owner, &Plan{})
 	if p.outcomes[i].Reason == lb.ReasonAnnounced {
-		p.mine[i], p.kept = true, nil
+		p.settledOwn[i], p.settledPlan = true, nil
 	}
 }
 
-// settled reports whether the outcome depends on the claim alone: there is no
-// one to choose from, or nothing to choose.
-func (sp *spot) settled(c election.Claim) bool {
+// settled reports whether the outcome depends on the claim alone: there is no candidate, or the
+// owner stays.
+func (sp *target) settled(c election.Claim) bool {
 	if sp.candidates.Reason != 0 {
 		return true
 	}

@@ -66,13 +66,13 @@ func TestOneKindHasTheSameCandidates(t *testing.T) {
 			}
 		})
 		got := map[netip.Addr]Candidates{}
-		spots, _ := s.spots()
-		s.look(spots)
-		for _, sp := range spots {
+		targets, _ := s.targets()
+		s.findCandidates(targets)
+		for _, sp := range targets {
 			got[sp.Addr] = *sp.candidates
 		}
 		if len(got) != len(users) {
-			t.Fatalf("%d spots of %d addresses", len(got), len(users))
+			t.Fatalf("%d targets of %d addresses", len(got), len(users))
 		}
 		for a := range users {
 			want := s.Candidates(users[a], grants[a])
@@ -123,7 +123,7 @@ func TestPlannerDecidesAsIfItKeptNothing(t *testing.T) {
 			maps.Copy(s.Claims, got.Claims)
 			// The next snapshot says that these have moved, as the gossip does.
 			for a := range got.Claims {
-				p.claimed(&s, p.seats[a], s.Claims[a])
+				p.setClaim(&s, p.indexOf[a], s.Claims[a])
 			}
 		}
 	})

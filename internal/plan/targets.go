@@ -9,43 +9,43 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/lb"
 )
 
-// spot is an assigned address and who can announce it.
-type spot struct {
+// target is an assigned address with the nodes that can announce it.
+type target struct {
 	lb.Grant
-	first   *lb.Assignment  // the Service that has it
-	others  []lb.Assignment // the other Services that have it
-	sharers []lb.ServiceKey // these are
-	debut   uint64          // the epoch of the claim with which it comes to the network: a higher one takes over what is announced already; 0 while no node could announce it
+	first      *lb.Assignment  // the Service that has it
+	others     []lb.Assignment // further Services that have it
+	sharers    []lb.ServiceKey // the names of others
+	introduced uint64          // the epoch of the claim that first announces it: a later one takes over an announced address, without a probe; 0 until a node can announce it
 
-	candidates *Candidates // without Rejected; of many spots the same
-	portion    *portion    // what this node announces of it by BGP; nil: nothing. Of many spots the same
+	candidates *Candidates // without Rejected; shared by many targets
+	portion    *portion    // what this node advertises of it by BGP, nil for nothing; shared by many targets
 }
 
-// spots returns the assigned addresses, in the order of the assignments, without
-// who can announce them; and which is where.
-func (s *Snapshot) spots() ([]spot, map[netip.Addr]int) {
-	all := make([]spot, 0, len(s.Assignments))
-	seats := make(map[netip.Addr]int, len(s.Assignments))
+// targets returns the assigned addresses in the order of the assignments, without candidates, and
+// the index of each.
+func (s *Snapshot) targets() ([]target, map[netip.Addr]int) {
+	all := make([]target, 0, len(s.Assignments))
+	indexOf := make(map[netip.Addr]int, len(s.Assignments))
 	s.grants(func(as *lb.Assignment, g lb.Grant) {
-		i, known := seats[g.Addr]
+		i, known := indexOf[g.Addr]
 		if !known {
-			seats[g.Addr] = len(all)
-			all = append(all, spot{Grant: g, first: as})
+			indexOf[g.Addr] = len(all)
+			all = append(all, target{Grant: g, first: as})
 			return
 		}
 		if sp := &all[i]; as.Service != sp.first.Service { // else it names the address twice
 			sp.others, sp.sharers = append(sp.others, *as), append(sp.sharers, as.Service)
 		}
 	})
-	return all, seats
+	return all, indexOf
 }
 
-// look finds who can announce the spots. There may be ten thousand, but few kinds
-// of them: candidates are looked for once for each kind.
-func (s *Snapshot) look(spots []spot) {
+// findCandidates sets the candidates of the targets. There may be tens of thousands of targets,
+// but few kinds: candidates are computed once for each kind.
+func (s *Snapshot) findCandidates(targets []target) {
 	k, b := newKinds(s), newBGPKinds(s)
-	for i := range spots {
-		sp := &spots[i]
+	for i := range targets {
+		sp := &targets[i]
 		users := append([]lb.Assignment{*sp.first}, sp.others...)
 		sp.candidates, sp.portion = k.candidates(users, sp.Grant), b.portion(users, sp.Grant)
 	}
@@ -60,22 +60,22 @@ func (s *Snapshot) grants(do func(*lb.Assignment, lb.Grant)) {
 	}
 }
 
-// kind is all that the candidates for an address depend on, within one snapshot.
+// kind has the inputs that determine the candidates for an address within one snapshot.
 type kind struct {
 	adverts *advertSet
-	subnet  netip.Prefix // the smallest that some live node is in and the address too; subnets of one address are nested
+	subnet  netip.Prefix // the smallest subnet of a live node that contains the address; subnets of one address are nested
 	family  lb.Family
 	private bool
 	policy  lb.TrafficPolicy
-	served  bool   // there are nodes with a ready endpoint of the address's family
-	ready   string // with policy Local, which
+	served  bool   // a node has a ready endpoint of the address's family
+	ready   string // with policy Local, the names of these nodes
 }
 
 // advertSet is a set of advertisements. There is one of each, so that pointers
 // can be compared.
 type advertSet struct{ list []*lb.L2Advertisement }
 
-// kinds finds the candidates for addresses, once for each kind.
+// kinds computes the candidates of addresses, once for each kind.
 type kinds struct {
 	s       *Snapshot
 	nodes   []string // sorted
@@ -92,7 +92,7 @@ type kinds struct {
 // poolAdverts are the advertisements of one pool.
 type poolAdverts struct {
 	list []int      // indexes
-	all  *advertSet // of every Service, or nil if some choose among the Services
+	all  *advertSet // for every Service; nil if some select Services by label
 }
 
 func newKinds(s *Snapshot) *kinds {
@@ -123,11 +123,10 @@ func newKinds(s *Snapshot) *kinds {
 	return k
 }
 
-// candidates finds who can announce the address for the Services that have it,
-// as Snapshot.Candidates does, but without those rejected: under
-// externalTrafficPolicy Local they are many and differ from Service to Service.
+// candidates returns the same as Snapshot.Candidates, without Rejected: with
+// externalTrafficPolicy Local these are many, and differ between Services.
 func (k *kinds) candidates(users []lb.Assignment, g lb.Grant) *Candidates {
-	as := together(users)
+	as := union(users)
 	family := lb.FamilyOf(g.Addr)
 	ready := as.Ready.Of(family)
 	of := kind{
@@ -153,7 +152,7 @@ func (k *kinds) candidates(users []lb.Assignment, g lb.Grant) *Candidates {
 	return c
 }
 
-// adverts returns the advertisements that are for one of the Services.
+// adverts returns the advertisements that select one of the Services.
 func (k *kinds) adverts(users []lb.Assignment, g lb.Grant) *advertSet {
 	p := k.pools[g.Pool]
 	if p == nil {
@@ -173,15 +172,15 @@ func (k *kinds) adverts(users []lb.Assignment, g lb.Grant) *advertSet {
 }
 
 func (k *kinds) pool(name string) *poolAdverts {
-	p, choosy := &poolAdverts{}, false
+	p, selective := &poolAdverts{}, false
 	for i := range k.s.Advertisements {
 		a := &k.s.Advertisements[i]
 		if a.SelectsPool(name) {
 			p.list = append(p.list, i)
-			choosy = choosy || len(a.ServiceSelectors) > 0
+			selective = selective || len(a.ServiceSelectors) > 0
 		}
 	}
-	if !choosy {
+	if !selective {
 		p.all = k.set(p.list)
 	}
 	return p
@@ -204,8 +203,8 @@ func (k *kinds) set(indexes []int) *advertSet {
 	return set
 }
 
-// subnet returns the smallest subnet of a live node that has the address; the
-// zero Prefix when there is none.
+// subnet returns the smallest subnet of a live node that contains the address; the zero Prefix
+// if there is none.
 func (k *kinds) subnet(a netip.Addr) netip.Prefix {
 	for _, bits := range k.lengths[lb.FamilyOf(a)] {
 		if p, err := a.Prefix(bits); err == nil && k.subnets[p] {
@@ -215,7 +214,7 @@ func (k *kinds) subnet(a netip.Addr) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// subnetsWith returns the subnets of live nodes that have the address, the smallest first.
+// subnetsWith returns the subnets of live nodes that contain the address, the smallest first.
 func (k *kinds) subnetsWith(a netip.Addr) (out []netip.Prefix) {
 	for _, bits := range k.lengths[lb.FamilyOf(a)] {
 		if p, err := a.Prefix(bits); err == nil && k.subnets[p] {
