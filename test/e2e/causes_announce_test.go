@@ -204,7 +204,7 @@ func TestCauseOfTroubleIsNamed(t *testing.T) {
 			}
 			return says(sp.Status.Conditions, v1alpha1.ConditionKubeProxyHealthy, false, v1alpha1.ReasonNoAnswer, "port 10256")
 		})
-		f.doctor(t, "node n2", "kube-proxy, which answered before, does not answer", "the log of kube-proxy")
+		f.doctor(t, "node n2", "kube-proxy, which answered before, does not answer", "check that kube-proxy runs")
 	})
 }
 
