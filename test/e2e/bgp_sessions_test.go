@@ -362,7 +362,7 @@ func TestBGPRouterHasALimit(t *testing.T) {
 		svc := c.service(t, name)
 		c.backends(t, svc)
 	}
-	c.untilPeer(t, p, false, v1alpha1.ReasonNotEstablished, "maximum number of prefixes reached", "raise its limit, or announce fewer by aggregationLength")
+	c.untilPeer(t, p, false, v1alpha1.ReasonNotEstablished, "maximum number of prefixes reached", "raise the limit, or advertise fewer with aggregationLength")
 	c.tellFRR(t, "address-family ipv4 unicast", "neighbor 172.30.0.11 maximum-prefix 9")
 	_, err := r2.Command(t.Context(), "clear bgp 172.30.0.11")
 	must(t, err)

@@ -144,7 +144,7 @@ func TestCauseOfRoutersSilenceIsNamed(t *testing.T) {
 		newer := c.advertise(t, "newer", func(s *v1alpha1.BGPAdvertisementSpec) { s.MED = ptr.To(int64(10)) })
 		const why = `med of BGPAdvertisement "newer" is not that of the older "all"`
 		c.untilAdvert(t, newer, v1alpha1.ReasonContradiction, why)
-		c.doctor(t, "BGPAdvertisement newer", why, "let both say the same")
+		c.doctor(t, "BGPAdvertisement newer", why, "set the same value in both")
 		c.untilService(t, svc, announced, true, "Announced", `med of BGPAdvertisement "newer"`)
 	})
 	t.Run("advertisement of no node", func(t *testing.T) {

@@ -38,7 +38,7 @@ func TestDHCPServerInAPoolIsNamed(t *testing.T) {
 			t.Errorf("%s says %q, want the fix in it, and nothing of %s", n.Name, said, outside)
 		}
 	}
-	c.doctor(t, "node n1, node n2, node n3", "DHCP server "+c.Router.IPv4.String()+" leases "+within, "a change of the pool counts at once")
+	c.doctor(t, "node n1, node n2, node n3", "DHCP server "+c.Router.IPv4.String()+" leases "+within, "remove the pool's addresses from the range of the DHCP server")
 
 	c.edit(t, pool, func(s *v1alpha1.IPAddressPoolSpec) { s.Excludes = []v1alpha1.AddressRange{within + "/32"} })
 	c.networkIs(t, v1alpha1.ReasonChecksPassed)
