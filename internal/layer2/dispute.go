@@ -59,7 +59,7 @@ type dispute struct {
 	defended     time.Time        // the last defence
 	suspect      net.HardwareAddr // the host that is being verified; nil for none
 	asked        time.Time        // when the last verification started
-	verification int              // incremented on every verification, so that tasks of earlier ones are void
+	verification int              // the number of the last verification: tasks of earlier ones are void
 	inPhase      int              // verifications since the address's phase began
 }
 
@@ -164,7 +164,8 @@ const rivalTimeout = time.Second
 // startVerification asks a host whether it uses the address. The caller holds mu.
 func (l *link) startVerification(d *dispute, a netip.Addr, mac net.HardwareAddr, now time.Time) {
 	d.suspect, d.asked = mac, now
-	d.verification++
+	l.verifications++
+	d.verification = l.verifications
 	d.inPhase++
 	heap.Push(&l.due, task{addr: a, ownership: l.ownershipOf(a), at: now, verification: d.verification})
 	l.wake.Poke()

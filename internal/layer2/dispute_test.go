@@ -106,6 +106,36 @@ func TestFloodOfForgedFramesIsBounded(t *testing.T) {
 	})
 }
 
+// Conflicts that begin and end again and again leave no tasks behind: one forged frame after
+// each end would otherwise add a task that asks the host for ever.
+func TestEndedConflictsLeaveNoTasks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		h.settle(t)
+		for range 20 {
+			h.claim(vip, ghost)
+			for deadline := time.Now().Add(2 * conflictTimeout); len(h.Conflicts()) > 0; time.Sleep(100 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the conflict does not end")
+				}
+			}
+		}
+		for _, l := range h.links {
+			l.mu.Lock()
+			tasks := 0
+			for _, x := range l.due {
+				if x.verification > 0 {
+					tasks++
+				}
+			}
+			l.mu.Unlock()
+			if tasks > 1 {
+				t.Errorf("%d verification tasks of one address, want at most one", tasks)
+			}
+		}
+	})
+}
+
 // A host that answers is reported as such, also if forged frames named another one
 // before, and while it is silent; the address stays here.
 func TestHostThatAnswersIsReportedAndTheAddressKept(t *testing.T) {

@@ -93,8 +93,11 @@ type link struct {
 	mu       sync.Mutex // guards changes of addrs, and the fields below
 	due      schedule
 	disputes map[netip.Addr]*dispute
-	rivals   map[netip.Addr]time.Time // address -> the last claim by another node of the cluster
-	draft    map[netip.Addr]ownership // the next value of addrs; nil if nothing changed
+	// verifications are those started so far. They are numbered by link and not by dispute: a
+	// dispute that begins after another one ended must not continue the tasks of that one.
+	verifications int
+	rivals        map[netip.Addr]time.Time // address -> the last claim by another node of the cluster
+	draft         map[netip.Addr]ownership // the next value of addrs; nil if nothing changed
 }
 
 func newLink(name string, mac net.HardwareAddr, c conn, clusterMACs *atomic.Pointer[map[string]bool], counts *counters, mayAnswer func() bool, changed func(), gateway func() (frame, bool), log logr.Logger) *link {
