@@ -103,7 +103,11 @@ func (c *Child) Run(ctx context.Context) error {
 		defer close(ended)
 		listen(out, news, statuses)
 	})
+	// A child that hangs does not read either, and a write to a full pipe returns only when the
+	// pipe is closed.
+	unblock := context.AfterFunc(ctx, func() { _ = in.Close() })
 	c.talk(ctx, gob.NewEncoder(in), statuses, ended)
+	unblock()
 	_ = in.Close() // the child says goodbye, and ends
 	select {
 	case <-ended:
@@ -138,6 +142,8 @@ func (c *Child) talk(ctx context.Context, to *gob.Encoder, statuses <-chan Statu
 			select {
 			case s := <-statuses:
 				query <- s
+			case <-ctx.Done(): // a child that hangs does not answer; Run ends it
+				return
 			case <-ended:
 			}
 		}
