@@ -245,8 +245,10 @@ func (g *fakeGossip) Claim(claims map[netip.Addr]election.Claim) {
 	g.net.mu.Lock()
 	defer g.net.mu.Unlock()
 	for a, c := range claims {
-		g.claims[a] = c
-		g.moved = append(g.moved, a)
+		if c.Compare(g.claims[a]) > 0 { // a higher one may have arrived since the View
+			g.claims[a] = c
+			g.moved = append(g.moved, a)
+		}
 	}
 	g.tell()
 }
