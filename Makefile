@@ -21,7 +21,7 @@ PLUGINS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64
 .DEFAULT_GOAL := help
 .PHONY: help build test demo lab-up lab-down lint generate verify fuzz bench images clean deps assets unit cover test-install golden helm story plugins soak
 
-help: ## say what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build controller, speaker and the kubectl plugin into bin/
@@ -45,15 +45,15 @@ test: deps verify assets ## check everything: generated files, lint, unit, API s
 unit: ## run the tests that need neither root nor a lab, the long ones shortened
 	go test -short ./api/... ./cmd/... ./internal/...
 
-cover: ## print what unit tests cover of the packages that decide, and hold the figures of hack/cover.txt
+cover: ## print the unit test coverage of the core packages; fail below the figures of hack/cover.txt
 	@./hack/cover.sh
 
-story: deps assets ## the part of test that a user lives: install, upgrade, drain, uninstall, on real pods
+story: deps assets ## test the life of an installation on real pods: install, upgrade, drain, uninstall
 	go test -count=1 -timeout 20m -v ./test/story/...
 
 # A run has no time limit as a whole: each of its steps has one.
 soak: DEPS := --tests
-soak: deps assets ## break a lab at random for DURATION, and check it after each round; SEED=n repeats a run, RACE=1 adds the race detector, WITHOUT=kind,… leaves faults out
+soak: deps assets ## inject random faults into a lab for DURATION, and check it after each round; SEED=n repeats a run, RACE=1 adds the race detector, WITHOUT=kind,… excludes faults
 	$(if $(RACE),FAIRLEAD_LAB_RACE=1) go test -count=1 -timeout 0 -v -run 'TestSoak$$' ./test/soak -duration=$(DURATION) $(if $(SEED),-seed=$(SEED)) $(if $(WITHOUT),-without=$(WITHOUT))
 
 # These are modules of their own. Go's cache of results does not see that files
@@ -63,23 +63,23 @@ test-install: ## check the chart, the plain manifests and the image (no cluster)
 	go test -C hack/check ./...
 	go test -C hack/image -count=1 ./...
 
-demo: deps ## show it: a Service gets an address, a client reaches it, its node fails
+demo: deps ## show a Service that gets an address, a client that reaches it, and a failover
 	@go run ./test/lab/cmd/lab demo
 
-lab-up: deps ## bring a lab up to play with
+lab-up: deps ## start a lab to try things in
 	@go run ./test/lab/cmd/lab up
 
-lab-down: ## take every lab down that `make demo` or `make lab-up` left
+lab-down: ## remove the labs that `make demo` and `make lab-up` left
 	@go run ./test/lab/cmd/lab down --kept
 
 lint: ## go vet, staticcheck, gofmt and more (.golangci.yml)
 	$(TOOL) golangci-lint run ./...
 	@for m in hack/chart hack/check hack/image; do (cd $$m && go tool -modfile=../tools/go.mod golangci-lint run ./...) || exit 1; done
 
-generate: ## write deepcopy functions, CRDs, roles, what the chart has of them, and generated docs anew
+generate: ## regenerate deepcopy functions, CRDs, roles, their copies in the chart, and generated docs
 	./hack/generate.sh
 
-golden: ## write what the chart makes of values anew: its golden files, config/deploy
+golden: ## regenerate the chart's golden files and config/deploy
 	go test -C hack/chart -count=1 -run 'TestGolden|TestPlainManifests' . -update
 
 verify: lint ## check generated files, go.mod, links in docs, licences and vulnerabilities; and lint
@@ -88,21 +88,21 @@ verify: lint ## check generated files, go.mod, links in docs, licences and vulne
 fuzz: ## fuzz every parser for FUZZTIME
 	./hack/fuzz.sh $(FUZZTIME)
 
-bench: deps assets ## measure: the allocator, and the controller and speaker in the lab
+bench: deps assets ## run the benchmarks: the allocator, and controller and speaker in the lab
 	go test -run '^$$' -bench . -benchmem ./internal/...
 	go test -run '^$$' -bench . -benchtime 1x -timeout 2h ./test/bench/...
 
-images: ## build the container image for amd64 and arm64, as an OCI archive: bin/fairlead-image.tar
+images: ## build the container image for amd64 and arm64, as the OCI archive bin/fairlead-image.tar
 	@go run -C hack/image . -name '$(IMAGE)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)'
 
-helm: ## build Helm into bin/helm, for who has none; takes about three minutes, once
+helm: ## build Helm into bin/helm; takes about three minutes, once
 	go build -C hack/chart -trimpath -o ../../bin/helm helm.sh/helm/v4/cmd/helm
 
-clean: lab-down ## remove labs and what was built
+clean: lab-down ## remove labs and build output
 	rm -rf bin
 
-deps: ## install the Debian packages that the lab needs, saying which and why
+deps: ## install the Debian packages that the lab needs, and print which and why
 	@./hack/deps.sh $(DEPS)
 
-assets: ## build all that labs run (Kubernetes, containerd, Helm); takes about fifteen minutes, once
+assets: ## build the programs of labs (Kubernetes, containerd, Helm); takes about fifteen minutes, once
 	@go run ./test/lab/cmd/lab assets
