@@ -212,7 +212,7 @@ func (d *demo) create(ctx context.Context) error {
 		return c.err
 	}
 	d.say("address", "%s, within %d ms of the Service's creation", strings.Join(c.addresses, " and "), within(c.assigned))
-	if err := d.wait(ctx, "somebody to answer for "+d.ip.String(), func() bool { return len(d.watch.Changes()) > 0 }); err != nil {
+	if err := d.wait(ctx, "a node to answer for "+d.ip.String(), func() bool { return len(d.watch.Changes()) > 0 }); err != nil {
 		return err
 	}
 	first := d.watch.Changes()[0]
@@ -371,7 +371,7 @@ func (d *demo) upgrade(ctx context.Context) error {
 		return err
 	}
 	before := d.owner
-	d.say("stop", "the speaker on %s gets SIGTERM, as in an upgrade; the client goes on asking", before)
+	d.say("stop", "the speaker on %s gets SIGTERM, as in an upgrade; the client keeps asking", before)
 	if err := d.lab.Process("speaker-" + before).Stop(ctx); err != nil {
 		return err
 	}
