@@ -92,9 +92,12 @@ func (l *Ledger) Decide(svc *corev1.Service, req lb.Request) (d lb.Decision, isU
 	l.unmanaged.remove(key)
 	d = l.decide(req, l.alloc.Allocate)
 	// Not by what it held before: an address may have been set aside for it while it waited.
-	had := append(kube.IngressAddresses(svc), kube.RecordOf(svc).Addresses()...)
+	had := kube.IngressAddresses(svc)
 	for _, g := range d.Grants {
-		if !slices.Contains(had, g.Addr) {
+		if slices.Contains(had, g.Addr) {
+			continue
+		}
+		if _, overwritten := kube.RecordOf(svc).Of(g.Addr); !overwritten {
 			l.fresh[g.Addr] = true
 		}
 	}
