@@ -44,7 +44,7 @@ var fine = []string{
 }
 
 // Every reason that is declared has one entry in the tables, with a meaning and, unless there
-// is nothing to do, a fix: somebody meets it at night.
+// is nothing to do, a fix: an operator may meet any of them at night.
 func TestEveryReasonIsInATable(t *testing.T) {
 	entries := map[string]int{}
 	for _, s := range slices.Concat(lb.ReasonSections(), kube.ReasonSections) {

@@ -83,7 +83,7 @@ func newStatusWriter(cfg Config) *speakerstatus.Writer {
 	return speakerstatus.New(speakerstatus.Config{API: cfg.API, Node: cfg.Node, Endpoint: cfg.endpoint(), Version: cfg.Version, Log: cfg.Log})
 }
 
-// Gossip is what the speakers tell each other; members.Members documents the methods.
+// Gossip is the gossip between the speakers; members.Members documents the methods.
 type Gossip interface {
 	GossipRunner
 	GossipMembership
@@ -100,7 +100,7 @@ type GossipRunner interface {
 	Drops() map[string]uint64
 }
 
-// GossipMembership is who takes part.
+// GossipMembership has the members.
 type GossipMembership interface {
 	Join(ctx context.Context, endpoints []netip.AddrPort) bool
 	Alive() []string
@@ -109,7 +109,7 @@ type GossipMembership interface {
 	LastSign(node string) time.Time
 }
 
-// GossipState is what those who take part know.
+// GossipState is the state that the members share.
 type GossipState interface {
 	View() members.View
 	SetFacts(f members.Facts)
@@ -117,7 +117,7 @@ type GossipState interface {
 	Contested() []netip.Addr
 }
 
-// GossipSignals say that something has changed.
+// GossipSignals signal changes.
 type GossipSignals interface {
 	Changed() <-chan struct{}
 	Lapsed() <-chan struct{}
@@ -130,7 +130,7 @@ type Layer2 interface {
 	Layer2State
 }
 
-// Layer2Announcer is told what to answer.
+// Layer2Announcer sets the addresses to answer for.
 type Layer2Announcer interface {
 	Apply(rows []lb.L2Announcement, standby []string, interfaces []netif.Interface) ([]lb.L2Announcement, error)
 	Reannounce(addrs []netip.Addr)
@@ -154,7 +154,7 @@ type Routes interface {
 	RouteState
 }
 
-// RouteAdvertiser is told what to advertise.
+// RouteAdvertiser sets the routes to advertise.
 type RouteAdvertiser interface {
 	Run(ctx context.Context)
 	Apply(wanted routing.Wanted, plan []lb.BGPRoute, version uint64, interfaces []netif.Interface) (again time.Duration)
