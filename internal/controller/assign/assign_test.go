@@ -226,24 +226,15 @@ func TestWatches(t *testing.T) {
 	svc, plain := controllertest.Service("web"), controllertest.Service("plain")
 	plain.Spec.Type = corev1.ServiceTypeClusterIP
 	o := open(t, lan, svc, plain)
-	var queued []string
-	q := &taker{add: func(r reconcile.Request) { queued = append(queued, r.Name) }}
+	q := &controllertest.Queue{}
 	o.observe(svc, q)
 	o.observe(plain, q)
 	o.observe(lan, q)
-	if !slices.Equal(queued, []string{"web"}) {
-		t.Errorf("queued are %v", queued)
+	if queued := q.Take(); queued != "web" {
+		t.Errorf("queued are %q", queued)
 	}
 	requests := o.servicesIn(t.Context(), controllertest.Namespace())
 	if len(requests) != 1 || requests[0].Name != "web" {
 		t.Errorf("of a namespace whose labels changed: %v", requests)
 	}
 }
-
-// taker is a queue that only takes requests.
-type taker struct {
-	queue
-	add func(reconcile.Request)
-}
-
-func (t *taker) Add(r reconcile.Request) { t.add(r) }

@@ -5,6 +5,9 @@ package controllertest
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,9 +19,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/kube"
@@ -110,6 +115,35 @@ func FailOnce[T runtime.Object](a *API, verb string, err error) {
 		a.Hook = nil
 		return err
 	}
+}
+
+// ExpectFailure checks the outcome of a reconciliation during which the call that FailOnce chose
+// failed with cause: err is nil if want is "", and otherwise wraps cause and has the text want.
+func (a *API) ExpectFailure(err, cause error, want string) {
+	a.t.Helper()
+	if a.Hook != nil {
+		a.t.Fatal("the call that should fail was not made")
+	}
+	if (err == nil) != (want == "") || err != nil && (!errors.Is(err, cause) || !strings.Contains(err.Error(), want)) {
+		a.t.Errorf("the error is %v, want %q", err, want)
+	}
+}
+
+// Queue is a controller's queue that only takes requests.
+type Queue struct {
+	workqueue.TypedRateLimitingInterface[reconcile.Request]
+	names []string
+}
+
+// Add adds a request.
+func (q *Queue) Add(r reconcile.Request) { q.names = append(q.names, r.Name) }
+
+// Take returns the names of the objects that were added since the last call, sorted and separated
+// by spaces.
+func (q *Queue) Take() string {
+	defer func() { q.names = nil }()
+	slices.Sort(q.names)
+	return strings.Join(q.names, " ")
 }
 
 // ChangeBefore makes another client change the object, once, just before the next call with

@@ -410,12 +410,7 @@ func TestFailures(t *testing.T) {
 			b := open(t, controllertest.Pool("lan", "192.0.2.0/28"), svc, endpoint(svc, "n1"), node("n1"), announcing(speaker("n1"), "192.0.2.1"), layer2Advert())
 			arrange(b.api)
 			_, err := b.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(svc)})
-			if b.api.Hook != nil {
-				t.Fatal("the call that should fail was not made")
-			}
-			if (err == nil) != (want == "") || err != nil && (!errors.Is(err, down) || !strings.Contains(err.Error(), want)) {
-				t.Errorf("the error is %v, want %q", err, want)
-			}
+			b.api.ExpectFailure(err, down, want)
 			b.expect(svc, "the next time", "True Announced: 192.0.2.1 by layer 2 from n1 (eth0)")
 		})
 	}
@@ -425,21 +420,6 @@ func TestFailures(t *testing.T) {
 	fails("list Services", func(a *controllertest.API) { controllertest.FailOnce[*corev1.ServiceList](a, "list", down) }, "list Services of 192.0.2.1")
 	fails("write", func(a *controllertest.API) { controllertest.FailOnce[*corev1.Service](a, "patch status", down) }, "write status of Service shop/web")
 	fails("the Service changes meanwhile", func(a *controllertest.API) { controllertest.FailOnce[*corev1.Service](a, "patch status", conflict) }, "")
-}
-
-// requests is a queue that only takes requests.
-type requests struct {
-	queue
-	names []string
-}
-
-func (r *requests) Add(req reconcile.Request) { r.names = append(r.names, req.Name) }
-
-// take returns the names of the queued Services, sorted.
-func (r *requests) take() string {
-	slices.Sort(r.names)
-	defer func() { r.names = nil }()
-	return strings.Join(r.names, " ")
 }
 
 // Which Services are reconciled when a Speaker object changes.
@@ -479,7 +459,7 @@ func TestSpeakerChanged(t *testing.T) {
 		}(), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			version, q := b.version.Load(), &requests{}
+			version, q := b.version.Load(), &controllertest.Queue{}
 			var before, after client.Object
 			if tt.before != nil {
 				before = tt.before
@@ -488,7 +468,7 @@ func TestSpeakerChanged(t *testing.T) {
 				after = tt.after
 			}
 			b.speakerChanged(t.Context(), q, before, after)
-			if got := q.take(); got != tt.want {
+			if got := q.Take(); got != tt.want {
 				t.Errorf("queued are %q, want %q", got, tt.want)
 			}
 			if b.version.Load() == version {
