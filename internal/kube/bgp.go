@@ -243,7 +243,7 @@ func (ps Peers) Of(labels lb.Labels) ([]Peer, map[string]*Fault) {
 				field = "spec.interface"
 			}
 			faults[p.Name] = faultf(v1alpha1.ReasonPeerConflict,
-				"%s: the older BGPPeer %q is the same router; delete one of them, or select different nodes with nodeSelectors", field, older)
+				"%s: the older BGPPeer %q is the same router; %s", field, older, ReasonFix(v1alpha1.ReasonPeerConflict))
 			continue
 		}
 		out = append(out, *p)

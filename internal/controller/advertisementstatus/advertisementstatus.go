@@ -147,7 +147,7 @@ func judgeBGP(a *v1alpha1.BGPAdvertisement, n names, all []lb.BGPAdvertisement) 
 		return *v
 	}
 	if wrong := contradictions(a.Name, all, n); len(wrong) > 0 {
-		return verdict{reason: v1alpha1.ReasonContradiction, message: "spec." + lb.Contradictions(wrong) + "; set the same value in both, or select other pools, peers or nodes"}
+		return verdict{reason: v1alpha1.ReasonContradiction, message: "spec." + lb.Contradictions(wrong) + "; " + kube.ReasonFix(v1alpha1.ReasonContradiction)}
 	}
 	return verdict{ready: true, reason: v1alpha1.ReasonAccepted, message: "active"}
 }

@@ -215,9 +215,8 @@ func (c *Controller) ingressWriter(ctx context.Context, svc *corev1.Service) str
 // the Service asks for Fairlead, the condition says why nothing happens; invalid is what is
 // wrong with its request, nil if nothing is.
 func (c *Controller) leave(ctx context.Context, svc *corev1.Service, invalid error) error {
-	o := outcome{reason: lb.ReasonForeignAddress, event: v1alpha1.EventAssignmentFailed,
-		message: fmt.Sprintf("status.loadBalancer has %s, which no IPAddressPool has and Fairlead did not assign; add it to a pool, "+
-			"or remove it from the status, and Fairlead assigns an address", lb.Few(kube.IngressAddresses(svc), 2))}
+	o := outcome{reason: lb.ReasonForeignAddress, message: fmt.Sprintf("status.loadBalancer has %s, which no IPAddressPool has and Fairlead did not assign; %s",
+		lb.Few(kube.IngressAddresses(svc), 2), lb.ReasonForeignAddress.Fix())}
 	if invalid != nil {
 		o = outcomeOf(lb.Decision{}, invalid)
 	}

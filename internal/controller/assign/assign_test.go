@@ -155,6 +155,7 @@ func TestForeignAddress(t *testing.T) {
 		t.Errorf("it was written %d times", o.api.Writes)
 	}
 	o.expect(asking, "by an annotation", "198.51.100.2 ForeignAddress")
+	o.expectEvents("by an annotation") // the condition alone says it
 	o.expect(classed, "by its class", "198.51.100.3 ForeignAddress")
 	o.api.Change(classed, func() { classed.Spec.LoadBalancerClass = ptr.To("example.com/other") })
 	o.expect(classed, "it no longer asks", "198.51.100.3")

@@ -42,8 +42,7 @@ func (o outcome) overwrittenBy(manager string) outcome {
 	if manager != "" {
 		who += fmt.Sprintf(" (field manager %q)", manager)
 	}
-	why := who + " overwrites status.loadBalancer, so traffic to the address may fail; stop that controller (k3s: --disable=servicelb), " +
-		"or set spec.loadBalancerClass so that only one of the two handles the Service"
+	why := who + " overwrites status.loadBalancer, so traffic to the address may fail; " + lb.ReasonStatusOverwritten.Fix()
 	return outcome{reason: lb.ReasonStatusOverwritten, message: o.message + "; " + why, event: v1alpha1.EventConflict, detail: why}
 }
 
